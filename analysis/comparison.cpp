@@ -1,0 +1,215 @@
+#include "analysis/comparison.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "analysis/dataset_take.h"
+#include "analysis/results_check.h"
+#include "core/error.h"
+#include "core/nearest_name.h"
+
+namespace kvreplay {
+namespace {
+
+constexpr double kDefaultLevelBudget = 0.25;
+
+/// Indices of `wanted` in `known`; all of them when nothing is wanted.
+std::vector<std::size_t> find_all(const char* kind, const std::vector<std::string>& wanted,
+                                  const std::vector<std::string>& known) {
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), known[i]) != wanted.end()) indices.push_back(i);
+  }
+  for (const std::string& name : wanted) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) throw UsageError(unknown_name(kind, name, known));
+  }
+  return indices;
+}
+
+std::vector<std::size_t> find_cases(const Dataset& data, const std::vector<std::string>& wanted) {
+  const std::vector<std::string> labels = label_texts(data.dimension("case"));
+  const std::vector<std::string> samples = text_values(data, "case_sample");
+  const std::vector<std::string> points = text_values(data, "case_point");
+  std::set<std::size_t> indices;
+  for (const std::string& name : wanted) {
+    const std::size_t before = indices.size();
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      if (labels[i] == name || samples[i] == name || "@" + points[i] == name) indices.insert(i);
+    }
+    if (indices.size() == before && std::find(labels.begin(), labels.end(), name) == labels.end()) {
+      throw UsageError(unknown_name("case", name, labels));
+    }
+  }
+  if (wanted.empty()) return find_all("case", {}, labels);
+  return {indices.begin(), indices.end()};
+}
+
+/// The part of the results that the options ask for.
+Dataset choose(const Dataset& all, const ComparisonOptions& options) {
+  std::vector<std::string> layers;
+  for (const std::int64_t layer : options.layers) layers.push_back(fmt::to_string(layer));
+  Dataset part = take(all, "case", find_cases(all, options.cases));
+  part = take(part, "policy", find_all("policy", options.policies, label_texts(all.dimension("policy"))));
+  part = take(part, "layer", find_all("layer", layers, label_texts(all.dimension("layer"))));
+  return part;
+}
+
+void check_bounds(const Dataset& results, const ComparisonOptions& options, const std::vector<Bound>& bounds,
+                  const char* better, const char* option) {
+  const std::vector<std::string> known = metric_names(results);
+  for (const Bound& bound : bounds) {
+    find_all("metric", {bound.metric}, known);
+    const auto refuse = [&](const std::string& why) {
+      throw UsageError(fmt::format("--{} {}={}: {}", option, bound.metric, bound.value, why));
+    };
+    if (!options.metrics.empty() && std::find(options.metrics.begin(), options.metrics.end(), bound.metric) == options.metrics.end()) {
+      refuse("--metric leaves this metric out");
+    }
+    if (text_attribute(results.variable(bound.metric).attributes, "better") != better) {
+      refuse(fmt::format("of this metric, {} is better", std::string_view(better) == "lower" ? "higher" : "lower"));
+    }
+  }
+}
+
+std::vector<Bound> checked_bounds(const Dataset& results, const ComparisonOptions& options) {
+  check_bounds(results, options, options.at_most, "lower", "at-most");
+  check_bounds(results, options, options.at_least, "higher", "at-least");
+  std::vector<Bound> bounds = options.at_most;
+  bounds.insert(bounds.end(), options.at_least.begin(), options.at_least.end());
+  return bounds.empty() ? default_bounds() : bounds;
+}
+
+ComparedMetric compare_metric(const Dataset& results, PooledMetric pooled, const std::vector<Bound>& bounds) {
+  ComparedMetric compared;
+  compared.pooled = std::move(pooled);
+  compared.kept = pool_kept_fraction(results, compared.pooled, Level::all);
+  std::vector<Curve> curves;
+  for (std::size_t p = 0; p < compared.pooled.n_policies; ++p) {
+    std::vector<double> kept, values;
+    for (std::size_t b = 0; b < compared.pooled.n_budgets; ++b) {
+      kept.push_back(compared.kept_at(p, b));
+      values.push_back(compared.value(p, b));
+    }
+    curves.push_back(make_curve(kept, values));
+  }
+  compared.range = common_range(curves);
+  for (const Curve& curve : curves) compared.areas.push_back(mean_height(curve, compared.range));
+  for (const Bound& bound : bounds) {
+    if (bound.metric != compared.pooled.metric) continue;
+    ComparedBound line{.value = bound.value, .crossings = {}};
+    for (const Curve& curve : curves) {
+      line.crossings.push_back(first_crossing(curve, compared.pooled.better, bound.value));
+    }
+    compared.bounds.push_back(std::move(line));
+  }
+  return compared;
+}
+
+/// [n_policies] whether a policy really keeps everything at every budget, though some budget asks for less.
+std::vector<bool> keeps_everything(const Dataset& results, std::size_t n_policies) {
+  const std::vector<double> nominal = nominal_kept_fraction(results);
+  const bool asks_for_less = std::any_of(nominal.begin(), nominal.end(), [](double kept) { return kept < 1; });
+  if (!asks_for_less || !results.has_variable("kept_fraction")) return std::vector<bool>(n_policies, false);
+  const PooledMetric kept = pool_metric(results, "kept_fraction", Level::all).front();
+  std::vector<bool> all(n_policies, true);
+  for (std::size_t p = 0; p < n_policies; ++p) {
+    for (std::size_t b = 0; b < kept.n_budgets; ++b) all[p] = all[p] && kept.value(0, p, b) == 1;
+  }
+  return all;
+}
+
+std::vector<ComparedPolicy> describe_policies(const Dataset& results) {
+  const std::vector<std::string> names = label_texts(results.dimension("policy"));
+  const std::vector<std::string> parameters = text_values(results, "policy_parameters");
+  const std::vector<double>& oracles = results.variable("policy_is_oracle").values;
+  const std::vector<bool> keeps_all = keeps_everything(results, names.size());
+  std::vector<ComparedPolicy> policies;
+  for (std::size_t p = 0; p < names.size(); ++p) {
+    policies.push_back({.name = names[p],
+                        .parameters = parameters.empty() ? "" : parameters[p],
+                        .oracle = oracles[p] == 1,
+                        .keeps_all = keeps_all[p]});
+  }
+  return policies;
+}
+
+std::size_t size_or_zero(const Dataset& data, const char* dimension) {
+  return data.has_dimension(dimension) ? data.dimension(dimension).size() : 0;
+}
+
+std::size_t find_budget(const std::vector<double>& budgets, const std::vector<double>& nominal, std::optional<double> wanted) {
+  const std::vector<double>& scale = wanted ? budgets : nominal;
+  const double target = wanted.value_or(kDefaultLevelBudget);
+  std::size_t nearest = 0;
+  for (std::size_t b = 0; b < scale.size(); ++b) {
+    if (std::abs(scale[b] - target) < std::abs(scale[nearest] - target)) nearest = b;
+  }
+  return nearest;
+}
+
+/// Everything about the replay that is not a metric.
+Comparison describe(const Dataset& results) {
+  Comparison comparison;
+  comparison.model_id = text_attribute(results.attributes, "model_id");
+  comparison.budget_kind = text_attribute(results.attributes, "budget_kind");
+  comparison.cases = label_texts(results.dimension("case"));
+  comparison.layers = std::get<std::vector<std::int64_t>>(results.dimension("layer").labels);
+  const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
+  const std::vector<std::string> names = text_values(results, "case_sample");
+  std::set<std::pair<std::string, std::string>> samples;
+  for (std::size_t i = 0; i < names.size(); ++i) samples.emplace(fingerprints[i], names[i]);
+  comparison.n_samples = samples.size();
+  for (const double n : results.variable("n_queries").values) comparison.n_queries += static_cast<std::size_t>(n);
+  comparison.n_q_heads = size_or_zero(results, "q_head");
+  comparison.n_kv_heads = size_or_zero(results, "kv_head");
+  comparison.policies = describe_policies(results);
+  comparison.budgets = std::get<std::vector<double>>(results.dimension("budget").labels);
+  for (const double kept : nominal_kept_fraction(results)) comparison.compression_ratios.push_back(1 - kept);
+  if (results.has_variable("compression_ratio")) {
+    comparison.compression_ratios = results.variable("compression_ratio").values;
+  }
+  return comparison;
+}
+
+}  // namespace
+
+const std::vector<Bound>& default_bounds() {
+  static const std::vector<Bound> bounds{{"output_error", 0.05},    {"output_error", 0.1},      {"output_error", 0.2},
+                                         {"attention_recall", 0.9}, {"attention_recall", 0.95}, {"attention_recall", 0.99}};
+  return bounds;
+}
+
+bool ComparedMetric::is_contest() const {
+  return pooled.metric != "kept_fraction" && pooled.formula != MetricFormula::sum;
+}
+
+Comparison compare(const std::vector<ResultsFile>& files, const ComparisonOptions& options) {
+  JoinedResults joined = join_results(files);
+  const Dataset results = choose(joined.data, options);
+  require_complete(results);
+  const std::vector<Bound> bounds = checked_bounds(results, options);
+
+  Comparison comparison = describe(results);
+  for (const ResultsFile& file : files) comparison.files.push_back(file.name);
+  comparison.level = options.level;
+  comparison.level_budget = find_budget(comparison.budgets, nominal_kept_fraction(results), options.budget);
+  const std::vector<std::string> known = metric_names(results);
+  for (const std::size_t m : find_all("metric", options.metrics, known)) {
+    for (PooledMetric& pooled : pool_metric(results, known[m], Level::all)) {
+      comparison.metrics.push_back(compare_metric(results, std::move(pooled), bounds));
+    }
+    if (options.level == Level::all) continue;
+    for (PooledMetric& pooled : pool_metric(results, known[m], options.level)) {
+      std::vector<double> kept = pool_kept_fraction(results, pooled, options.level);
+      comparison.by_level.push_back({.pooled = std::move(pooled), .kept = std::move(kept)});
+    }
+  }
+  for (std::string& text : joined.notes) comparison.notes.push_back({.metric = "", .text = std::move(text)});
+  for (Note& note : comparison_notes(comparison)) comparison.notes.push_back(std::move(note));
+  return comparison;
+}
+
+}  // namespace kvreplay

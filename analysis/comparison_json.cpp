@@ -1,0 +1,113 @@
+#include "analysis/comparison_json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace kvreplay {
+namespace {
+
+// Keys stay in the order in which they are written here.
+using Json = nlohmann::ordered_json;
+
+/// [n_policies][n_budgets]
+template <typename Value>
+Json table(const Comparison& comparison, Value value) {
+  Json rows = Json::array();
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    Json row = Json::array();
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) row.push_back(value(p, b));
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+/// The curves of one group of a metric.
+Json curves(const Comparison& comparison, const PooledMetric& metric, const std::vector<double>& kept, std::size_t group) {
+  return {{"n_units", metric.n_units[group]},
+          {"values", table(comparison, [&](std::size_t p, std::size_t b) { return metric.value(group, p, b); })},
+          {"numerators", table(comparison, [&](std::size_t p, std::size_t b) { return metric.numerator[metric.index(group, p, b)]; })},
+          {"denominators", table(comparison, [&](std::size_t p, std::size_t b) { return metric.denominator[metric.index(group, p, b)]; })},
+          {"kept_fraction", table(comparison, [&](std::size_t p, std::size_t b) { return kept[metric.index(group, p, b)]; })}};
+}
+
+Json thresholds(const ComparedMetric& metric) {
+  Json all = Json::array();
+  for (const ComparedBound& bound : metric.bounds) {
+    Json crossings = Json::array();
+    for (const Crossing& crossing : bound.crossings) {
+      crossings.push_back({{"kept_fraction", crossing.kept}, {"at_smallest", crossing.at_smallest}});
+    }
+    all.push_back({{metric.pooled.better == Better::lower ? "at_most" : "at_least", bound.value},
+                   {"policies", std::move(crossings)}});
+  }
+  return all;
+}
+
+Json describe(const ComparedMetric& metric) {
+  const PooledMetric& pooled = metric.pooled;
+  return {{"metric", pooled.metric},
+          {"span", pooled.span.empty() ? Json() : Json(pooled.span)},
+          {"summary", pooled.summary},
+          {"unit", pooled.unit},
+          {"better", name_of(pooled.better)},
+          {"formula", name_of(pooled.formula)},
+          {"head_axis", pooled.head_axis.empty() ? Json() : Json(pooled.head_axis)}};
+}
+
+Json groups(const Comparison& comparison, const LevelMetric& metric) {
+  const auto label = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+  Json all = Json::array();
+  for (std::size_t g = 0; g < metric.pooled.groups.size(); ++g) {
+    const PoolGroup& group = metric.pooled.groups[g];
+    Json entry{{"case", label(group.case_name)}, {"layer", label(group.layer)}, {"head", label(group.head)}};
+    entry.update(curves(comparison, metric.pooled, metric.kept, g));
+    all.push_back(std::move(entry));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::string comparison_json(const Comparison& comparison) {
+  Json policies = Json::array();
+  for (const ComparedPolicy& policy : comparison.policies) {
+    policies.push_back({{"name", policy.name},
+                        {"parameters", policy.parameters},
+                        {"oracle", policy.oracle},
+                        {"keeps_all", policy.keeps_all}});
+  }
+  Json metrics = Json::array();
+  for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
+    const ComparedMetric& metric = comparison.metrics[m];
+    Json entry = describe(metric);
+    entry.update(curves(comparison, metric.pooled, metric.kept, 0));
+    entry["area_range"] = metric.range.empty() ? Json() : Json{metric.range.from, metric.range.to};
+    entry["areas"] = metric.areas;
+    entry["smallest_budgets"] = thresholds(metric);
+    if (comparison.level != Level::all) entry["groups"] = groups(comparison, comparison.by_level[m]);
+    metrics.push_back(std::move(entry));
+  }
+  Json notes = Json::array();
+  for (const Note& note : comparison.notes) {
+    notes.push_back({{"metric", note.metric.empty() ? Json() : Json(note.metric)}, {"text", note.text}});
+  }
+  const Json json{{"format", "kvreplay-comparison"},
+                  {"files", comparison.files},
+                  {"model_id", comparison.model_id},
+                  {"cases", comparison.cases},
+                  {"layers", comparison.layers},
+                  {"n_samples", comparison.n_samples},
+                  {"n_evaluation_queries", comparison.n_queries},
+                  {"n_q_heads", comparison.n_q_heads},
+                  {"n_kv_heads", comparison.n_kv_heads},
+                  {"budget_kind", comparison.budget_kind},
+                  {"budgets", comparison.budgets},
+                  {"compression_ratios", comparison.compression_ratios},
+                  {"by", name_of(comparison.level)},
+                  {"policies", std::move(policies)},
+                  {"metrics", std::move(metrics)},
+                  {"notes", std::move(notes)}};
+  // Names come from traces and may hold anything; invalid UTF-8 is replaced instead of thrown at.
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace kvreplay

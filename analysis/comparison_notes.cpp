@@ -1,0 +1,159 @@
+// What a reader of the tables must know before believing them. Each function adds lines on one subject.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "analysis/comparison.h"
+
+namespace kvreplay {
+namespace {
+
+using Notes = std::vector<Note>;
+
+void add(Notes& notes, const ComparedMetric& metric, std::string text) {
+  notes.push_back({.metric = metric.pooled.title(), .text = std::move(text)});
+}
+
+std::string figure(double value) { return fmt::format("{:.3g}", value); }
+
+std::string steps(std::size_t n) { return n == 1 ? "1 step" : fmt::format("{} steps", n); }
+
+/// Where one curve beats another, over the budgets.
+struct Defeat {
+  std::size_t n_budgets = 0;
+  std::size_t worst = 0;  ///< the budget with the largest gap
+  double gap = 0;
+
+  void add(std::size_t budget, double difference) {
+    ++n_budgets;
+    if (std::abs(difference) <= gap) return;
+    gap = std::abs(difference);
+    worst = budget;
+  }
+};
+
+/// "at 3 of 16 budgets, most at 0.1: 0.31 against 0.35"
+std::string describe(const Comparison& comparison, const Defeat& defeat, double winner, double loser) {
+  return fmt::format("at {} of {} budgets, most at {}: {} against {}", defeat.n_budgets, comparison.budgets.size(),
+                     figure(comparison.budgets[defeat.worst]), figure(winner), figure(loser));
+}
+
+void note_worsenings(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  const bool lower = metric.pooled.better == Better::lower;
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    std::vector<double> values;
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) values.push_back(metric.value(p, b));
+    const std::vector<Worsening> all = worsenings(comparison.budgets, values, metric.pooled.better);
+    if (all.empty()) continue;
+    const Worsening& worst =
+        *std::max_element(all.begin(), all.end(), [](const Worsening& a, const Worsening& b) { return a.by < b.by; });
+    add(notes, metric, fmt::format("{} {} with a larger budget in {}, most by {} from {} at {} to {} at {}",
+                                comparison.policies[p].name, lower ? "rises" : "falls", steps(all.size()),
+                                figure(worst.by), figure(values[worst.from]), figure(comparison.budgets[worst.from]),
+                                figure(values[worst.to]), figure(comparison.budgets[worst.to])));
+  }
+}
+
+/// An oracle is the best set per head and budget; what moves budget between heads, or keeps a set per query head, may
+/// honestly beat it. Anything else that does is a finding, or a bug.
+void note_beaten_oracles(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  constexpr double kSameBudget = 1.001;  // budgets that differ by rounding only
+  if (metric.pooled.metric != "attention_recall") return;
+  for (std::size_t o = 0; o < comparison.policies.size(); ++o) {
+    if (!comparison.policies[o].oracle) continue;
+    for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+      if (comparison.policies[p].is_reference()) continue;
+      Defeat defeat;
+      for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+        const bool same_budget = !(metric.kept_at(p, b) > metric.kept_at(o, b) * kSameBudget);
+        if (same_budget && clearly_better(metric.value(p, b), metric.value(o, b), metric.pooled.better)) {
+          defeat.add(b, metric.value(p, b) - metric.value(o, b));
+        }
+      }
+      if (defeat.n_budgets == 0) continue;
+      add(notes, metric, fmt::format("{} is better than the oracle '{}' {}", comparison.policies[p].name,
+                                  comparison.policies[o].name,
+                                  describe(comparison, defeat, metric.value(p, defeat.worst), metric.value(o, defeat.worst))));
+    }
+  }
+}
+
+bool is_random(const ComparedPolicy& policy) {
+  return std::string_view(policy.name).substr(0, policy.name.find_first_of(":+")) == "random";
+}
+
+void note_random_winners(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  for (std::size_t r = 0; r < comparison.policies.size(); ++r) {
+    if (!is_random(comparison.policies[r])) continue;
+    for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+      if (is_random(comparison.policies[p])) continue;
+      Defeat defeat;
+      for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+        if (clearly_better(metric.value(r, b), metric.value(p, b), metric.pooled.better)) {
+          defeat.add(b, metric.value(p, b) - metric.value(r, b));
+        }
+      }
+      if (defeat.n_budgets == 0) continue;
+      add(notes, metric, fmt::format("{} is better than {} {}", comparison.policies[r].name,
+                                  comparison.policies[p].name,
+                                  describe(comparison, defeat, metric.value(r, defeat.worst), metric.value(p, defeat.worst))));
+    }
+  }
+}
+
+/// Policies are compared at equal budgets; one that keeps more than that has an advantage.
+void note_kept_fractions(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  constexpr double kTolerance = 0.02;  // of the budget
+  if (metric.pooled.n_units[0] == 0) return;
+  // A unit's candidates are its denominator: rounding to whole tokens can move a unit by one of them.
+  const double one_token = static_cast<double>(metric.pooled.n_units[0]) / metric.pooled.denominator[0];
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    if (comparison.policies[p].keeps_all) continue;
+    Defeat excess;
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+      const double asked = 1 - comparison.compression_ratios[b];
+      const double kept = metric.value(p, b);
+      if (std::abs(kept - asked) > std::max(kTolerance * asked, one_token)) excess.add(b, (kept - asked) / asked);
+    }
+    if (excess.n_budgets == 0) continue;
+    add(notes, metric, fmt::format("{} does not keep what the budget asks for {}", comparison.policies[p].name,
+                                describe(comparison, excess, metric.value(p, excess.worst),
+                                         1 - comparison.compression_ratios[excess.worst])));
+  }
+}
+
+void note_missing_values(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    std::size_t n_budgets = 0;
+    std::size_t n_units = 0;
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+      const std::size_t missing = metric.pooled.n_missing[metric.pooled.index(0, p, b)];
+      n_budgets += missing > 0 ? 1 : 0;
+      n_units = std::max(n_units, missing);
+    }
+    if (n_budgets == 0) continue;
+    add(notes, metric, fmt::format("{} has no value at {} of {} budgets: up to {} of {} units are NaN",
+                                comparison.policies[p].name, n_budgets, comparison.budgets.size(), n_units,
+                                metric.pooled.n_units[0]));
+  }
+}
+
+}  // namespace
+
+std::vector<Note> comparison_notes(const Comparison& comparison) {
+  Notes notes;
+  for (const ComparedMetric& metric : comparison.metrics) {
+    note_missing_values(comparison, metric, notes);
+    if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);
+    if (!metric.is_contest()) continue;
+    note_worsenings(comparison, metric, notes);
+    note_beaten_oracles(comparison, metric, notes);
+    note_random_winners(comparison, metric, notes);
+  }
+  return notes;
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,17 @@
+#pragma once
+// A comparison to read: tables for a terminal.
+
+#include <string>
+#include <vector>
+
+#include "analysis/comparison.h"
+
+namespace kvreplay {
+
+/// The metrics that a reader sees first; all are in CSV and JSON.
+const std::vector<std::string>& default_text_metrics();
+
+/// \param metrics  which ones to show; metrics without any value are passed over
+std::string comparison_text(const Comparison& comparison, const std::vector<std::string>& metrics);
+
+}  // namespace kvreplay

@@ -1,0 +1,74 @@
+#pragma once
+// Metrics pooled over heads, layers and cases: sums are added, and the formula is applied once at the end. Ratios are
+// never averaged, so a head or a sample counts by what it contributes.
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/dataset.h"
+#include "core/metric.h"
+
+namespace kvreplay {
+
+/// What is told apart; everything else is pooled.
+enum class Level { all, by_case, by_layer, by_head };
+
+std::string_view name_of(Level level);
+
+/// Which part of the replay a group holds; "" where it is pooled over.
+struct PoolGroup {
+  std::string case_name;
+  std::string layer;
+  std::string head;  ///< with `layer` beside it: heads of different layers have nothing in common
+
+  /// "3", "3.7" (layer and head), the case, or "all".
+  std::string label() const;
+  friend bool operator==(const PoolGroup&, const PoolGroup&) = default;
+};
+
+/// One metric; of a metric per span, the part that belongs to one span name.
+struct PooledMetric {
+  std::string metric;
+  std::string span;     ///< "" unless the metric is per span
+  std::string unit;
+  std::string summary;
+  Better better = Better::lower;
+  MetricFormula formula = MetricFormula::ratio;
+  std::string head_axis;  ///< "q_head", "kv_head", or "" for metrics of whole layers
+
+  std::vector<PoolGroup> groups;
+  std::size_t n_policies = 0;
+  std::size_t n_budgets = 0;
+  std::vector<double> numerator;    ///< [n_groups, n_policies, n_budgets]
+  std::vector<double> denominator;  ///< the same shape
+  /// [n_groups] units (one case, layer and head of them) whose sums are in the pool.
+  std::vector<std::size_t> n_units;
+  /// [n_groups, n_policies, n_budgets] units that hold other policies or budgets, but not this one. The value is NaN
+  /// then: it would stand for other work than its neighbours.
+  std::vector<std::size_t> n_missing;
+
+  /// "needle_recall[passkey]", or the metric's name.
+  std::string title() const;
+  std::size_t index(std::size_t group, std::size_t policy, std::size_t budget) const {
+    return (group * n_policies + policy) * n_budgets + budget;
+  }
+  double value(std::size_t group, std::size_t policy, std::size_t budget) const;
+  /// Whether there is anything but NaN.
+  bool has_values() const;
+};
+
+/// Pools one metric of a results file; one element per span for metrics per span, else one. Metrics of whole layers are
+/// pooled by layer where heads are asked for. Units that hold no policy do not exist (a layer without W_O, say).
+/// \param results  laid out as core/results.h says, see check_results()
+std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level);
+
+/// Kept fraction, [n_groups, n_policies, n_budgets] of `pooled`: what was really kept, pooled like it; the nominal
+/// budget where the results lack the metric kept_fraction. Query heads stand for the KV head that they read.
+std::vector<double> pool_kept_fraction(const Dataset& results, const PooledMetric& pooled, Level level);
+
+/// Kept fraction that each budget asks for, [n_budgets]; budgets in tokens are related to all candidate tokens.
+std::vector<double> nominal_kept_fraction(const Dataset& results);
+
+}  // namespace kvreplay

@@ -1,0 +1,36 @@
+#pragma once
+// Several results files as one: more cases, more policies, more layers, or any mixture of these.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/dataset.h"
+
+namespace kvreplay {
+
+struct ResultsFile {
+  std::string name;  ///< for messages
+  Dataset data;      ///< laid out as core/results.h says
+};
+
+struct JoinedResults {
+  /// As core/results.h, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that replay.
+  Dataset data;
+  std::vector<std::string> notes;  ///< what differs between the files and does not prevent a comparison, a line each
+};
+
+inline constexpr std::string_view kReplayed = "replayed";
+
+/// Joins by name: a case is the same when its recording (by fingerprint), sample and compression point are. Policies
+/// stand in order of first appearance. Cases of equal label but different recordings get the trace's name before it.
+///
+/// Throws InputError naming the files: no results in them; other model, budgets or heads; the same replay in two files
+/// with different values.
+JoinedResults join_results(std::span<const ResultsFile> files);
+
+/// Throws UsageError naming what is missing when some policy was not replayed on a case and layer that others were
+/// replayed on: their figures would stand for different work.
+void require_complete(const Dataset& joined);
+
+}  // namespace kvreplay

@@ -1,0 +1,96 @@
+#include "analysis/text_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace kvreplay {
+namespace {
+
+/// Characters on the screen: UTF-8 continuation bytes take no room.
+std::size_t display_width(const std::string& text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+std::string spaces(std::size_t n) { return std::string(n, ' '); }
+
+}  // namespace
+
+TextTable::TextTable(std::string corner, std::vector<std::string> headers)
+    : corner_(std::move(corner)), headers_(std::move(headers)) {}
+
+void TextTable::add_row(std::string name, std::vector<Cell> cells) {
+  rows_.push_back({.name = std::move(name), .cells = std::move(cells), .rule_above = rule_pending_});
+  rule_pending_ = false;
+}
+
+void TextTable::add_rule() { rule_pending_ = !rows_.empty(); }
+
+std::string TextTable::render_columns(const std::vector<std::size_t>& widths, std::size_t name_width, std::size_t begin,
+                                      std::size_t end) const {
+  std::string text = corner_ + spaces(name_width - display_width(corner_));
+  std::size_t total = name_width;
+  for (std::size_t c = begin; c < end; ++c) {
+    text += spaces(1 + widths[c] - display_width(headers_[c])) + headers_[c];
+    total += 1 + widths[c];
+  }
+  text += "\n";
+  for (const Row& row : rows_) {
+    if (row.rule_above) text += std::string(total, '-') + "\n";
+    text += row.name + spaces(name_width - display_width(row.name));
+    for (std::size_t c = begin; c < end; ++c) {
+      // The mark takes the place of the gap between columns, so that marked tables are no wider.
+      text += spaces(widths[c] - display_width(row.cells[c].text)) + (row.cells[c].marked ? "*" : " ") + row.cells[c].text;
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+std::string TextTable::render(std::size_t width) const {
+  std::size_t name_width = display_width(corner_);
+  for (const Row& row : rows_) name_width = std::max(name_width, display_width(row.name));
+  std::vector<std::size_t> widths;
+  for (std::size_t c = 0; c < headers_.size(); ++c) {
+    widths.push_back(display_width(headers_[c]));
+    for (const Row& row : rows_) widths[c] = std::max(widths[c], display_width(row.cells[c].text));
+  }
+  std::string text;
+  std::size_t begin = 0;
+  do {
+    std::size_t end = begin;
+    std::size_t used = name_width;
+    while (end < widths.size() && (end == begin || used + 1 + widths[end] <= width)) used += 1 + widths[end++];
+    if (begin > 0) text += '\n';
+    text += render_columns(widths, name_width, begin, end);
+    begin = end;
+  } while (begin < widths.size());
+  return text;
+}
+
+std::string compact(double value) {
+  if (std::isnan(value)) return "-";
+  if (std::isinf(value) || value == 0) return fmt::format("{}", value);
+  const double size = std::abs(value);
+  if (size < 9.995e-4) {
+    const std::string text = fmt::format("{:.2e}", value);  // "1.23e-05"
+    const std::size_t e = text.find('e');
+    return text.substr(0, e) + "e-" + std::to_string(std::stoi(text.substr(e + 2)));
+  }
+  double scaled = value;
+  const char* suffix = "";
+  for (const char* next : {"k", "M", "G", "T", "P"}) {
+    if (std::abs(scaled) < 999.5) break;
+    scaled /= 1000;
+    suffix = next;
+  }
+  const int digits = std::max(0, 2 - static_cast<int>(std::floor(std::log10(std::abs(scaled) * 1.0005))));
+  std::string text = fmt::format("{:.{}f}", scaled, std::min(digits, 5));
+  // Whole numbers stay whole, and 0.2 is not 0.200; "1.00" from 1.0004 keeps its zeros: it is not exactly one.
+  const std::string shortest = fmt::format("{}", scaled);
+  return (shortest.size() < text.size() ? shortest : text) + suffix;
+}
+
+}  // namespace kvreplay

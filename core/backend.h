@@ -1,0 +1,97 @@
+#pragma once
+// The few numerical primitives that a replay needs. Backends implement them; policies and metrics never see which one.
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "core/matrix.h"
+#include "core/metric.h"
+#include "core/selection.h"
+
+namespace kvreplay {
+
+/// How queries meet keys in one layer.
+struct AttentionRule {
+  double scale = 1;                ///< logit = scale * q . k
+  double softcap = 0;              ///< s > 0: logit becomes s * tanh(logit / s)
+  std::size_t sliding_window = 0;  ///< W > 0: a query at t sees (t - W, t], else [0, t]
+
+  /// First position that a query at t sees.
+  std::size_t first_visible(std::size_t t) const {
+    return sliding_window == 0 || t < sliding_window ? 0 : t - sliding_window + 1;
+  }
+};
+
+/// The rule of a layer.
+AttentionRule attention_rule(const ModelInfo& model, const LayerInfo& layer);
+
+/// A panel: at most kPanelWidth queries of one head, one SIMD lane each.
+struct QueryPanel {
+  ConstMatrixView queries;                ///< [n, head_dim]
+  std::span<const std::size_t> positions;  ///< [n], ascending
+};
+
+/// exp(logit - max) of a panel against keys [first_key, first_key + n_keys); 0 where the mask hides a key.
+struct PanelWeights {
+  Buffer<float> weights;  ///< [n_keys, kPanelWidth]
+  std::size_t first_key = 0;
+  std::size_t n_keys = 0;
+  std::size_t n_queries = 0;  ///< lanes in use; the others hold finite values without meaning
+  float max[kPanelWidth];     ///< largest visible logit of each query
+
+  const float* row(std::size_t key) const { return weights.data() + (key - first_key) * kPanelWidth; }
+};
+
+/// Softmax sums over a set of tokens: weighted values and weights, for each query of a panel.
+struct PanelSums {
+  Buffer<float> values;   ///< [n_sets, value_dim, kPanelWidth]: sum of e_i v_i
+  Buffer<float> weights;  ///< [n_sets, kPanelWidth]: sum of e_i
+};
+
+/// Replayed outputs of a panel at all budgets of one plan.
+struct PanelErrors {
+  Buffer<float> errors;          ///< [n_budgets, value_dim, kPanelWidth]: output of the retained cache minus full output
+  Buffer<float> squared_errors;  ///< [n_budgets, kPanelWidth]: their squared norms
+  Buffer<float> recall;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  /// Attention weights of a panel.
+  /// \param keys       [n_tokens, head_dim], row i at position i
+  /// \param key_range  positions to weigh; must hold everything that the panel sees
+  virtual void weigh(const AttentionRule& rule, const QueryPanel& panel, ConstMatrixView keys, Range key_range,
+                     PanelWeights& out) = 0;
+
+  /// Sums over sets of tokens, in one walk.
+  /// \param values     [n_tokens, value_dim], row i at position i
+  /// \param positions  token positions, set by set
+  /// \param set_ends   [n_sets] ends in `positions`
+  virtual void sum_sets(const PanelWeights& weights, ConstMatrixView values, std::span<const std::uint32_t> positions,
+                        std::span<const std::size_t> set_ends, PanelSums& out) = 0;
+
+  /// From the sums of the cells and of the local tokens to errors at every budget. The error is formed as
+  /// (Z_E / Z) (N_S / Z_S - N_E / Z_E), never as a difference of two nearly equal outputs; it is exactly 0 where nothing
+  /// is evicted.
+  /// \param local  sums of the tokens that are always visible, one set
+  virtual void combine(const CellPlan& plan, const PanelSums& cells, const PanelSums& local, std::size_t value_dim,
+                       PanelErrors& out) = 0;
+
+  /// Column sums of causal softmax attention: out[i] = sum over the queries of a_{t, i}. Streamed in panels, nothing of size
+  /// n_queries x n_tokens is kept.
+  /// \param queries    [n, head_dim] at `positions`
+  /// \param keys       [n_tokens, head_dim]
+  /// \param out        [n_tokens]; overwritten
+  virtual void attention_sums(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
+                              ConstMatrixView keys, std::span<float> out) = 0;
+};
+
+/// The backend that runs everywhere. One thread per object.
+std::unique_ptr<Backend> make_cpu_backend();
+
+}  // namespace kvreplay

@@ -1,0 +1,39 @@
+#pragma once
+// Budgets: how much of the cache is kept, and the one place where they round to tokens.
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvreplay {
+
+enum class BudgetKind {
+  fraction,           ///< share kept, (0, 1]: round half up, at least one token
+  tokens,             ///< tokens kept per KV head
+  compression_ratio,  ///< share removed, [0, 1), in kvpress's arithmetic: int(n * (1 - ratio))
+};
+
+std::string_view name_of(BudgetKind kind);
+
+struct BudgetGrid {
+  BudgetKind kind = BudgetKind::fraction;
+  std::vector<double> values;  ///< fractions, tokens or compression ratios as given
+
+  /// Tokens kept of n. Throws UsageError when more tokens are asked for than there are.
+  std::size_t tokens(std::size_t budget, std::size_t n_candidates) const;
+  /// The budget as a label: what is kept, fraction or tokens.
+  double label(std::size_t budget) const;
+};
+
+/// 16 fractions from 0.02 to 1, equally spaced in logarithm.
+inline constexpr std::string_view kDefaultBudgets = "0.02:1:16";
+
+/// Reads `--budget`: a list `0.1,0.25,1` of fractions (with a point, or 1) or `64,128,t1` of tokens (whole numbers above
+/// 1, or with a `t` before), or a range `FROM:TO:COUNT`, log-spaced, of either. Throws UsageError with the text in it.
+BudgetGrid parse_budgets(std::string_view text);
+
+/// Reads `--compression-ratio`: a list of shares removed, as kvpress counts them.
+BudgetGrid parse_compression_ratios(std::string_view text);
+
+}  // namespace kvreplay

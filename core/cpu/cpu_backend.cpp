@@ -1,0 +1,172 @@
+// The CPU backend: OpenBLAS for the dense products, our SIMD kernels for everything that follows a ranking.
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/cpu/panel_kernels.h"
+
+namespace kvreplay {
+namespace {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend() {
+    // We run one backend per thread; a threaded BLAS inside would only fight with the others.
+    static std::once_flag once;
+    std::call_once(once, [] { openblas_set_num_threads(1); });
+  }
+
+  std::string_view name() const override { return "cpu"; }
+
+  void weigh(const AttentionRule& rule, const QueryPanel& panel, ConstMatrixView keys, Range key_range,
+             PanelWeights& out) override {
+    const std::size_t n = panel.queries.rows, dim = panel.queries.cols, n_keys = key_range.size();
+    out.first_key = key_range.begin;
+    out.n_keys = n_keys;
+    out.n_queries = n;
+    out.weights.reserve_discard(n_keys * kPanelWidth);
+
+    // Idle lanes hold queries of zeros, so that nothing downstream meets uninitialised memory.
+    padded_.reserve_discard(kPanelWidth * dim);
+    std::fill_n(padded_.data(), kPanelWidth * dim, 0.0f);
+    std::int32_t first[kPanelWidth], last[kPanelWidth];
+    for (std::size_t l = 0; l < kPanelWidth; ++l) {
+      if (l < n) std::ranges::copy(panel.queries.row(l), padded_.data() + l * dim);
+      const std::size_t position = panel.positions[std::min(l, n - 1)];
+      first[l] = static_cast<std::int32_t>(std::max(rule.first_visible(position), key_range.begin) - key_range.begin);
+      last[l] = static_cast<std::int32_t>(std::min(position + 1, key_range.end)) - 1 -
+                static_cast<std::int32_t>(key_range.begin);
+    }
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(n_keys), kPanelWidth,
+                static_cast<blasint>(dim), static_cast<float>(rule.scale), keys.data + key_range.begin * keys.stride,
+                static_cast<blasint>(keys.stride), padded_.data(), static_cast<blasint>(dim), 0.0f, out.weights.data(),
+                kPanelWidth);
+    cpu::logits_to_weights(out.weights.data(), n_keys, first, last, static_cast<float>(rule.softcap), out.max);
+  }
+
+  void sum_sets(const PanelWeights& weights, ConstMatrixView values, std::span<const std::uint32_t> positions,
+                std::span<const std::size_t> set_ends, PanelSums& out) override {
+    const std::size_t dim = values.cols, n_sets = set_ends.size();
+    out.values.reserve_discard(n_sets * dim * kPanelWidth);
+    out.weights.reserve_discard(n_sets * kPanelWidth);
+    std::fill_n(out.values.data(), n_sets * dim * kPanelWidth, 0.0f);
+    std::fill_n(out.weights.data(), n_sets * kPanelWidth, 0.0f);
+    block_values_.reserve_discard(dim * kPanelWidth);
+    block_weights_.reserve_discard(kPanelWidth);
+    // The weights start at first_key while positions count from 0: shift the base, so that one index serves both.
+    const float* base = weights.weights.data() - static_cast<std::ptrdiff_t>(weights.first_key * kPanelWidth);
+
+    for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
+      float* set_values = out.values.data() + s * dim * kPanelWidth;
+      float* set_weights = out.weights.data() + s * kPanelWidth;
+      for (std::size_t from = begin; from < set_ends[s]; from += cpu::kSumBlock) {
+        const std::size_t n = std::min(cpu::kSumBlock, set_ends[s] - from);
+        if (n == set_ends[s] - begin) {
+          cpu::accumulate(base, values.data, values.stride, dim, positions.data() + from, n, set_values, set_weights);
+        } else {
+          std::fill_n(block_values_.data(), dim * kPanelWidth, 0.0f);
+          std::fill_n(block_weights_.data(), kPanelWidth, 0.0f);
+          cpu::accumulate(base, values.data, values.stride, dim, positions.data() + from, n, block_values_.data(),
+                          block_weights_.data());
+          cpu::add(block_values_.data(), dim * kPanelWidth, set_values);
+          cpu::add(block_weights_.data(), kPanelWidth, set_weights);
+        }
+      }
+    }
+  }
+
+  void combine(const CellPlan& plan, const PanelSums& cells, const PanelSums& local, std::size_t value_dim,
+               PanelErrors& out) override {
+    const std::size_t n_budgets = plan.n_budgets(), n_cells = plan.n_cells(), size = value_dim * kPanelWidth;
+    out.errors.reserve_discard(n_budgets * size);
+    out.squared_errors.reserve_discard(n_budgets * kPanelWidth);
+    out.recall.reserve_discard(n_budgets * kPanelWidth);
+
+    // Where plans are nested, sums over the first k and over the last k cells give every budget's two sides.
+    const std::size_t n_sides = plan.nested ? n_cells + 1 : 1;
+    kept_.assign_zero(n_sides, size);
+    evicted_.assign_zero(n_sides, size);
+    if (plan.nested) {
+      kept_.add(0, local, 0, size);
+      for (std::size_t k = 1; k <= n_cells; ++k) {
+        kept_.copy(k, k - 1, size);
+        kept_.add(k, cells, k - 1, size);
+        evicted_.copy(n_cells - k, n_cells - k + 1, size);
+        evicted_.add(n_cells - k, cells, n_cells - k, size);
+      }
+    }
+    for (std::size_t b = 0; b < n_budgets; ++b) {
+      std::size_t side = 0;
+      if (plan.nested) {
+        while (side < n_cells && plan.holds(side, b)) ++side;
+      } else {
+        kept_.assign_zero(1, size);
+        evicted_.assign_zero(1, size);
+        kept_.add(0, local, 0, size);
+        for (std::size_t c = 0; c < n_cells; ++c) (plan.holds(c, b) ? kept_ : evicted_).add(0, cells, c, size);
+      }
+      cpu::error_of_eviction(kept_.values(side, size), kept_.weights(side), evicted_.values(side, size),
+                             evicted_.weights(side), value_dim, out.errors.data() + b * size,
+                             out.squared_errors.data() + b * kPanelWidth, out.recall.data() + b * kPanelWidth);
+    }
+  }
+
+  void attention_sums(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
+                      ConstMatrixView keys, std::span<float> out) override {
+    column_sums_.assign(keys.rows, 0.0);
+    panel_sums_.resize(keys.rows);
+    for (std::size_t begin = 0; begin < queries.rows; begin += kPanelWidth) {
+      const std::size_t end = std::min(begin + kPanelWidth, queries.rows);
+      const QueryPanel panel{queries.rows_between(begin, end), positions.subspan(begin, end - begin)};
+      const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
+      weigh(rule, panel, keys, seen, weights_);
+      std::fill_n(panel_sums_.begin(), seen.size(), 0.0f);
+      cpu::add_normalised_rows(weights_.weights.data(), seen.size(), panel.queries.rows, panel_sums_.data());
+      // Summed over panels in float64: a sink gathers mass from every query, its neighbour nearly none.
+      for (std::size_t i = 0; i < seen.size(); ++i) column_sums_[seen.begin + i] += panel_sums_[i];
+    }
+    std::ranges::transform(column_sums_, out.begin(), [](double sum) { return static_cast<float>(sum); });
+  }
+
+ private:
+  // Running sums over prefixes or suffixes of the cells: [n][value_dim, kPanelWidth] and [n][kPanelWidth].
+  class Side {
+   public:
+    void assign_zero(std::size_t n, std::size_t size) {
+      values_.reserve_discard(n * size);
+      weights_.reserve_discard(n * kPanelWidth);
+      std::fill_n(values_.data(), n * size, 0.0f);
+      std::fill_n(weights_.data(), n * kPanelWidth, 0.0f);
+    }
+    void add(std::size_t to, const PanelSums& sums, std::size_t set, std::size_t size) {
+      cpu::add(sums.values.data() + set * size, size, values_.data() + to * size);
+      cpu::add(sums.weights.data() + set * kPanelWidth, kPanelWidth, weights_.data() + to * kPanelWidth);
+    }
+    void copy(std::size_t to, std::size_t from, std::size_t size) {
+      std::memcpy(values_.data() + to * size, values_.data() + from * size, size * sizeof(float));
+      std::memcpy(weights_.data() + to * kPanelWidth, weights_.data() + from * kPanelWidth, kPanelWidth * sizeof(float));
+    }
+    const float* values(std::size_t i, std::size_t size) const { return values_.data() + i * size; }
+    const float* weights(std::size_t i) const { return weights_.data() + i * kPanelWidth; }
+
+   private:
+    Buffer<float> values_, weights_;
+  };
+
+  Buffer<float> padded_, block_values_, block_weights_;
+  Side kept_, evicted_;
+  PanelWeights weights_;
+  std::vector<double> column_sums_;
+  std::vector<float> panel_sums_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend() { return std::make_unique<CpuBackend>(); }
+
+}  // namespace kvreplay

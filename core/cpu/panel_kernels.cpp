@@ -1,0 +1,211 @@
+#include "core/cpu/panel_kernels.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "core/metric.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/cpu/panel_kernels.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// After highway.h, as its per-target includes demand.
+#include <hwy/contrib/math/math-inl.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace kvreplay::cpu::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::CappedTag<float, 16>;
+using Ints = hn::RebindToSigned<Floats>;
+using Vec = hn::Vec<Floats>;
+constexpr Floats kFloats{};
+constexpr std::size_t kLanes = hn::MaxLanes(kFloats);
+constexpr std::size_t kVecs = kPanelWidth / kLanes;
+
+void LogitsToWeights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
+                     float softcap, float* max) {
+  const Ints ints{};
+  // Rows that every lane sees need no mask; they are nearly all.
+  std::int32_t all_from = 0, all_to = static_cast<std::int32_t>(n_keys) - 1;
+  for (std::size_t l = 0; l < kPanelWidth; ++l) {
+    all_from = std::max(all_from, first[l]);
+    all_to = std::min(all_to, last[l]);
+  }
+  for (std::size_t v = 0; v < kVecs; ++v) {
+    float* column = logits + v * kLanes;
+    const auto from = hn::LoadU(ints, first + v * kLanes);
+    const auto to = hn::LoadU(ints, last + v * kLanes);
+    const Vec cap = hn::Set(kFloats, softcap);
+    const Vec hidden = hn::Set(kFloats, -std::numeric_limits<float>::infinity());
+    Vec top = hn::Set(kFloats, std::numeric_limits<float>::lowest());
+    for (std::size_t i = 0; i < n_keys; ++i) {
+      float* row = column + i * kPanelWidth;
+      Vec logit = hn::Load(kFloats, row);
+      const std::int32_t key = static_cast<std::int32_t>(i);
+      const bool ragged = key < all_from || key > all_to;
+      if (softcap > 0) logit = hn::Mul(cap, hn::Tanh(kFloats, hn::Div(logit, cap)));
+      if (ragged) {
+        const auto at = hn::Set(ints, key);
+        const auto out_of_sight = hn::Or(hn::Lt(at, from), hn::Gt(at, to));
+        logit = hn::IfThenElse(hn::RebindMask(kFloats, out_of_sight), hidden, logit);
+      }
+      if (ragged || softcap > 0) hn::Store(logit, kFloats, row);
+      top = hn::Max(top, logit);
+    }
+    hn::StoreU(top, kFloats, max + v * kLanes);
+    for (std::size_t i = 0; i < n_keys; ++i) {
+      float* row = column + i * kPanelWidth;
+      // exp(-inf) must be exactly 0; Highway's Exp clamps below -104, where the result is 0 too.
+      hn::Store(hn::Exp(kFloats, hn::Sub(hn::Load(kFloats, row), top)), kFloats, row);
+    }
+  }
+}
+
+// kDims dimensions of the values at a time: as many accumulators as the register file holds.
+template <std::size_t kDims>
+HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values,
+                               std::size_t value_stride, const std::uint32_t* HWY_RESTRICT index, std::size_t n,
+                               float* HWY_RESTRICT out) {
+  Vec sums[kDims][kVecs];
+#pragma GCC unroll 16
+  for (std::size_t d = 0; d < kDims; ++d)
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) sums[d][v] = hn::Load(kFloats, out + d * kPanelWidth + v * kLanes);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float* HWY_RESTRICT e = weights + std::size_t{index[i]} * kPanelWidth;
+    const float* HWY_RESTRICT value = values + std::size_t{index[i]} * value_stride;
+    Vec lanes[kVecs];
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) lanes[v] = hn::Load(kFloats, e + v * kLanes);
+#pragma GCC unroll 16
+    for (std::size_t d = 0; d < kDims; ++d) {
+      const Vec x = hn::Set(kFloats, value[d]);
+#pragma GCC unroll 32
+      for (std::size_t v = 0; v < kVecs; ++v) sums[d][v] = hn::MulAdd(lanes[v], x, sums[d][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (std::size_t d = 0; d < kDims; ++d)
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) hn::Store(sums[d][v], kFloats, out + d * kPanelWidth + v * kLanes);
+}
+
+void Accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
+                const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
+  constexpr std::size_t kDims = std::max<std::size_t>(1, kVecs <= 2 ? 8 : 8 / kVecs);
+  std::size_t d = 0;
+  for (; d + kDims <= value_dim; d += kDims)
+    AccumulateDims<kDims>(weights, values + d, value_stride, index, n, out_values + d * kPanelWidth);
+  for (; d < value_dim; ++d)
+    AccumulateDims<1>(weights, values + d, value_stride, index, n, out_values + d * kPanelWidth);
+
+  Vec sums[kVecs];
+#pragma GCC unroll 32
+  for (std::size_t v = 0; v < kVecs; ++v) sums[v] = hn::Load(kFloats, out_weights + v * kLanes);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float* e = weights + std::size_t{index[i]} * kPanelWidth;
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) sums[v] = hn::Add(sums[v], hn::Load(kFloats, e + v * kLanes));
+  }
+#pragma GCC unroll 32
+  for (std::size_t v = 0; v < kVecs; ++v) hn::Store(sums[v], kFloats, out_weights + v * kLanes);
+}
+
+void Add(const float* from, std::size_t n, float* to) {
+  for (std::size_t i = 0; i < n; i += kLanes)
+    hn::Store(hn::Add(hn::Load(kFloats, to + i), hn::Load(kFloats, from + i)), kFloats, to + i);
+}
+
+void ErrorOfEviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
+                     std::size_t value_dim, float* errors, float* squared_errors, float* recall) {
+  for (std::size_t v = 0; v < kPanelWidth; v += kLanes) {
+    const Vec zero = hn::Zero(kFloats);
+    const Vec kept = hn::Load(kFloats, weights_s + v);
+    const Vec evicted = hn::Load(kFloats, weights_e + v);
+    const Vec total = hn::Add(kept, evicted);
+    const auto loses = hn::Gt(evicted, zero);
+    const auto keeps = hn::Gt(kept, zero);
+    // error = N_S * (Z_E / (Z Z_S)) - N_E / Z; both factors are 0 where nothing is evicted.
+    const Vec share = hn::Div(evicted, total);
+    const Vec of_kept = hn::IfThenElseZero(hn::And(loses, keeps), hn::Div(share, kept));
+    const Vec of_evicted = hn::IfThenElseZero(loses, hn::Div(share, evicted));
+    hn::Store(hn::IfThenElse(loses, hn::Div(kept, total), hn::Set(kFloats, 1.0f)), kFloats, recall + v);
+    Vec norm = zero;
+    for (std::size_t d = 0; d < value_dim; ++d) {
+      const std::size_t at = d * kPanelWidth + v;
+      const Vec lost = hn::Mul(hn::Load(kFloats, values_e + at), of_evicted);
+      const Vec error = hn::Sub(hn::Mul(hn::Load(kFloats, values_s + at), of_kept), lost);
+      hn::Store(error, kFloats, errors + at);
+      norm = hn::MulAdd(error, error, norm);
+    }
+    hn::Store(norm, kFloats, squared_errors + v);
+  }
+}
+
+void AddNormalisedRows(const float* weights, std::size_t n_rows, std::size_t n_lanes, float* out) {
+  Vec scale[kVecs];
+  for (std::size_t v = 0; v < kVecs; ++v) scale[v] = hn::Zero(kFloats);
+  for (std::size_t begin = 0; begin < n_rows; begin += kSumBlock)
+    for (std::size_t v = 0; v < kVecs; ++v) {
+      Vec block = hn::Zero(kFloats);
+      for (std::size_t i = begin; i < std::min(begin + kSumBlock, n_rows); ++i)
+        block = hn::Add(block, hn::Load(kFloats, weights + i * kPanelWidth + v * kLanes));
+      scale[v] = hn::Add(scale[v], block);
+    }
+  for (std::size_t v = 0; v < kVecs; ++v) {
+    const std::size_t used = n_lanes > v * kLanes ? n_lanes - v * kLanes : 0;
+    scale[v] = hn::IfThenElseZero(hn::FirstN(kFloats, std::min(used, kLanes)),
+                                  hn::Div(hn::Set(kFloats, 1.0f), scale[v]));
+  }
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    Vec sum = hn::Zero(kFloats);
+    for (std::size_t v = 0; v < kVecs; ++v)
+      sum = hn::MulAdd(hn::Load(kFloats, weights + i * kPanelWidth + v * kLanes), scale[v], sum);
+    out[i] += hn::GetLane(hn::SumOfLanes(kFloats, sum));
+  }
+}
+
+const char* InstructionSet() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace kvreplay::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvreplay::cpu {
+
+HWY_EXPORT(LogitsToWeights);
+HWY_EXPORT(Accumulate);
+HWY_EXPORT(Add);
+HWY_EXPORT(ErrorOfEviction);
+HWY_EXPORT(AddNormalisedRows);
+HWY_EXPORT(InstructionSet);
+
+void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
+                       float softcap, float* max) {
+  HWY_DYNAMIC_DISPATCH(LogitsToWeights)(logits, n_keys, first, last, softcap, max);
+}
+
+void accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
+                const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
+  HWY_DYNAMIC_DISPATCH(Accumulate)
+  (weights, values, value_stride, value_dim, index, n, out_values, out_weights);
+}
+
+void add(const float* from, std::size_t n, float* to) { HWY_DYNAMIC_DISPATCH(Add)(from, n, to); }
+
+void error_of_eviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
+                       std::size_t value_dim, float* errors, float* squared_errors, float* recall) {
+  HWY_DYNAMIC_DISPATCH(ErrorOfEviction)
+  (values_s, weights_s, values_e, weights_e, value_dim, errors, squared_errors, recall);
+}
+
+void add_normalised_rows(const float* weights, std::size_t n_rows, std::size_t n_lanes, float* out) {
+  HWY_DYNAMIC_DISPATCH(AddNormalisedRows)(weights, n_rows, n_lanes, out);
+}
+
+const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(InstructionSet)(); }
+
+}  // namespace kvreplay::cpu
+#endif

@@ -1,0 +1,60 @@
+#pragma once
+// Named arrays over named dimensions, as in xarray: the shape of everything that a replay writes down.
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace kvreplay {
+
+using Attribute = std::variant<std::string, double, std::int64_t>;
+using Attributes = std::map<std::string, Attribute>;
+
+/// The labels along a dimension: one per index, all of one type.
+using Labels = std::variant<std::vector<std::string>, std::vector<double>, std::vector<std::int64_t>>;
+
+std::size_t size_of(const Labels& labels);
+
+struct Dimension {
+  std::string name;
+  Labels labels;
+  Attributes attributes;
+
+  std::size_t size() const { return size_of(labels); }
+};
+
+/// A float64 array over dimensions of its dataset, row-major in their order. NaN means "no value here".
+struct Variable {
+  std::string name;
+  std::vector<std::string> dimensions;
+  std::vector<double> values;
+  Attributes attributes;
+};
+
+/// Strings along one dimension, beside its labels (a second name for each index).
+struct TextVariable {
+  std::string name;
+  std::string dimension;
+  std::vector<std::string> values;
+};
+
+struct Dataset {
+  Attributes attributes;
+  std::vector<Dimension> dimensions;
+  std::vector<Variable> variables;
+  std::vector<TextVariable> texts;
+
+  /// Throws InputError naming what is there when there is no such thing.
+  const Dimension& dimension(std::string_view name) const;
+  const Variable& variable(std::string_view name) const;
+  bool has_variable(std::string_view name) const;
+  bool has_dimension(std::string_view name) const;
+  /// Product of the sizes of these dimensions.
+  std::size_t volume(const std::vector<std::string>& dimensions) const;
+};
+
+}  // namespace kvreplay

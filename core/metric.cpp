@@ -1,0 +1,70 @@
+#include "core/metric.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/nearest_name.h"
+
+namespace kvreplay {
+namespace {
+
+std::vector<Metric>& metrics() {
+  static std::vector<Metric> table;
+  return table;
+}
+
+}  // namespace
+
+std::string_view name_of(Better better) { return better == Better::lower ? "lower" : "higher"; }
+
+std::string_view name_of(MetricFormula formula) {
+  switch (formula) {
+    case MetricFormula::ratio: return "ratio";
+    case MetricFormula::sqrt_ratio: return "sqrt_ratio";
+    case MetricFormula::sum: return "sum";
+  }
+  return "?";
+}
+
+std::string_view name_of(MetricAxis axis) {
+  switch (axis) {
+    case MetricAxis::layer: return "layer";
+    case MetricAxis::kv_head: return "kv_head";
+    case MetricAxis::q_head: return "q_head";
+  }
+  return "?";
+}
+
+MetricFormula metric_formula(std::string_view name) {
+  for (const MetricFormula formula : {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum})
+    if (name_of(formula) == name) return formula;
+  throw InputError(fmt::format("unknown metric formula '{}'", name));
+}
+
+double metric_value(MetricFormula formula, double numerator, double denominator) {
+  if (formula == MetricFormula::sum) return numerator;
+  if (denominator == 0 || std::isnan(denominator)) return std::numeric_limits<double>::quiet_NaN();
+  const double ratio = numerator / denominator;
+  return formula == MetricFormula::ratio ? ratio : std::sqrt(ratio);
+}
+
+const std::vector<Metric>& all_metrics() { return metrics(); }
+
+const Metric& find_metric(std::string_view name) {
+  const auto found = std::ranges::find(metrics(), name, &Metric::name);
+  if (found != metrics().end()) return *found;
+  std::vector<std::string> known;
+  for (const Metric& metric : metrics()) known.push_back(metric.name);
+  throw UsageError(unknown_name("metric", name, known));
+}
+
+RegisterMetric::RegisterMetric(Metric metric) {
+  // Sorted by name: registration order is the linker's, and results must not depend on it.
+  metrics().insert(std::ranges::upper_bound(metrics(), metric.name, {}, &Metric::name), std::move(metric));
+}
+
+}  // namespace kvreplay

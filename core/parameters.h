@@ -1,0 +1,66 @@
+#pragma once
+// Parameters of scorers and allocators: declared in their table row, given as `name=value,...`.
+
+#include <cstddef>
+#include <limits>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kvreplay {
+
+/// The value of a count parameter that was given as `all`.
+inline constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
+
+enum class ParameterKind { count, count_or_all, real, choice };
+
+struct ParameterSpec {
+  std::string name;
+  ParameterKind kind = ParameterKind::count;
+  std::string default_value;
+  std::string help;
+  std::vector<std::string> choices = {};  ///< for ParameterKind::choice
+  double min = 0;                         ///< smallest count or real
+  double max = std::numeric_limits<double>::infinity();
+};
+
+/// One reading of a method where papers and codes differ: other defaults for its parameters.
+struct Dialect {
+  std::string name;
+  std::string summary;
+  std::map<std::string, std::string> defaults = {};
+};
+
+/// What a row declares. With dialects there is a parameter `dialect` besides; the first one is the default.
+struct ParameterTable {
+  std::vector<ParameterSpec> parameters = {};
+  std::vector<Dialect> dialects = {};
+};
+
+/// The values of one use of a method, all checked against its table.
+class Parameters {
+ public:
+  /// \param owner  the method's name, for messages
+  /// \param text   `name=value,name=value`, may be empty
+  /// Throws UsageError for unknown or repeated names and values out of range.
+  Parameters(const ParameterTable& table, std::string_view owner, std::string_view text);
+
+  std::size_t count(std::string_view name) const;
+  double real(std::string_view name) const;
+  const std::string& choice(std::string_view name) const;
+
+  /// `:name=value,...` with what differs from the dialect's defaults, in the order of the table; "" if nothing does.
+  const std::string& canonical() const { return canonical_; }
+  /// The same with every parameter written out.
+  const std::string& complete() const { return complete_; }
+
+ private:
+  const std::string& text(std::string_view name) const;
+
+  std::map<std::string, std::string, std::less<>> values_;
+  std::string canonical_;
+  std::string complete_;
+};
+
+}  // namespace kvreplay

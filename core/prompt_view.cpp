@@ -1,0 +1,97 @@
+#include "core/prompt_view.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace kvreplay {
+
+struct PromptView::Evidence {
+  std::map<std::size_t, Tensor> attention_sums;  // by window
+  Tensor evaluation_attention;
+};
+
+PromptView::PromptView(const LayerData& data, Range candidates, Backend& backend, UnitIdentity unit)
+    : data_(&data),
+      candidates_(candidates),
+      backend_(&backend),
+      unit_(std::move(unit)),
+      evidence_(std::make_shared<Evidence>()) {}
+
+ConstMatrixView PromptView::keys(std::size_t kv_head) const {
+  return data_->keys.matrix(kv_head).rows_between(candidates_.begin, candidates_.end);
+}
+
+ConstMatrixView PromptView::values(std::size_t kv_head) const {
+  return data_->values.matrix(kv_head).rows_between(candidates_.begin, candidates_.end);
+}
+
+Tensor PromptView::sum_attention(Range query_rows, std::size_t last_key) const {
+  const ModelInfo& model = data_->model;
+  const AttentionRule rule = attention_rule(model, data_->layer);
+  const std::span<const std::size_t> positions =
+      std::span(data_->query_positions).subspan(query_rows.begin, query_rows.size());
+  Tensor sums(1, model.n_q_heads, n_candidates());
+  std::vector<float> all(last_key);
+  for (std::size_t h = 0; h < model.n_q_heads; ++h) {
+    backend_->attention_sums(rule, data_->queries.matrix(h).rows_between(query_rows.begin, query_rows.end), positions,
+                             data_->keys.matrix(h / model.group_size()).rows_between(0, last_key), all);
+    std::copy(all.begin() + static_cast<std::ptrdiff_t>(candidates_.begin),
+              all.begin() + static_cast<std::ptrdiff_t>(candidates_.end), sums.matrix(0).row(h).begin());
+  }
+  return sums;
+}
+
+std::string missing_queries(std::span<const std::size_t> query_positions, Range candidates, std::size_t window) {
+  if (window != kAll && window > candidates.size())
+    return fmt::format("its observation window of {} queries is longer than the {} tokens up for eviction", window,
+                       candidates.size());
+  std::size_t expected = candidates.end - std::min(window, candidates.size());
+  for (auto it = std::ranges::lower_bound(query_positions, expected); expected < candidates.end; ++it, ++expected)
+    if (it == query_positions.end() || *it != expected)
+      return fmt::format("it needs the queries at positions {} to {}, and none is recorded at {}",
+                         candidates.end - std::min(window, candidates.size()), candidates.end - 1, expected);
+  return "";
+}
+
+const Tensor& PromptView::attention_sums(std::size_t window) const {
+  const std::size_t n = std::min(window, n_candidates());
+  if (const auto found = evidence_->attention_sums.find(n); found != evidence_->attention_sums.end())
+    return found->second;
+  if (const std::string missing = missing_queries(data_->query_positions, candidates_, window); !missing.empty())
+    throw InputError(missing);
+  const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end - n);
+  const std::size_t row = static_cast<std::size_t>(begin - data_->query_positions.begin());
+  return evidence_->attention_sums.emplace(n, sum_attention({row, row + n}, candidates_.end)).first->second;
+}
+
+std::size_t PromptView::n_seen_by(std::size_t i, std::size_t window) const {
+  const std::size_t n = std::min(window, n_candidates());
+  const std::size_t position = candidates_.begin + i;
+  const std::size_t first_query = std::max(position, candidates_.end - n);
+  std::size_t end_query = candidates_.end;
+  if (const std::size_t sliding = data_->layer.sliding_window; sliding > 0) end_query = std::min(end_query, position + sliding);
+  return end_query > first_query ? end_query - first_query : 0;
+}
+
+const Tensor& PromptView::evaluation_attention() const {
+  if (!lookahead_)
+    throw std::logic_error("a scorer that is not marked as an oracle asked for the evaluation queries");
+  if (evidence_->evaluation_attention.empty()) {
+    const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end);
+    const Range rows{static_cast<std::size_t>(begin - data_->query_positions.begin()), data_->query_positions.size()};
+    evidence_->evaluation_attention = sum_attention(rows, data_->n_tokens());
+  }
+  return evidence_->evaluation_attention;
+}
+
+PromptView PromptView::with_lookahead() const {
+  PromptView view = *this;
+  view.lookahead_ = true;
+  return view;
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,42 @@
+#include "core/rescue.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace kvreplay {
+
+std::vector<double> exact_output(const AttentionRule& rule, std::span<const float> query, std::size_t position,
+                                 ConstMatrixView keys, ConstMatrixView values, std::span<const std::uint32_t> retained,
+                                 Range local) {
+  std::vector<std::size_t> visible;
+  const std::size_t first = rule.first_visible(position);
+  for (const std::uint32_t token : retained)
+    if (token >= first && token <= position) visible.push_back(token);
+  for (std::size_t token = std::max(local.begin, first); token < std::min(local.end, position + 1); ++token)
+    visible.push_back(token);
+
+  std::vector<double> logits;
+  double max = -std::numeric_limits<double>::infinity();
+  for (const std::size_t token : visible) {
+    double dot = 0;
+    const auto key = keys.row(token);
+    for (std::size_t d = 0; d < query.size(); ++d) dot += double{query[d]} * double{key[d]};
+    double logit = rule.scale * dot;
+    if (rule.softcap > 0) logit = rule.softcap * std::tanh(logit / rule.softcap);
+    logits.push_back(logit);
+    max = std::max(max, logit);
+  }
+  std::vector<double> output(values.cols, 0.0);
+  double total = 0;
+  for (std::size_t i = 0; i < visible.size(); ++i) {
+    const double weight = std::exp(logits[i] - max);
+    total += weight;
+    const auto value = values.row(visible[i]);
+    for (std::size_t d = 0; d < output.size(); ++d) output[d] += weight * double{value[d]};
+  }
+  for (double& x : output) x /= total;
+  return output;
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,63 @@
+#include "core/scores.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace kvreplay {
+
+std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    if (std::isnan(scores[i])) throw InputError(fmt::format("the score of token {} is NaN", i));
+  std::vector<std::uint32_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
+    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
+  });
+  return order;
+}
+
+std::vector<std::uint32_t> rank(std::span<const float> scores, const Protection& protection) {
+  const std::size_t n = scores.size();
+  std::vector<std::uint32_t> ranking;
+  ranking.reserve(n);
+  std::vector<bool> taken(n, false);
+  const auto take = [&](std::size_t i) {
+    taken[i] = true;
+    ranking.push_back(static_cast<std::uint32_t>(i));
+  };
+  for (std::size_t i = 0; i < std::min(protection.sinks, n); ++i) take(i);
+  for (std::size_t back = 0; back < std::min(protection.recent, n); ++back)
+    if (!taken[n - 1 - back]) take(n - 1 - back);
+
+  const std::vector<std::uint32_t> order = order_by_score(scores);
+  if (protection.recent_share <= 0) {
+    for (const std::uint32_t i : order)
+      if (!taken[i]) take(i);
+    return ranking;
+  }
+
+  // The set of size k holds the floor(share * k) newest tokens and the best of the others. From k to k + 1 exactly one
+  // token enters: the next newest one when the share has grown, else (or if that one is in as a heavy hitter) the best
+  // one still out. So the sets are nested and this walk finds the order.
+  std::size_t n_recent = 0, next_best = 0;
+  while (ranking.size() < n) {
+    const std::size_t due = static_cast<std::size_t>(protection.recent_share * static_cast<double>(ranking.size() + 1));
+    if (n_recent < due) {
+      const std::size_t newest = n - 1 - n_recent++;
+      if (!taken[newest]) {
+        take(newest);
+        continue;
+      }
+    }
+    while (taken[order[next_best]]) ++next_best;
+    take(order[next_best]);
+  }
+  return ranking;
+}
+
+}  // namespace kvreplay

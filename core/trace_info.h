@@ -1,0 +1,91 @@
+#pragma once
+// What a trace says about its model and samples, apart from the big tensors. Mirrors traces/SCHEMA.md.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+
+namespace kvreplay {
+
+enum class RopeLayout { none, half, interleaved };
+
+/// Rotary position embedding of one layer.
+struct Rope {
+  RopeLayout layout = RopeLayout::none;
+  std::vector<double> inv_freq;  ///< [rotary_dim / 2], radians per position
+  double attention_scaling = 1;
+};
+
+/// The attention shape of the recorded model. Query head h reads KV head h / group_size().
+struct ModelInfo {
+  std::string model_id;
+  std::string model_config = "{}";  ///< JSON
+  std::size_t n_layers = 0;         ///< of the model, not only the recorded ones
+  std::size_t n_q_heads = 0;
+  std::size_t n_kv_heads = 0;
+  std::size_t head_dim = 0;
+  std::size_t value_dim = 0;
+  std::size_t hidden_size = 0;
+  double softmax_scale = 0;
+  double logit_softcap = 0;  ///< 0: none
+  Rope rope;
+
+  std::size_t group_size() const { return n_q_heads / n_kv_heads; }
+};
+
+struct LayerInfo {
+  std::size_t index = 0;           ///< in the model
+  std::size_t sliding_window = 0;  ///< tokens; 0: full attention
+  bool has_output_projection = false;
+  Rope rope;
+};
+
+/// A half-open range of token positions.
+struct Range {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+
+  std::size_t size() const { return end - begin; }
+  friend bool operator==(const Range&, const Range&) = default;
+};
+
+struct Span {
+  std::string name;
+  Range tokens;
+};
+
+struct CompressionPoint {
+  std::string name;
+  std::size_t position = 0;  ///< tokens [0, position) are up for eviction
+};
+
+/// One recorded prompt with its answer.
+struct SampleInfo {
+  std::string name;
+  std::size_t n_tokens = 0;
+  std::size_t decode_start = 0;
+  std::string token_source;
+  std::vector<std::int32_t> token_ids;
+  std::vector<std::string> token_texts;  ///< empty when not recorded
+  std::vector<Span> spans;
+  std::vector<CompressionPoint> compression_points;
+  std::vector<Range> query_ranges;
+  bool has_block_cosine = false;
+
+  std::size_t n_recorded_queries() const;
+  /// Position of each recorded query, ascending, [n_recorded_queries].
+  std::vector<std::size_t> query_positions() const;
+};
+
+struct TraceInfo {
+  std::string creator;
+  std::string created;
+  ModelInfo model;
+  DType dtype = DType::float32;  ///< of queries, keys, values
+  std::vector<LayerInfo> layers;  ///< the recorded ones, ascending
+  std::vector<SampleInfo> samples;
+};
+
+}  // namespace kvreplay

@@ -1,0 +1,46 @@
+#pragma once
+// The engine: one work unit = one layer of one sample at one compression point, through all policies and budgets at once.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/budget.h"
+#include "core/layer_data.h"
+#include "core/metric.h"
+#include "core/policy.h"
+
+namespace kvreplay {
+
+/// Positions up for eviction when a policy acts at `compression_point`: all before it; in a sliding-window layer nothing
+/// (its cache is bounded already), or, with `evict_sliding`, the window - 1 tokens that later queries may still see.
+Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool evict_sliding);
+
+struct UnitTask {
+  const LayerData* data = nullptr;
+  DType dtype = DType::float16;
+  const std::vector<Span>* spans = nullptr;
+  std::size_t compression_point = 0;
+  bool evict_sliding = false;
+  const std::vector<Policy>* policies = nullptr;
+  const BudgetGrid* budgets = nullptr;
+  std::span<const Metric* const> metrics;  ///< those with sums of their own
+  UnitIdentity identity;
+  bool keep_outputs = false;  ///< fill UnitResult::outputs
+};
+
+struct UnitResult {
+  std::size_t n_candidates = 0;
+  std::size_t n_queries = 0;
+  std::vector<MetricSums> sums;            ///< [n_metrics]
+  std::vector<LayerSelection> selections;  ///< [n_policies]
+  /// Full-cache attention outputs of the evaluation queries, [n_q_heads, n_queries, value_dim]: what the recorded model's
+  /// own attention gave.
+  Tensor outputs;
+};
+
+/// Replays one unit. Throws InputError with the policy's name when the trace lacks what a policy needs.
+UnitResult replay_unit(const UnitTask& task, Backend& backend);
+
+}  // namespace kvreplay

@@ -1,0 +1,37 @@
+#pragma once
+// Scores from attention that the last prompt queries paid: the family of SnapKV, TOVA, H2O and their kin.
+
+#include <string>
+
+#include "core/scorer.h"
+
+namespace kvreplay {
+
+/// How the query heads of a group become one score. `none` leaves every query head its own retained set.
+enum class GroupReduction { mean, max, sum, none };
+enum class Pooling { none, average, max };
+
+struct ObservationWindow {
+  std::size_t window = kAll;             ///< last prompt queries; kAll: every one
+  bool mean = true;                      ///< mean over the queries that see a token, else the sum
+  bool without_window = false;           ///< only tokens before the window are scored (and pooled); the rest gets 0
+  Pooling pooling = Pooling::none;       ///< over neighbouring tokens, stride 1
+  std::size_t kernel = 1;                ///< pooling width, odd
+  GroupReduction group = GroupReduction::mean;
+  bool group_first = false;              ///< reduce the group before pooling over tokens, not after
+};
+
+/// Scores [n_kv_heads or n_q_heads, n_candidates].
+Scores observe(const PromptView& view, const ObservationWindow& observation);
+
+/// Pools in place as torch does: averages pad with counted zeros, maxima with nothing. Throws UsageError for an even kernel.
+void pool(std::span<float> scores, Pooling pooling, std::size_t kernel);
+
+/// The parameters `group`, `pooling` and `kernel` as several scorers declare them, and their values.
+ParameterSpec group_parameter();
+ParameterSpec pooling_parameter(std::string default_value);
+ParameterSpec kernel_parameter(std::string default_value);
+GroupReduction group_of(const Parameters& parameters);
+Pooling pooling_of(const Parameters& parameters);
+
+}  // namespace kvreplay

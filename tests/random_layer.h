@@ -1,0 +1,50 @@
+#pragma once
+// Layers of any shape, filled from a seed, and the same layers as the reference wants them.
+
+#include <cstdint>
+#include <vector>
+
+#include "core/layer_data.h"
+#include "tests/reference.h"
+
+namespace kvreplay::testing {
+
+struct LayerShape {
+  std::size_t n_q_heads = 4;
+  std::size_t n_kv_heads = 2;
+  std::size_t head_dim = 8;
+  std::size_t value_dim = 8;
+  std::size_t hidden_size = 0;  ///< 0: without W_O
+  std::size_t n_tokens = 50;
+  std::size_t sliding_window = 0;
+  double softcap = 0;
+  double logit_spread = 2;                 ///< standard deviation of the logits, before the softcap
+  std::vector<Range> query_ranges = {};  ///< positions whose queries are recorded; empty: all
+  std::uint64_t seed = 1;
+};
+
+/// Queries, keys and values of independent normal numbers.
+LayerData random_layer(const LayerShape& shape);
+
+LayerData copy_of(const LayerData& layer);
+
+/// A copy in which every key, value and query at or after `position` is another one.
+LayerData with_another_future(const LayerData& layer, std::size_t position);
+
+/// A copy whose KV head h is KV head order[h] of `layer`, with the query heads of its group.
+LayerData with_permuted_heads(const LayerData& layer, const std::vector<std::size_t>& order);
+
+reference::Layer reference_layer(const LayerData& layer);
+
+/// Standard normal numbers, the same on every machine.
+class NormalNumbers {
+ public:
+  explicit NormalNumbers(std::uint64_t seed) : state_(seed) {}
+  double next();
+
+ private:
+  double uniform();
+  std::uint64_t state_;
+};
+
+}  // namespace kvreplay::testing

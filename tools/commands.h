@@ -1,0 +1,15 @@
+#pragma once
+// One function per subcommand, each defined in the file of its name; command.cpp lists them. To add one: a file
+// NAME_command.cpp, a line here, a line there.
+
+#include "tools/command.h"
+
+namespace kvreplay {
+
+Command compare_command();
+Command inspect_command();
+Command policies_command();
+Command replay_command();
+Command synth_command();
+
+}  // namespace kvreplay

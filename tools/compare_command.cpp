@@ -1,0 +1,151 @@
+// kvreplay compare: what the policies lose, side by side.
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <optional>
+
+#include "analysis/comparison.h"
+#include "analysis/comparison_csv.h"
+#include "analysis/comparison_json.h"
+#include "analysis/comparison_text.h"
+#include "core/error.h"
+#include "core/results.h"
+#include "tools/commands.h"
+#include "tools/lists.h"
+#include "tools/options.h"
+#include "tools/output_file.h"
+#include "traces/dataset_file.h"
+#include "traces/file_format.h"
+
+namespace kvreplay {
+namespace {
+
+const std::string kStdout = "-";
+
+struct CompareOptions {
+  std::vector<std::string> files, metrics, policies, cases, layers, at_most, at_least;
+  std::optional<double> budget;
+  std::string by = "all";
+  std::string csv, json;
+  bool force = false;
+};
+
+/// "output_error=0.1,0.2,projected_error=0.3": a number without a name belongs to the metric before it.
+std::vector<Bound> parse_bounds(const char* option, const std::vector<std::string>& texts) {
+  std::vector<Bound> bounds;
+  std::string metric;
+  for (const std::string& piece : split_list(texts)) {
+    const std::size_t equals = piece.find('=');
+    if (equals != std::string::npos) metric = piece.substr(0, equals);
+    const std::string text = equals == std::string::npos ? piece : piece.substr(equals + 1);
+    Bound bound{.metric = metric, .value = 0};
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), bound.value);
+    if (metric.empty() || error != std::errc() || stop != text.data() + text.size()) {
+      throw UsageError(fmt::format("option '--{}' takes METRIC=VALUE,..., not '{}'", option, piece));
+    }
+    bounds.push_back(bound);
+  }
+  return bounds;
+}
+
+Level parse_level(const std::string& name) {
+  for (const Level level : {Level::all, Level::by_case, Level::by_layer, Level::by_head}) {
+    if (name == name_of(level)) return level;
+  }
+  throw UsageError(fmt::format("'{}' is no level", name));
+}
+
+ComparisonOptions comparison_options(const CompareOptions& options) {
+  return {.metrics = split_list(options.metrics),
+          .policies = split_policies(options.policies),
+          .cases = split_list(options.cases),
+          .layers = parse_index_list("layer", options.layers),
+          .level = parse_level(options.by),
+          .at_most = parse_bounds("at-most", options.at_most),
+          .at_least = parse_bounds("at-least", options.at_least),
+          .budget = options.budget};
+}
+
+std::vector<ResultsFile> read_files(const std::vector<std::string>& names) {
+  std::vector<ResultsFile> files;
+  for (const std::string& name : names) {
+    const FileFormat format = file_format(name);
+    if (format.name != results::kFormat) {
+      throw InputError(fmt::format("{}: expected {}, found {}", name, results::kFormat, format.name));
+    }
+    files.push_back({.name = name, .data = read_dataset(name)});
+  }
+  return files;
+}
+
+/// Where one kind of output goes: nowhere, to standard output, or to a file that is made sure of now.
+class Target {
+ public:
+  Target(const std::string& name, bool overwrite) : to_stdout_(name == kStdout) {
+    if (!name.empty() && !to_stdout_) file_.emplace(name, overwrite);
+  }
+
+  void write(const std::string& text, std::ostream& out) {
+    if (to_stdout_) out << text;
+    if (!file_) return;
+    file_->stream() << text;
+    file_->commit();
+  }
+  bool wanted() const { return to_stdout_ || file_; }
+
+ private:
+  bool to_stdout_;
+  std::optional<OutputFile> file_;
+};
+
+int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
+  CompareOptions given;
+  Options options("compare [OPTIONS] RESULTS...",
+                  "Compares policies by their results: a table of policies and budgets for each metric, the area under each "
+                  "curve, the smallest budget that holds a bound, and notes on what to beware of. Several files are joined "
+                  "by case, layer and policy.");
+  options.positional("RESULTS", given.files, 1);
+  options.group("What to compare");
+  options.values("metric", given.metrics, "NAME,...",
+                 fmt::format("metrics to show; by default {}, and in CSV and JSON all",
+                             fmt::join(default_text_metrics(), ", ")));
+  options.values("policy", given.policies, "NAME,...", "only these policies, by default all");
+  options.values("case", given.cases, "NAME,...", "only these cases: SAMPLE@POINT, all of a SAMPLE, or all of a @POINT");
+  options.values("layer", given.layers, "LIST", "only these layers, such as 0,3,8-11");
+  options.group("How");
+  options.choice("by", given.by, {"all", "case", "layer", "head"}, "show each of these apart, at one budget");
+  options.value("budget", given.budget, "BUDGET",
+                "the budget that --by shows, the nearest one measured; by default the nearest to a quarter of the cache");
+  options.values("at-most", given.at_most, "METRIC=VALUE,...",
+                 "find the smallest budget that holds this; by default output_error=0.05,0.1,0.2");
+  options.values("at-least", given.at_least, "METRIC=VALUE,...",
+                 "the same where higher is better; by default attention_recall=0.9,0.95,0.99");
+  options.group("Output");
+  options.value("csv", given.csv, "FILE", "write a long tidy table; - is standard output, instead of the text");
+  options.value("json", given.json, "FILE", "write everything as one object; - is standard output, instead of the text");
+  options.flag("force", given.force, "overwrite files");
+  options.example("kvreplay compare results.h5");
+  options.example("kvreplay compare monday.h5 tuesday.h5 --policy snapkv,h2o --by layer --budget 0.1");
+  options.example("kvreplay compare results.h5 --at-most output_error=0.1 --csv curves.csv");
+  if (!options.parse(args, out)) return 0;
+
+  if (given.csv == kStdout && given.json == kStdout) throw UsageError("only one of --csv and --json can go to standard output");
+  const ComparisonOptions chosen = comparison_options(given);
+  Target csv(given.csv, given.force);
+  Target json(given.json, given.force);
+
+  const Comparison comparison = compare(read_files(given.files), chosen);
+  if (csv.wanted()) csv.write(comparison_csv(comparison), out);
+  if (json.wanted()) json.write(comparison_json(comparison), out);
+  if (given.csv != kStdout && given.json != kStdout) {
+    out << comparison_text(comparison, chosen.metrics.empty() ? default_text_metrics() : chosen.metrics);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command compare_command() { return {.name = "compare", .summary = "compare policies by their results", .run = run}; }
+
+}  // namespace kvreplay

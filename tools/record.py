@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""Records the attention of a Hugging Face causal language model as a kvreplay trace.
+
+    python tools/record.py --model MODEL --prompts FILE.jsonl --output trace.h5
+
+The model reads each prompt with its whole cache and decodes an answer; queries, keys and values of the chosen layers
+are stored as the attention saw them. A trace has the format of traces/SCHEMA.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
+from recorder.errors import InputError, UsageError, first_line  # noqa: E402
+from recorder.prompts import SPAN_NAME, Prompt, read_prompts  # noqa: E402
+from recorder.sample_plan import LAST_TOKENS, SamplePlan, plan_sample  # noqa: E402
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
+
+PROMPTS_HELP = """\
+prompts file: one JSON object per line, UTF-8
+  name                a name, unique in the file
+  text | text_file | messages
+                      exactly one: a text, a file with the text (relative to the prompts file), or a chat
+                      [{"role": "user", "content": ...}, ...], rendered with the model's chat template up to where the
+                      assistant's answer begins
+  spans               optional list of marked ranges, each {"name": N, "text": a quote that occurs exactly once} or,
+                      for prompts with one text, {"name": N, "begin": b, "end": e} in characters
+  compression_points  optional {"NAME": position in tokens, or "SPAN" for the end of that span}
+
+  `text` and `content` are strings or lists of segments: strings and objects with `text` or `text_file` (with
+  `lines`: [first, last], counted from 1) and `span`: a name or a list of names. Touching segments of one name are one
+  span:
+    {"name": "n1", "text": [{"text_file": "a.txt", "lines": [1, 90], "span": "context"},
+                            {"text": "The code is 7361.\\n", "span": ["context", "needle"]},
+                            {"text_file": "a.txt", "lines": [91, 180], "span": "context"},
+                            {"text": "\\nWhat is the code?", "span": "question"}]}
+  A span holds the tokens that share a character with it.
+
+compression points written: `prompt` (the prompt's end), `context` (the end of the last span of that name), and the
+prompt's own.
+
+exit codes: 0 ok, 1 failure, 2 usage, 3 the model or the prompts cannot be recorded
+"""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UsageError(message)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="record.py",
+        description=__doc__.split("\n\n")[0] + " The format is described in traces/SCHEMA.md.",
+        epilog=PROMPTS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="PATH", help="directory of a model, or a .gguf file")
+    add("--prompts", required=True, type=Path, metavar="FILE", help="prompts, one JSON object per line (see below)")
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
+    add("--force", action="store_true", help="replace the output if it exists")
+    add("--decode", type=_count, default=64, metavar="N", help="tokens to decode per prompt, 0 for none (default: 64)")
+    add("--layers", type=_layers, default=None, metavar="LIST", help="layers to record, as 0,9,19 or all (default: all)")
+    add("--query-spans", type=_query_spans, default=["all"], metavar="LIST",
+        help="prompt positions whose queries are recorded: all, or names of spans and last:N, separated by commas; "
+             "queries of decoded tokens always are (default: all)")
+    add("--dtype", choices=["float16", "bfloat16", "float32"], default="float16",
+        help="dtype in the trace (default: float16)")
+    add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
+    add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
+    add("--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)")
+    add("--compute-dtype", choices=["float32", "bfloat16", "float16"], default="float32",
+        help="dtype the model computes in (default: float32)")
+    add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
+    add("--threads", type=_positive, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
+    add("--version", action="version", version=f"record.py {VERSION}")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found '{text}'")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _count(text) == 0:
+        raise argparse.ArgumentTypeError("expected at least 1")
+    return int(text)
+
+
+def _layers(text: str) -> list[int] | None:
+    if text == "all":
+        return None
+    return sorted({_count(item) for item in text.split(",")})
+
+
+def _query_spans(text: str) -> list[str]:
+    items = text.split(",")
+    for item in items:
+        if not (SPAN_NAME.fullmatch(item) or LAST_TOKENS.fullmatch(item)):
+            raise argparse.ArgumentTypeError(f"'{item}' is neither 'all', nor a span's name, nor last:N")
+    return items
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code. Every error is one line on stderr."""
+    try:
+        record(build_parser().parse_args(arguments))
+        return 0
+    except UsageError as error:
+        return _fail(f"{error} (--help explains)", EXIT_USAGE)
+    except InputError as error:
+        return _fail(str(error), EXIT_INPUT)
+    except KeyboardInterrupt:
+        return _fail("interrupted, nothing was written", 128 + signal.SIGINT)
+    except Exception as error:  # a full disk, no memory, a fault of ours: still one line
+        return _fail(f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
+
+
+def _fail(message: str, code: int) -> int:
+    _clear_progress()
+    print("record.py: error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def record(options: argparse.Namespace) -> None:
+    """Records all prompts into one trace."""
+    prompts = read_prompts(options.prompts)
+    if options.output.exists() and not options.force:
+        raise UsageError(f"{options.output} exists; --force replaces it")
+    if not options.output.parent.is_dir():
+        raise UsageError(f"{options.output.parent} is not a directory")
+
+    # Before the libraries load: nothing is ever fetched, and stderr is ours.
+    os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
+    # Only now the libraries that take seconds to load.
+    import torch
+
+    from recorder.attention_hook import ATTENTION_NAME, AttentionHook
+    from recorder.model_loader import end_tokens, load_model, model_config_json, open_model
+    from recorder.model_survey import survey_model
+    from recorder.rotary_embedding import RotationWitness
+    from recorder.trace_file import TraceFile
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {options.device}: {first_line(error)}") from error
+    source = open_model(options.model, options.model_id)
+    plans = _plan_samples(prompts, source.tokenizer, options)
+
+    with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace:
+        hook = AttentionHook()
+        hook.register()
+        model = load_model(source, ATTENTION_NAME, options.compute_dtype, options.device)
+        _refuse_long_samples(plans, prompts, model.config.get_text_config())
+        with RotationWitness(model) as witness:
+            facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)
+            trace.write_model(facts, source.model_id, model_config_json(source, model))
+            _note_missing_cosine(facts)
+            end_ids = end_tokens(model, source.tokenizer)
+            for index, plan in enumerate(plans):
+                _record_sample(index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids)
+        trace.commit()
+    layers = ",".join(str(layer.index) for layer in facts.layers)
+    print(f"{options.output}: {_megabytes(options.output.stat().st_size)}, {_counted(len(plans), 'sample')}, layers {layers} of "
+          f"{facts.n_layers}, {facts.n_q_heads} query and {facts.n_kv_heads} KV heads of {facts.head_dim}, {options.dtype}")
+
+
+def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace) -> list[SamplePlan]:
+    from recorder.prompt_tokens import tokenize_prompt
+
+    plans = [plan_sample(prompt, tokenize_prompt(prompt, tokenizer), options.decode, options.query_spans)
+             for prompt in prompts]
+    for plan in plans:
+        if not plan.compression_points:
+            print(f"record.py: note: '{plan.name}' has no compression point: nothing is decoded and no span is named "
+                  "context", file=sys.stderr)
+    return plans
+
+
+def _refuse_long_samples(plans: list[SamplePlan], prompts: list[Prompt], config) -> None:
+    limit = getattr(config, "max_position_embeddings", None)
+    for plan, prompt in zip(plans, prompts):
+        if limit and plan.n_tokens > limit:
+            raise InputError(f"{prompt.where}: '{plan.name}' has {plan.decode_start} tokens, with {plan.n_decode} to decode "
+                             f"{plan.n_tokens}; the model has {limit} positions")
+
+
+def _note_missing_cosine(facts) -> None:
+    without = [str(layer.index) for layer in facts.layers if layer.block is None]
+    if without:
+        print(f"record.py: note: no block_cosine for layers {','.join(without)}: it is not known where in blocks of their "
+              "kind attention joins the residual stream", file=sys.stderr)
+
+
+def _record_sample(index: int, plan: SamplePlan, model, facts, hook, witness, trace, tokenizer, end_ids: set[int]) -> None:
+    """Runs one prompt and writes it, layer by layer; says on stdout what was stored."""
+    from recorder.greedy_decode import run_sample
+    from recorder.sample_capture import SampleCapture
+
+    begun = time.monotonic()
+    with SampleCapture(facts, plan, trace.dtype, witness) as capture:
+        hook.listener = capture.listen
+        decoded = run_sample(model, plan, capture, end_ids, lambda done: _show_progress(plan, done))
+    _clear_progress()
+    token_ids = plan.prompt_ids + decoded.ids
+    token_texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
+    trace.write_sample(index, plan, token_ids, token_texts, decoded.eos_masked_at)
+    n_bytes, largest = {}, {}
+    for layer in sorted(capture.layers):
+        buffers = capture.layers.pop(layer)  # freed as soon as it is written
+        for name, size in trace.write_layer(index, layer, buffers).items():
+            n_bytes[name] = n_bytes.get(name, 0) + size
+            largest[name] = max(largest.get(name, (0.0, 0)), (buffers.largest[name], layer))
+
+    print(f"{plan.name}: {plan.decode_start} prompt and {plan.n_decode} decoded tokens in {time.monotonic() - begun:.1f} s, "
+          f"queries at {plan.n_recorded} positions")
+    if plan.spans:
+        print("  spans: " + ", ".join(f"{span.name} [{span.begin}, {span.end})" for span in plan.spans))
+    if plan.compression_points:
+        print("  compression points: " + ", ".join(f"{name} {position}" for name, position in plan.compression_points))
+    for name in n_bytes:
+        print(f"  {name}: {_megabytes(n_bytes[name])}, largest magnitude {largest[name][0]:.4g} in layer {largest[name][1]}")
+    if decoded.eos_masked_at is not None:
+        print(f"  the model wanted to end at position {decoded.eos_masked_at}; its end token was masked from there on")
+    if decoded.ids:
+        print(f"  decoded: {tokenizer.decode(decoded.ids)!r}")
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.2f} MB"
+
+
+def _show_progress(plan: SamplePlan, done: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{plan.name}: {done} of {plan.n_tokens} tokens", end="", file=sys.stderr, flush=True)
+
+
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _stop_cleanly(signal_number, frame) -> None:
+    raise SystemExit(128 + signal_number)  # lets the trace remove its temporary file
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop_cleanly)
+    sys.exit(main())

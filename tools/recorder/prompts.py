@@ -1,0 +1,215 @@
+"""Reads prompt files: one JSON object per line, with marked spans. Knows characters, not tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import InputError
+
+SPAN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+RESERVED_SPAN_NAMES = ("all",)  # --query-spans gives it a meaning of its own
+PROMPT_KEYS = {"name", "text", "text_file", "messages", "spans", "compression_points"}
+SEGMENT_KEYS = {"text", "text_file", "lines", "span"}
+
+
+@dataclass(frozen=True)
+class TextSpan:
+    """A marked range of characters, [begin, end)."""
+
+    name: str
+    begin: int
+    end: int
+
+
+@dataclass
+class MarkedText:
+    text: str
+    spans: list[TextSpan] = field(default_factory=list)
+
+
+@dataclass
+class Message:
+    role: str
+    content: MarkedText
+
+
+@dataclass
+class Prompt:
+    """One line of the prompts file. Exactly one of `text` and `messages` is set."""
+
+    name: str
+    where: str  # "FILE:LINE", for messages
+    text: MarkedText | None
+    messages: list[Message] | None
+    compression_points: dict[str, int | str]  # name -> position in tokens, or the span whose end it is
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Reads all prompts of a file. Throws InputError naming the line of the first bad one."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the prompts {path}: {error}") from error
+    prompts: list[Prompt] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+        prompt = _read_prompt(fields, where, path.parent)
+        if any(other.name == prompt.name for other in prompts):
+            raise InputError(f"{where}: the name '{prompt.name}' is already taken by another prompt")
+        prompts.append(prompt)
+    if not prompts:
+        raise InputError(f"{path}: no prompts in it")
+    return prompts
+
+
+def _read_prompt(fields, where: str, folder: Path) -> Prompt:
+    _require(isinstance(fields, dict), where, "expected a JSON object")
+    _refuse_unknown_keys(fields, PROMPT_KEYS, where)
+    name = fields.get("name")
+    _require(isinstance(name, str) and name.isprintable() and name, where, "a prompt needs a printable 'name'")
+    sources = [key for key in ("text", "text_file", "messages") if key in fields]
+    _require(len(sources) == 1, where, "a prompt has exactly one of 'text', 'text_file' and 'messages'")
+
+    if sources == ["messages"]:
+        text, messages = None, _read_messages(fields["messages"], where, folder)
+        parts = [message.content for message in messages]
+    else:
+        content = fields["text"] if sources == ["text"] else [{"text_file": fields["text_file"]}]
+        text, messages = _read_content(content, where, folder), None
+        parts = [text]
+    _require(any(part.text for part in parts), where, "the prompt is empty")
+    _mark_listed_spans(fields.get("spans", []), parts, where)
+    return Prompt(name, where, text, messages, _read_compression_points(fields.get("compression_points", {}), where))
+
+
+def _read_messages(values, where: str, folder: Path) -> list[Message]:
+    _require(isinstance(values, list) and values, where, "'messages' is a list of {\"role\", \"content\"}, not empty")
+    messages = []
+    for value in values:
+        valid = isinstance(value, dict) and set(value) == {"role", "content"} and isinstance(value["role"], str)
+        _require(valid, where, "a message has a 'role' and a 'content', nothing else")
+        messages.append(Message(value["role"], _read_content(value["content"], where, folder)))
+    return messages
+
+
+def _read_content(content, where: str, folder: Path) -> MarkedText:
+    """A string, or a list of segments: strings and {"text" or "text_file" (with "lines"), "span"}."""
+    segments = [content] if isinstance(content, str) else content
+    _require(isinstance(segments, list), where, "a text is a string or a list of segments")
+    text, spans = "", []
+    for segment in segments:
+        if isinstance(segment, str):
+            segment = {"text": segment}
+        _require(isinstance(segment, dict), where, "a segment is a string or an object")
+        _refuse_unknown_keys(segment, SEGMENT_KEYS, where)
+        piece = _segment_text(segment, where, folder)
+        names = segment.get("span", [])
+        for name in [names] if isinstance(names, str) else names:
+            _check_span_name(name, where)
+            _require(piece, where, f"the span '{name}' is empty")
+            spans.append(TextSpan(name, len(text), len(text) + len(piece)))
+        text += piece
+    return MarkedText(text, _join_touching(spans))
+
+
+def _segment_text(segment: dict, where: str, folder: Path) -> str:
+    _require(("text" in segment) != ("text_file" in segment), where, "a segment has either 'text' or 'text_file'")
+    if "text" in segment:
+        _require(isinstance(segment["text"], str), where, "'text' in a segment is a string")
+        _require("lines" not in segment, where, "'lines' belongs to 'text_file'")
+        text = segment["text"]
+    else:
+        _require(isinstance(segment["text_file"], str), where, "'text_file' is a path, relative to the prompts file")
+        path = folder / segment["text_file"]
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{where}: cannot read {path}: {error}") from error
+        if "lines" in segment:
+            text = _select_lines(text, segment["lines"], f"{where}: {path}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # JSON can spell a lone surrogate, UTF-8 and the tokenizer cannot
+        raise InputError(f"{where}: the text is not valid Unicode: {error}") from error
+    return text
+
+
+def _select_lines(text: str, lines, where: str) -> str:
+    """Lines [first, last], counted from 1, both included, as editors show them."""
+    valid = isinstance(lines, list) and len(lines) == 2 and all(type(line) is int for line in lines)
+    _require(valid, where, "'lines' is [first, last], counted from 1")
+    first, last = lines
+    all_lines = text.splitlines(keepends=True)
+    _require(1 <= first <= last <= len(all_lines), where, f"lines {first} to {last} of a file with {len(all_lines)}")
+    return "".join(all_lines[first - 1 : last])
+
+
+def _mark_listed_spans(listed, parts: list[MarkedText], where: str) -> None:
+    """Adds the spans of the prompt's own "spans" list to the text, or to the message, that they lie in."""
+    _require(isinstance(listed, list), where, "'spans' is a list of {\"name\", \"text\"} or {\"name\", \"begin\", \"end\"}")
+    for span in listed:
+        keys = set(span) if isinstance(span, dict) else set()
+        _require(keys in ({"name", "text"}, {"name", "begin", "end"}), where,
+                 "a listed span has a 'name' and either 'text' or 'begin' and 'end'")
+        name = span["name"]
+        _check_span_name(name, where)
+        if "text" in span:
+            quote = span["text"]
+            _require(isinstance(quote, str) and quote, where, f"the span '{name}' is empty")
+            found = [(part, match.start()) for part in parts for match in re.finditer(f"(?={re.escape(quote)})", part.text)]
+            _require(len(found) == 1, where,
+                     f"the text of the span '{name}' occurs {len(found)} times in the prompt, expected once")
+            part, begin = found[0]
+            end = begin + len(quote)
+        else:
+            _require(len(parts) == 1, where, f"the span '{name}': 'begin' and 'end' are for prompts with one text")
+            part, begin, end = parts[0], span["begin"], span["end"]
+            valid = type(begin) is int and type(end) is int and 0 <= begin < end <= len(part.text)
+            _require(valid, where,
+                     f"the span '{name}' [{begin}, {end}) does not lie in the text of {len(part.text)} characters")
+        part.spans.append(TextSpan(name, begin, end))
+
+
+def _read_compression_points(points, where: str) -> dict[str, int | str]:
+    _require(isinstance(points, dict), where, "'compression_points' maps names to positions or span names")
+    for name, position in points.items():
+        _check_span_name(name, where)
+        valid = type(position) is int or isinstance(position, str)
+        _require(valid, where, f"the compression point '{name}' is a position in tokens or the name of a span")
+    return dict(points)
+
+
+def _join_touching(spans: list[TextSpan]) -> list[TextSpan]:
+    """Joins spans of one name that touch: "context" around a needle is one span, not three."""
+    joined: list[TextSpan] = []
+    for span in spans:
+        before = next((other for other in joined if other.name == span.name and other.end == span.begin), None)
+        if before is None:
+            joined.append(span)
+        else:
+            joined[joined.index(before)] = TextSpan(span.name, before.begin, span.end)
+    return joined
+
+
+def _check_span_name(name, where: str) -> None:
+    valid = isinstance(name, str) and SPAN_NAME.fullmatch(name) and name not in RESERVED_SPAN_NAMES
+    _require(valid, where, f"{name!r} cannot name a span: letters, digits, '_' and '-', and not 'all'")
+
+
+def _refuse_unknown_keys(fields: dict, known: set[str], where: str) -> None:
+    unknown = sorted(set(fields) - known)
+    _require(not unknown, where, f"unknown key '{unknown[0] if unknown else ''}' (known: {', '.join(sorted(known))})")
+
+
+def _require(condition, where: str, message: str) -> None:
+    if not condition:
+        raise InputError(f"{where}: {message}")

@@ -1,0 +1,255 @@
+#include "tools/replay_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/nearest_name.h"
+#include "core/unit_replay.h"
+#include "tools/lists.h"
+#include "traces/score_file.h"
+
+namespace kvreplay {
+namespace {
+
+void open_traces(const ReplayOptions& options, ReplayPlan& plan) {
+  for (const std::string& path : options.traces) {
+    plan.traces.push_back(std::make_unique<TraceReader>(path));
+    const TraceInfo& first = plan.traces.front()->info();
+    const TraceInfo& info = plan.traces.back()->info();
+    const auto refuse = [&](const char* what) {
+      throw InputError(fmt::format("{} and {} differ in {}: one replay takes traces of one model", path,
+                                   plan.traces.front()->path().string(), what));
+    };
+    const ModelInfo &a = first.model, &b = info.model;
+    if (a.model_id != b.model_id) refuse("model_id");
+    if (a.n_q_heads != b.n_q_heads || a.n_kv_heads != b.n_kv_heads) refuse("their heads");
+    if (a.head_dim != b.head_dim || a.value_dim != b.value_dim || a.hidden_size != b.hidden_size) refuse("their sizes");
+    if (!std::ranges::equal(first.layers, info.layers, {}, &LayerInfo::index, &LayerInfo::index))
+      refuse("the layers that they recorded");
+  }
+}
+
+void choose_layers(const ReplayOptions& options, ReplayPlan& plan) {
+  const std::vector<LayerInfo>& recorded = plan.traces.front()->info().layers;
+  if (options.layers.empty()) {
+    for (std::size_t i = 0; i < recorded.size(); ++i) plan.layers.push_back(i);
+    return;
+  }
+  for (const std::int64_t wanted : parse_index_list("layer", options.layers)) {
+    const auto found = std::ranges::find(recorded, static_cast<std::size_t>(wanted), &LayerInfo::index);
+    if (found == recorded.end()) {
+      std::string known;
+      for (const LayerInfo& layer : recorded) known += fmt::format("{}{}", known.empty() ? "" : ", ", layer.index);
+      throw UsageError(fmt::format("layer {} is not recorded; there are: {}", wanted, known));
+    }
+    plan.layers.push_back(static_cast<std::size_t>(found - recorded.begin()));
+  }
+}
+
+// A named point of the sample, or a position given as a number.
+CompressionPoint find_point(const SampleInfo& sample, const std::string& text, const std::string& file) {
+  std::vector<std::string> known;
+  for (const CompressionPoint& point : sample.compression_points) {
+    if (point.name == text) return point;
+    known.push_back(point.name);
+  }
+  CompressionPoint point{.name = text};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), point.position);
+  if (error != std::errc{} || end != text.data() + text.size())
+    throw UsageError(fmt::format("{}: sample '{}': {}", file, sample.name, unknown_name("compression point", text, known)));
+  if (point.position == 0 || point.position >= sample.n_tokens)
+    throw UsageError(fmt::format("{}: sample '{}': compression point {} is not inside its {} tokens", file, sample.name,
+                                 text, sample.n_tokens));
+  return point;
+}
+
+void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
+  std::vector<std::string> known_samples;
+  for (std::size_t t = 0; t < plan.traces.size(); ++t) {
+    const TraceReader& trace = *plan.traces[t];
+    const std::string file = trace.path().string();
+    for (std::size_t s = 0; s < trace.info().samples.size(); ++s) {
+      const SampleInfo& sample = trace.info().samples[s];
+      known_samples.push_back(sample.name);
+      if (!options.samples.empty() && std::ranges::find(options.samples, sample.name) == options.samples.end()) continue;
+      std::vector<CompressionPoint> points;
+      for (const std::string& text : options.compression_points) points.push_back(find_point(sample, text, file));
+      const bool asked = !points.empty();
+      if (!asked) points = sample.compression_points;
+      for (const CompressionPoint& point : points) {
+        if (sample.query_ranges.empty() || sample.query_ranges.back().end <= point.position) {
+          const std::string message = fmt::format("{}: sample '{}' has no query recorded at or after compression point '{}'",
+                                                  file, sample.name, point.name);
+          if (asked) throw InputError(message);
+          talk << "leaving out " << message << '\n';
+          continue;
+        }
+        std::string label = sample.name + "@" + point.name;
+        if (plan.traces.size() > 1) label = trace.path().stem().string() + ":" + label;
+        plan.cases.push_back({.label = label, .trace = t, .sample = s, .point = point});
+      }
+    }
+  }
+  for (const std::string& name : options.samples)
+    if (std::ranges::find(known_samples, name) == known_samples.end())
+      throw UsageError(unknown_name("sample", name, known_samples));
+  if (plan.cases.empty()) throw InputError("nothing to replay: no sample has a compression point with queries after it");
+  std::map<std::string, std::size_t> seen;
+  for (const ReplayCase& each : plan.cases)
+    if (const auto [first, is_new] = seen.emplace(each.label, each.trace); !is_new)
+      throw UsageError(fmt::format("two cases are called '{}' ({} and {}): give each trace and compression point once",
+                                   each.label, plan.traces[first->second]->path().string(),
+                                   plan.traces[each.trace]->path().string()));
+  for (std::size_t c = 0; c < plan.cases.size(); ++c)
+    for (std::size_t l = 0; l < plan.layers.size(); ++l) plan.units.push_back({.case_index = c, .layer = l});
+}
+
+void check_budgets(const ReplayPlan& plan) {
+  for (const ReplayCase& each : plan.cases)
+    for (std::size_t b = 0; b < plan.budgets.values.size(); ++b) try {
+        plan.budgets.tokens(b, each.point.position);
+      } catch (const UsageError& error) {
+        throw UsageError(fmt::format("case {}: {}", each.label, error.what()));
+      }
+}
+
+// "" when every unit can feed the policy.
+std::string unmet_need(const ReplayPlan& plan, const Policy& policy) {
+  for (const ReplayUnit& unit : plan.units) {
+    const ReplayCase& each = plan.cases[unit.case_index];
+    const Range candidates = candidates_at(each.point.position, plan.layer(unit), plan.evict_sliding);
+    if (candidates.size() == 0) continue;
+    const std::string need = policy.unmet_need(plan.sample(each), candidates);
+    if (!need.empty()) return fmt::format("{} in case {}, layer {}", need, each.label, plan.layer(unit).index);
+  }
+  return "";
+}
+
+void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
+  const bool asked = !options.policies.empty();
+  std::vector<std::string> wanted = asked ? split_policies(options.policies) : all_policy_names();
+  if (!asked)
+    for (const Scorer& scorer : plan.external_scorers) wanted.push_back(scorer.name);
+  for (const std::string& text : wanted) {
+    Policy policy(text, plan.external_scorers);
+    for (const Policy& other : plan.policies)
+      if (other.complete() == policy.complete())
+        throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", other.name(), policy.name(), policy.complete()));
+    if (const std::string need = unmet_need(plan, policy); !need.empty()) {
+      if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), need));
+      talk << "leaving out policy " << policy.name() << ": " << need << '\n';
+      continue;
+    }
+    plan.policies.push_back(std::move(policy));
+  }
+}
+
+void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
+  std::string without_projection;
+  for (const ReplayUnit& unit : plan.units)
+    if (!plan.layer(unit).has_output_projection)
+      without_projection = fmt::format("no W_O is recorded in layer {}", plan.layer(unit).index);
+  bool any_span = false;
+  for (const ReplayCase& each : plan.cases) any_span |= !plan.sample(each).spans.empty();
+
+  const bool asked = !options.metrics.empty();
+  std::vector<const Metric*> wanted;
+  if (asked)
+    for (const std::string& name : split_list(options.metrics)) wanted.push_back(&find_metric(name));
+  else
+    for (const Metric& metric : all_metrics()) wanted.push_back(&metric);
+  for (const Metric* metric : wanted) {
+    std::string lack;
+    if (metric->needs_output_projection) lack = without_projection;
+    if (metric->per_span && !any_span) lack = "no span is marked";
+    if (!lack.empty()) {
+      if (asked) throw InputError(fmt::format("metric '{}': {}", metric->name, lack));
+      talk << "leaving out metric " << metric->name << ": " << lack << '\n';
+      continue;
+    }
+    if (std::ranges::find(plan.metrics, metric) != plan.metrics.end())
+      throw UsageError(fmt::format("metric '{}' is given twice", metric->name));
+    plan.metrics.push_back(metric);
+    const Metric* source = metric->mean_of.empty() ? metric : &find_metric(metric->mean_of);
+    if (std::ranges::find(plan.computed, source) == plan.computed.end()) plan.computed.push_back(source);
+  }
+}
+
+// Returns the identity of each score file: other scores, other results.
+nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& plan) {
+  nlohmann::ordered_json files = nlohmann::ordered_json::object();
+  if (!options.scores.empty() && plan.traces.size() > 1)
+    throw UsageError("--scores goes with one trace: its arrays are numbered by that trace's samples");
+  for (const std::string& text : options.scores) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
+      throw UsageError(fmt::format("--scores '{}' is not NAME=FILE", text));
+    const std::string name = text.substr(0, equals), path = text.substr(equals + 1);
+    const auto known = all_policy_names();
+    if (std::ranges::find(known, name) != known.end() || find_allocator(name) || files.contains(name))
+      throw UsageError(fmt::format("--scores '{}': the policy name '{}' is taken", text, name));
+    const auto file = std::make_shared<ScoreFile>(path);
+    plan.external_scorers.push_back({
+        .name = name,
+        .summary = "scores made elsewhere, from " + path,
+        .formula = "as the file says",
+        .paper = "",
+        .needs = "a score for every token and head in the file",
+        .score = [file](const PromptView& view, const Parameters&) { return file->read(view); },
+    });
+    files[name] = file->fingerprint();
+  }
+  return files;
+}
+
+std::string options_json(const ReplayPlan& plan, const nlohmann::ordered_json& scores) {
+  nlohmann::ordered_json json;
+  for (const auto& trace : plan.traces) json["traces"].push_back(trace->fingerprint());
+  for (const ReplayCase& each : plan.cases) json["cases"].push_back(each.label);
+  for (const std::size_t layer : plan.layers) json["layers"].push_back(plan.traces.front()->info().layers[layer].index);
+  for (const Policy& policy : plan.policies) json["policies"].push_back({policy.name(), policy.complete()});
+  json["budget_kind"] = name_of(plan.budgets.kind);
+  json["budgets"] = plan.budgets.values;
+  for (const Metric* metric : plan.metrics) json["metrics"].push_back(metric->name);
+  json["evict_sliding"] = plan.evict_sliding;
+  json["seed"] = plan.seed;
+  if (!scores.empty()) json["scores"] = scores;
+  return json.dump();
+}
+
+}  // namespace
+
+std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {
+  const ReplayCase& each = cases[unit.case_index];
+  // Not the compression point: a draw for a token must not change with what comes after it.
+  std::uint64_t hash = seed;
+  for (const std::uint64_t part : {std::uint64_t{each.trace}, std::uint64_t{each.sample}, std::uint64_t{layer(unit).index}})
+    hash = (hash ^ (part + 0x9e3779b97f4a7c15u + (hash << 6) + (hash >> 2))) * 0xff51afd7ed558ccdu;
+  return hash;
+}
+
+ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
+  if (options.traces.empty()) throw UsageError("replay needs at least one trace");
+  ReplayPlan plan;
+  plan.evict_sliding = options.evict_sliding;
+  plan.seed = options.seed;
+  plan.budgets = options.compression_ratios.empty() ? parse_budgets(options.budgets)
+                                                     : parse_compression_ratios(options.compression_ratios);
+  open_traces(options, plan);
+  const nlohmann::ordered_json scores = open_scores(options, plan);
+  choose_layers(options, plan);
+  choose_cases(options, plan, talk);
+  check_budgets(plan);
+  choose_policies(options, plan, talk);
+  if (plan.policies.empty()) throw InputError("nothing to replay: the trace feeds no policy");
+  choose_metrics(options, plan, talk);
+  plan.options = options_json(plan, scores);
+  return plan;
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,74 @@
+#pragma once
+// What a replay is going to do, settled and checked before the work starts.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "core/budget.h"
+#include "core/metric.h"
+#include "core/policy.h"
+#include "traces/trace_reader.h"
+
+namespace kvreplay {
+
+/// The options of `replay` as given.
+struct ReplayOptions {
+  std::vector<std::string> traces;
+  std::vector<std::string> policies;            ///< empty: all whose needs the traces meet
+  std::vector<std::string> scores;              ///< NAME=FILE
+  std::string budgets{kDefaultBudgets};
+  std::string compression_ratios;               ///< instead of budgets when not empty
+  std::vector<std::string> metrics;             ///< empty: all that the traces allow
+  std::vector<std::string> samples;             ///< empty: all
+  std::vector<std::string> layers;              ///< empty: all recorded
+  std::vector<std::string> compression_points;  ///< names or positions; empty: all that the traces name
+  bool evict_sliding = false;
+  std::size_t seed = 1;
+};
+
+/// One sample at one compression point.
+struct ReplayCase {
+  std::string label;  ///< SAMPLE@POINT, with the trace's name before it when there are several
+  std::size_t trace = 0;
+  std::size_t sample = 0;
+  CompressionPoint point;
+};
+
+/// One layer of one case.
+struct ReplayUnit {
+  std::size_t case_index = 0;
+  std::size_t layer = 0;  ///< index into ReplayPlan::layers
+};
+
+struct ReplayPlan {
+  std::vector<std::unique_ptr<TraceReader>> traces;
+  std::vector<Scorer> external_scorers;  ///< from score files
+  std::vector<Policy> policies;
+  BudgetGrid budgets;
+  std::vector<const Metric*> metrics;   ///< reported
+  std::vector<const Metric*> computed;  ///< those with sums of their own that these need
+  std::vector<std::size_t> layers;      ///< indices into TraceInfo::layers, the same for all traces
+  std::vector<ReplayCase> cases;
+  std::vector<ReplayUnit> units;        ///< canonical order: by case, then layer
+  bool evict_sliding = false;
+  std::uint64_t seed = 1;
+  std::string options;  ///< JSON: everything that the numbers depend on, nothing else
+
+  const ModelInfo& model() const { return traces.front()->info().model; }
+  const SampleInfo& sample(const ReplayCase& each) const { return traces[each.trace]->info().samples[each.sample]; }
+  const LayerInfo& layer(const ReplayUnit& unit) const {
+    return traces[cases[unit.case_index].trace]->info().layers[layers[unit.layer]];
+  }
+  std::uint64_t unit_seed(const ReplayUnit& unit) const;
+};
+
+/// Opens the traces and checks every option against them. Says on `talk` what it leaves out: policies and metrics that
+/// nobody asked for by name and that these traces cannot feed.
+/// Throws UsageError and InputError.
+ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk);
+
+}  // namespace kvreplay

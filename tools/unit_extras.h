@@ -1,0 +1,29 @@
+#pragma once
+// What a replay can hand on besides its results: the retained sets and the full-cache attention outputs.
+//
+// Both files follow the trace: /samples/NNNN/POINT/layers/LL/...
+//   retained sets   retained/POLICY  uint8 [n_budgets, n_heads, n_candidates], 1 = kept; attributes head_axis ("kv" or
+//                   "query") and first_position: candidate i is the token at first_position + i
+//   outputs         outputs          float32 [n_q_heads, n_evaluation_queries, value_dim], before W_O
+//   and, once per sample and point, /samples/NNNN/POINT/positions int64 [n_evaluation_queries]
+
+#include <filesystem>
+#include <functional>
+
+#include "core/dataset.h"
+#include "core/unit_replay.h"
+#include "tools/replay_plan.h"
+
+namespace kvreplay {
+
+using UnitReader = std::function<Dataset(std::size_t unit)>;
+
+/// Puts the retained sets of a unit into its journal entry: for every token the cell that it is in.
+void append_retained(const UnitResult& result, Dataset& entry);
+void append_outputs(const UnitResult& result, Dataset& entry);
+
+/// Throws SystemError.
+void write_retained_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit);
+void write_outputs_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit);
+
+}  // namespace kvreplay

@@ -1,0 +1,34 @@
+#pragma once
+// Scores made elsewhere: one array per sample and layer, for `replay --scores`.
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "core/prompt_view.h"
+#include "core/scores.h"
+
+namespace kvreplay {
+
+/// An HDF5 file with a float dataset /samples/NNNN/layers/LL/scores [n_heads, n] for every sample and layer replayed;
+/// n_heads is n_kv_heads, or n_q_heads for a retained set per query head; n covers the tokens up for eviction; higher =
+/// keep. Scores that depend on the compression point stand in /samples/NNNN/POINT/layers/LL/scores instead.
+class ScoreFile {
+ public:
+  /// Throws InputError when it is no HDF5 file.
+  explicit ScoreFile(const std::filesystem::path& path);
+  ~ScoreFile();
+  ScoreFile(const ScoreFile&) = delete;
+  ScoreFile& operator=(const ScoreFile&) = delete;
+
+  /// The scores of the view's candidates. Throws InputError: no such array, wrong shape, NaN or infinity.
+  Scores read(const PromptView& view) const;
+
+  std::string fingerprint() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvreplay

@@ -1,0 +1,45 @@
+#pragma once
+// Reads traces (traces/SCHEMA.md). Validates everything before it allocates.
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/layer_data.h"
+#include "core/trace_info.h"
+
+namespace kvreplay {
+
+/// An open trace file. Opening checks the whole structure: attributes, shapes, dtypes, filters, and that the file holds
+/// as many bytes as its datasets declare. Every failure is an InputError naming file, object, expected and found.
+class TraceReader {
+ public:
+  explicit TraceReader(const std::filesystem::path& path);
+  ~TraceReader();
+  TraceReader(TraceReader&&) noexcept;
+  TraceReader& operator=(TraceReader&&) noexcept;
+
+  const std::filesystem::path& path() const;
+  const TraceInfo& info() const;
+
+  /// The tensors of one layer, as float32. Safe to call from several threads.
+  /// \param sample  index into info().samples
+  /// \param layer   index into info().layers (not the model's layer number)
+  /// Throws InputError when a value is NaN or infinite, naming dataset, head, token and channel.
+  LayerData read_layer(std::size_t sample, std::size_t layer) const;
+
+  /// Cosine similarity of the residual stream before and after the attention block, [n_tokens]; empty when not
+  /// recorded. \param sample, layer  as in read_layer()
+  std::vector<float> read_block_cosine(std::size_t sample, std::size_t layer) const;
+
+  /// Which recording this is, as 32 hex digits: a hash of the file's size and of samples spread over its bytes. It
+  /// tells recordings apart at a cost that does not grow with the file; it is no proof that every byte is intact.
+  std::string fingerprint() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvreplay

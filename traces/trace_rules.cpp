@@ -1,0 +1,175 @@
+#include "traces/trace_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <string_view>
+
+#include "traces/hdf5.h"
+
+namespace kvreplay::trace_rules {
+namespace {
+
+using hdf5::Violation;
+
+constexpr std::array<std::string_view, 3> kRopeLayouts = {"none", "half", "interleaved"};  // in the order of the enum
+constexpr std::array<std::string_view, 4> kTokenSources = {"greedy", "sampled", "text", "synthetic"};
+
+template <typename... Args>
+[[noreturn]] void violate(fmt::format_string<Args...> text, Args&&... args) {
+  throw Violation(fmt::format(text, std::forward<Args>(args)...));
+}
+
+void check_count(std::string_view name, std::size_t value, std::int64_t low, std::int64_t high) {
+  if (value < static_cast<std::size_t>(low) || value > static_cast<std::size_t>(high))
+    violate("attribute {} of /: expected {} to {}, found {}", name, low, high, value);
+}
+
+void check_rope(const std::string& path, const Rope& rope, std::size_t head_dim) {
+  if (!std::isfinite(rope.attention_scaling) || rope.attention_scaling <= 0)
+    violate("attribute rope_attention_scaling of {}: expected a positive number, found {}", path,
+            rope.attention_scaling);
+  const std::string frequencies = (path == "/" ? "" : path) + "/rope_inv_freq";
+  if (rope.layout != RopeLayout::none && rope.inv_freq.empty())
+    violate("{}: expected frequencies, because rope_layout is {}, found none", frequencies, name_of(rope.layout));
+  if (rope.inv_freq.size() > head_dim / 2)
+    violate("{}: expected at most head_dim / 2 = {} frequencies, found {}", frequencies, head_dim / 2,
+            rope.inv_freq.size());
+  for (std::size_t i = 0; i < rope.inv_freq.size(); ++i)
+    if (!std::isfinite(rope.inv_freq[i]) || rope.inv_freq[i] < 0)
+      violate("{}[{}]: expected a finite number from 0, found {}", frequencies, i, rope.inv_freq[i]);
+}
+
+void check_shape(const ModelInfo& model) {
+  check_count("n_layers", model.n_layers, 1, kMaxCount);
+  check_count("n_q_heads", model.n_q_heads, 1, kMaxCount);
+  check_count("n_kv_heads", model.n_kv_heads, 1, kMaxCount);
+  check_count("head_dim", model.head_dim, 1, kMaxDim);
+  check_count("value_dim", model.value_dim, 1, kMaxDim);
+  check_count("hidden_size", model.hidden_size, 1, kMaxCount);
+  if (model.n_q_heads % model.n_kv_heads != 0)
+    violate("attribute n_kv_heads of /: expected a divisor of n_q_heads = {}, found {}", model.n_q_heads,
+            model.n_kv_heads);
+  if (!std::isfinite(model.softmax_scale) || model.softmax_scale <= 0)
+    violate("attribute softmax_scale of /: expected a positive number, found {}", model.softmax_scale);
+  if (!std::isfinite(model.logit_softcap) || model.logit_softcap < 0)
+    violate("attribute logit_softcap of /: expected a finite number from 0, found {}", model.logit_softcap);
+  check_rope("/", model.rope, model.head_dim);
+}
+
+void check_layers(const TraceInfo& info) {
+  if (info.layers.empty()) violate("attribute layers of /: expected at least one layer, found none");
+  for (std::size_t i = 0; i < info.layers.size(); ++i) {
+    const LayerInfo& layer = info.layers[i];
+    if (layer.index >= info.model.n_layers)
+      violate("attribute layers of /: expected indices below n_layers = {}, found {}", info.model.n_layers,
+              layer.index);
+    if (i > 0 && layer.index <= info.layers[i - 1].index)
+      violate("attribute layers of /: expected ascending indices, found {} after {}", layer.index,
+              info.layers[i - 1].index);
+    if (layer.rope.layout != info.model.rope.layout)
+      violate("{}: expected the model's rope layout {} (frequency 0 leaves a pair alone), found {}",
+              model_layer_path(layer.index), name_of(info.model.rope.layout), name_of(layer.rope.layout));
+    check_rope(model_layer_path(layer.index), layer.rope, info.model.head_dim);
+  }
+}
+
+void check_query_ranges(const std::string& path, const SampleInfo& sample) {
+  std::size_t last_end = 0;
+  for (std::size_t i = 0; i < sample.query_ranges.size(); ++i) {
+    const Range& range = sample.query_ranges[i];
+    if (range.begin >= range.end || range.begin < last_end || range.end > sample.n_tokens)
+      violate("{}/query_ranges[{}]: expected a range that is not empty, in [{}, n_tokens = {}), found [{}, {})", path,
+              i, last_end, sample.n_tokens, range.begin, range.end);
+    last_end = range.end;
+  }
+}
+
+void check_spans(const std::string& path, const SampleInfo& sample) {
+  for (std::size_t i = 0; i < sample.spans.size(); ++i) {
+    const Range& tokens = sample.spans[i].tokens;
+    if (tokens.begin >= tokens.end || tokens.end > sample.n_tokens)
+      violate("{}/spans, entry {} {:?}: expected a range that is not empty, in [0, n_tokens = {}), found [{}, {})",
+              path, i, sample.spans[i].name, sample.n_tokens, tokens.begin, tokens.end);
+    if (i == 0) continue;
+    const Range& before = sample.spans[i - 1].tokens;
+    if (tokens.begin < before.begin || (tokens.begin == before.begin && tokens.end < before.end))
+      violate("{}/spans, entry {} {:?}: expected order by begin, then end, found [{}, {}) after [{}, {})", path, i,
+              sample.spans[i].name, tokens.begin, tokens.end, before.begin, before.end);
+  }
+}
+
+void check_compression_points(const std::string& path, const SampleInfo& sample) {
+  std::set<std::string_view> names;
+  std::size_t last = 0;
+  for (const CompressionPoint& point : sample.compression_points) {
+    if (point.position == 0 || point.position >= sample.n_tokens)
+      violate("{}/compression_points, {:?}: expected a position in 1 to {}, found {}", path, point.name,
+              sample.n_tokens - 1, point.position);
+    if (point.position < last)
+      violate("{}/compression_points, {:?}: expected ascending positions, found {} after {}", path, point.name,
+              point.position, last);
+    if (!names.insert(point.name).second)
+      violate("{}/compression_points: expected names that differ, found {:?} twice", path, point.name);
+    last = point.position;
+  }
+}
+
+}  // namespace
+
+void check_model(const TraceInfo& info) {
+  check_shape(info.model);
+  check_layers(info);
+}
+
+void check_sample(std::size_t index, const SampleInfo& sample) {
+  const std::string path = sample_path(index);
+  if (sample.n_tokens == 0) violate("attribute n_tokens of {}: expected at least 1, found 0", path);
+  if (sample.decode_start == 0 || sample.decode_start > sample.n_tokens)
+    violate("attribute decode_start of {}: expected 1 to n_tokens = {}, found {}", path, sample.n_tokens,
+            sample.decode_start);
+  if (std::find(kTokenSources.begin(), kTokenSources.end(), sample.token_source) == kTokenSources.end())
+    violate("attribute token_source of {}: expected one of {}, found {:?}", path, fmt::join(kTokenSources, ", "),
+            sample.token_source);
+  if (sample.token_ids.size() != sample.n_tokens)
+    violate("{}/token_ids: expected n_tokens = {} elements, found {}", path, sample.n_tokens, sample.token_ids.size());
+  if (!sample.token_texts.empty() && sample.token_texts.size() != sample.n_tokens)
+    violate("{}/token_texts: expected n_tokens = {} elements, found {}", path, sample.n_tokens,
+            sample.token_texts.size());
+  check_query_ranges(path, sample);
+  check_spans(path, sample);
+  check_compression_points(path, sample);
+}
+
+std::string layer_name(std::size_t index) { return fmt::format("{:02}", index); }
+std::string sample_name(std::size_t index) { return fmt::format("{:04}", index); }
+std::string model_layer_path(std::size_t index) { return "/model/layers/" + layer_name(index); }
+std::string sample_path(std::size_t index) { return "/samples/" + sample_name(index); }
+std::string sample_layer_path(std::size_t sample, std::size_t layer_index) {
+  return sample_path(sample) + "/layers/" + layer_name(layer_index);
+}
+
+std::string_view name_of(RopeLayout layout) { return kRopeLayouts.at(static_cast<std::size_t>(layout)); }
+
+RopeLayout rope_layout_named(const std::string& name) {
+  for (std::size_t i = 0; i < kRopeLayouts.size(); ++i)
+    if (name == kRopeLayouts[i]) return static_cast<RopeLayout>(i);
+  violate("attribute rope_layout of /: expected one of {}, found {:?}", fmt::join(kRopeLayouts, ", "), name);
+}
+
+void check(const TraceInfo& info) {
+  check_model(info);
+  if (info.samples.empty()) violate("/samples: expected at least one sample, found none");
+  std::set<std::string_view> names;
+  for (std::size_t i = 0; i < info.samples.size(); ++i) {
+    check_sample(i, info.samples[i]);
+    if (!names.insert(info.samples[i].name).second)
+      violate("attribute name of {}: expected a name of its own, found {:?} again", sample_path(i),
+              info.samples[i].name);
+  }
+}
+
+}  // namespace kvreplay::trace_rules

@@ -1,0 +1,49 @@
+#pragma once
+// Writes traces (traces/SCHEMA.md), head by head and block by block, so that no layer has to fit into memory.
+
+#include <filesystem>
+#include <memory>
+
+#include "core/matrix.h"
+#include "core/trace_info.h"
+
+namespace kvreplay {
+
+enum class TraceTensor { queries, keys, values };
+
+struct TraceWriterOptions {
+  bool gzip = false;       ///< deflate + shuffle instead of raw chunks
+  bool overwrite = false;  ///< replace an existing file
+};
+
+/// Writes to `path`.tmp; `commit()` syncs it and renames it to `path`. Destroyed before that, it leaves nothing behind.
+/// Everything in `info` (structure, spans, ids) is written by the constructor; the tensors follow in any order.
+class TraceWriter {
+ public:
+  /// Throws UsageError when `path` exists and may not be overwritten, InputError when `info` contradicts the schema.
+  TraceWriter(const std::filesystem::path& path, TraceInfo info, TraceWriterOptions options = {});
+  ~TraceWriter();
+  TraceWriter(const TraceWriter&) = delete;
+  TraceWriter& operator=(const TraceWriter&) = delete;
+
+  /// Writes rows [first_row, first_row + rows.rows) of one head; a row is a token, for queries a recorded query.
+  /// \param sample, layer  indices into info.samples and info.layers
+  /// \param rows  float32 [n, head_dim or value_dim], converted to info.dtype; overflow of that dtype is an InputError
+  void write(std::size_t sample, std::size_t layer, TraceTensor tensor, std::size_t head, std::size_t first_row,
+             ConstMatrixView rows);
+
+  /// \param projection  float32 [n_q_heads * value_dim, hidden_size]
+  void write_output_projection(std::size_t layer, ConstMatrixView projection);
+
+  /// \param cosine  float32 [n_tokens]
+  void write_block_cosine(std::size_t sample, std::size_t layer, std::span<const float> cosine);
+
+  /// Makes the file appear under its name. Throws SystemError when the disk is full.
+  void commit();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvreplay
