@@ -17,7 +17,7 @@ void add(Notes& notes, const ComparedMetric& metric, std::string text) {
   notes.push_back({.metric = metric.pooled.title(), .text = std::move(text)});
 }
 
-std::string figure(double value) { return fmt::format("{:.3g}", value); }
+std::string figure(double value) { return fmt::format("{:.4g}", value); }
 
 std::string steps(std::size_t n) { return n == 1 ? "1 step" : fmt::format("{} steps", n); }
 
@@ -85,9 +85,11 @@ bool is_random(const ComparedPolicy& policy) {
   return std::string_view(policy.name).substr(0, policy.name.find_first_of(":+")) == "random";
 }
 
+/// All in one line for each draw: it is common at tiny budgets, where windows and sinks leave no room for a choice.
 void note_random_winners(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
   for (std::size_t r = 0; r < comparison.policies.size(); ++r) {
     if (!is_random(comparison.policies[r])) continue;
+    std::string losers;
     for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
       if (is_random(comparison.policies[p])) continue;
       Defeat defeat;
@@ -97,10 +99,10 @@ void note_random_winners(const Comparison& comparison, const ComparedMetric& met
         }
       }
       if (defeat.n_budgets == 0) continue;
-      add(notes, metric, fmt::format("{} is better than {} {}", comparison.policies[r].name,
-                                  comparison.policies[p].name,
-                                  describe(comparison, defeat, metric.value(r, defeat.worst), metric.value(p, defeat.worst))));
+      losers += fmt::format("{}{} ({})", losers.empty() ? "" : "; ", comparison.policies[p].name,
+                            describe(comparison, defeat, metric.value(r, defeat.worst), metric.value(p, defeat.worst)));
     }
+    if (!losers.empty()) add(notes, metric, fmt::format("{} is better than {}", comparison.policies[r].name, losers));
   }
 }
 

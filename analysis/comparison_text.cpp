@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "analysis/text_table.h"
+#include "analysis/text_wrap.h"
 
 namespace kvreplay {
 namespace {
@@ -88,6 +89,26 @@ std::string render_rows(const Comparison& comparison, const std::vector<std::siz
   return table.render(kWidth);
 }
 
+/// Rows that read the same become one where at least three do: most policies keep just what they are asked to.
+std::string render_collapsed(const Comparison& comparison, const std::string& corner, std::vector<std::string> headers,
+                             const std::vector<Cells>& rows) {
+  const auto same = [](const Cells& a, const Cells& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const TextTable::Cell& x, const TextTable::Cell& y) { return x.text == y.text; });
+  };
+  TextTable table(corner, std::move(headers));
+  for (std::size_t p = 0; p < rows.size(); ++p) {
+    const auto alike = [&](const Cells& row) { return same(row, rows[p]); };
+    const auto n_alike = std::count_if(rows.begin(), rows.end(), alike);
+    if (n_alike < 3) {
+      table.add_row(comparison.policies[p].name, rows[p]);
+    } else if (std::find_if(rows.begin(), rows.end(), alike) - rows.begin() == static_cast<std::ptrdiff_t>(p)) {
+      table.add_row(fmt::format("{} policies alike", n_alike), rows[p]);
+    }
+  }
+  return table.render(kWidth);
+}
+
 std::string direction(const PooledMetric& metric) {
   return metric.better == Better::lower ? "lower is better" : "higher is better";
 }
@@ -96,9 +117,10 @@ std::string metric_table(const Comparison& comparison, const ComparedMetric& met
   const PooledMetric& pooled = metric.pooled;
   const std::size_t n_budgets = comparison.budgets.size();
   const bool contest = metric.is_contest();
-  std::string text = fmt::format("\n{}: {}", pooled.title(), pooled.summary);
+  std::string text = fmt::format("{}: {}", pooled.title(), pooled.summary);
+  if (contest) text += fmt::format(" ({}; * best)", direction(pooled));
+  text = "\n" + wrapped(text, 0, kWidth);
   if (contest) {
-    text += fmt::format(" ({}; * best)", direction(pooled));
     if (!metric.range.empty()) {
       text += fmt::format("\narea = mean height of the curve over kept fractions {} to {}", compact(metric.range.from),
                           compact(metric.range.to));
@@ -116,9 +138,9 @@ std::string metric_table(const Comparison& comparison, const ComparedMetric& met
     for (std::size_t c = 0; c < headers.size(); ++c) cells.push_back({.text = compact(value(p, c))});
     rows.push_back(std::move(cells));
   }
-  if (contest) mark_best(comparison, pooled, headers.size(), value, rows);
-  const std::vector<double> unordered(comparison.policies.size(), 0);
-  const std::vector<std::size_t> order = row_order(comparison, pooled, contest ? metric.areas : unordered);
+  if (!contest) return text + render_collapsed(comparison, "budget", std::move(headers), rows);
+  mark_best(comparison, pooled, headers.size(), value, rows);
+  const std::vector<std::size_t> order = row_order(comparison, pooled, metric.areas);
   return text + render_rows(comparison, order, "budget", std::move(headers), std::move(rows));
 }
 
@@ -159,9 +181,10 @@ std::string level_table(const Comparison& comparison, const LevelMetric& metric,
   const PooledMetric& pooled = metric.pooled;
   const std::size_t b = comparison.level_budget;
   const Level level = comparison.level == Level::by_head && pooled.head_axis.empty() ? Level::by_layer : comparison.level;
-  std::string text = fmt::format("\n{} by {}{} at budget {}: {} ({})\n", pooled.title(), name_of(level),
-                                 level == Level::by_head ? fmt::format(" (layer.{})", pooled.head_axis) : "",
-                                 compact(comparison.budgets[b]), pooled.summary, direction(pooled));
+  const std::string title = fmt::format("{} by {}{} at budget {}: {} ({})", pooled.title(), name_of(level),
+                                        level == Level::by_head ? fmt::format(" (layer.{})", pooled.head_axis) : "",
+                                        compact(comparison.budgets[b]), pooled.summary, direction(pooled));
+  const std::string text = "\n" + wrapped(title, 0, kWidth) + "\n";
   std::vector<std::string> headers{"all"};
   for (const PoolGroup& group : pooled.groups) headers.push_back(group.label());
   const auto value = [&](std::size_t p, std::size_t c) { return c == 0 ? all.value(p, b) : pooled.value(c - 1, p, b); };
@@ -182,9 +205,18 @@ std::string notes_text(const Comparison& comparison, const std::vector<std::stri
   std::string text;
   for (const Note& note : comparison.notes) {
     if (!note.metric.empty() && std::find(titles.begin(), titles.end(), note.metric) == titles.end()) continue;
-    text += fmt::format("- {}{}{}\n", note.metric, note.metric.empty() ? "" : ": ", note.text);
+    text += "- " + wrapped(note.metric + (note.metric.empty() ? "" : ": ") + note.text, 2, kWidth - 2) + "\n";
   }
   return text.empty() ? "" : "\nNotes\n" + text;
+}
+
+/// Of the spans of a metric, those that a reader looks for first: needles, where there are any.
+bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
+  const auto is_needle = [](const PooledMetric& each) { return each.span.starts_with("needle"); };
+  const bool has_needles = std::any_of(comparison.metrics.begin(), comparison.metrics.end(), [&](const ComparedMetric& each) {
+    return each.pooled.metric == metric.metric && is_needle(each.pooled);
+  });
+  return !has_needles || is_needle(metric);
 }
 
 }  // namespace
@@ -199,12 +231,16 @@ std::string comparison_text(const Comparison& comparison, const std::vector<std:
   std::string text = headline(comparison);
   std::vector<const ComparedMetric*> shown;
   std::vector<std::string> titles;
-  for (const std::string& name : metrics) {
+  for (const std::string& name : metrics.empty() ? default_text_metrics() : metrics) {
     for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
       const ComparedMetric& metric = comparison.metrics[m];
-      if (metric.pooled.metric != name || !metric.pooled.has_values()) continue;
-      shown.push_back(&metric);
+      if (metric.pooled.metric != name || (metrics.empty() && !is_shown(comparison, metric.pooled))) continue;
       titles.push_back(metric.pooled.title());
+      if (!metric.pooled.has_values()) {
+        text += fmt::format("\n{}: no values in these results\n", metric.pooled.title());
+        continue;
+      }
+      shown.push_back(&metric);
       text += comparison.level == Level::all ? metric_table(comparison, metric)
                                              : level_table(comparison, comparison.by_level[m], metric);
     }

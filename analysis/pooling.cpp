@@ -217,6 +217,7 @@ std::vector<double> nominal_kept_fraction(const Dataset& results) {
 std::vector<double> pool_kept_fraction(const Dataset& results, const PooledMetric& pooled, Level level) {
   const std::vector<double> nominal = nominal_kept_fraction(results);
   const bool recorded = results.has_variable("kept_fraction");
+  if (level == Level::by_head && pooled.head_axis.empty()) level = Level::by_layer;
   const PooledMetric kept = recorded ? pool_metric(results, "kept_fraction", level).front() : PooledMetric();
   std::vector<double> fractions(pooled.numerator.size(), kNone);
   for (std::size_t g = 0; g < pooled.groups.size(); ++g) {

@@ -1,13 +1,16 @@
 // Output errors after W_O: what the residual stream sees.
 
 #include <cblas.h>
-#include <lapacke.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "analysis/lane_sums.h"
 #include "core/matrix.h"
+
+// LAPACK's own symbol, which OpenBLAS carries; LAPACKE would draw in a second BLAS.
+extern "C" void sgeqrf_(const blasint* m, const blasint* n, float* a, const blasint* lda, float* tau, float* work,
+                        const blasint* lwork, blasint* info);
 
 namespace kvreplay {
 namespace {
@@ -96,13 +99,15 @@ class HeadProjectedError final : public QueryHeadSums {
         rotated_(dim_ * shape.n_budgets * kPanelWidth),
         columns_(dim_ * shape.n_budgets * kPanelWidth) {
     const std::size_t hidden = shape.layer->model.hidden_size;
-    std::vector<float> tau(dim_);
+    const auto m = static_cast<blasint>(hidden), n = static_cast<blasint>(dim_);
+    const blasint n_work = 32 * n;  // room for blocks of 32 columns
+    std::vector<float> tau(dim_), work(static_cast<std::size_t>(n_work));
     for (std::size_t h = 0; h < factors_.count(); ++h) {
       // W_h [value_dim, hidden] in rows is W_h^T in columns, as LAPACK wants it.
       const auto w = shape.layer->output_projection.matrix(h);
       std::vector<float> a(w.data, w.data + dim_ * hidden);
-      LAPACKE_sgeqrf(LAPACK_COL_MAJOR, static_cast<lapack_int>(hidden), static_cast<lapack_int>(dim_), a.data(),
-                     static_cast<lapack_int>(hidden), tau.data());
+      blasint info = 0;  // can only tell of wrong arguments
+      sgeqrf_(&m, &n, a.data(), &m, tau.data(), work.data(), &n_work, &info);
       for (std::size_t r = 0; r < dim_; ++r)
         for (std::size_t c = 0; c < dim_; ++c)
           factors_.matrix(h)(r, c) = r <= c && r < hidden ? a[c * hidden + r] : 0.0f;

@@ -28,45 +28,55 @@ void TextTable::add_row(std::string name, std::vector<Cell> cells) {
 
 void TextTable::add_rule() { rule_pending_ = !rows_.empty(); }
 
-std::string TextTable::render_columns(const std::vector<std::size_t>& widths, std::size_t name_width, std::size_t begin,
-                                      std::size_t end) const {
-  std::string text = corner_ + spaces(name_width - display_width(corner_));
-  std::size_t total = name_width;
+std::string TextTable::render_columns(const Widths& widths, std::size_t begin, std::size_t end) const {
+  std::string text = corner_ + spaces(widths.name - display_width(corner_));
+  std::size_t total = widths.name;
   for (std::size_t c = begin; c < end; ++c) {
-    text += spaces(1 + widths[c] - display_width(headers_[c])) + headers_[c];
-    total += 1 + widths[c];
+    text += spaces(widths.gap + widths.columns[c] - display_width(headers_[c])) + headers_[c];
+    total += widths.gap + widths.columns[c];
   }
   text += "\n";
   for (const Row& row : rows_) {
     if (row.rule_above) text += std::string(total, '-') + "\n";
-    text += row.name + spaces(name_width - display_width(row.name));
+    text += row.name + spaces(widths.name - display_width(row.name));
     for (std::size_t c = begin; c < end; ++c) {
-      // The mark takes the place of the gap between columns, so that marked tables are no wider.
-      text += spaces(widths[c] - display_width(row.cells[c].text)) + (row.cells[c].marked ? "*" : " ") + row.cells[c].text;
+      // The mark takes a place of the gap between columns, so that marked tables are no wider.
+      text += spaces(widths.gap - 1 + widths.columns[c] - display_width(row.cells[c].text));
+      text += (row.cells[c].marked ? '*' : ' ') + row.cells[c].text;
     }
     text += "\n";
   }
   return text;
 }
 
-std::string TextTable::render(std::size_t width) const {
-  std::size_t name_width = display_width(corner_);
-  for (const Row& row : rows_) name_width = std::max(name_width, display_width(row.name));
-  std::vector<std::size_t> widths;
+TextTable::Widths TextTable::measure(std::size_t width) const {
+  Widths widths{.name = display_width(corner_), .gap = 2, .columns = {}};
+  for (const Row& row : rows_) widths.name = std::max(widths.name, display_width(row.name));
+  std::size_t total = widths.name;
   for (std::size_t c = 0; c < headers_.size(); ++c) {
-    widths.push_back(display_width(headers_[c]));
-    for (const Row& row : rows_) widths[c] = std::max(widths[c], display_width(row.cells[c].text));
+    std::size_t widest = display_width(headers_[c]);
+    for (const Row& row : rows_) widest = std::max(widest, display_width(row.cells[c].text));
+    widths.columns.push_back(widest);
+    total += widths.gap + widest;
   }
+  if (total > width) widths.gap = 1;  // closer together before breaking into blocks
+  return widths;
+}
+
+std::string TextTable::render(std::size_t width) const {
+  const Widths widths = measure(width);
   std::string text;
   std::size_t begin = 0;
   do {
     std::size_t end = begin;
-    std::size_t used = name_width;
-    while (end < widths.size() && (end == begin || used + 1 + widths[end] <= width)) used += 1 + widths[end++];
+    std::size_t used = widths.name;
+    while (end < headers_.size() && (end == begin || used + widths.gap + widths.columns[end] <= width)) {
+      used += widths.gap + widths.columns[end++];
+    }
     if (begin > 0) text += '\n';
-    text += render_columns(widths, name_width, begin, end);
+    text += render_columns(widths, begin, end);
     begin = end;
-  } while (begin < widths.size());
+  } while (begin < headers_.size());
   return text;
 }
 

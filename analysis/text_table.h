@@ -34,8 +34,14 @@ class TextTable {
     bool rule_above = false;
   };
 
-  std::string render_columns(const std::vector<std::size_t>& widths, std::size_t name_width, std::size_t begin,
-                             std::size_t end) const;
+  /// How wide everything is, in characters.
+  struct Widths {
+    std::size_t name = 0;
+    std::size_t gap = 1;  ///< before each column
+    std::vector<std::size_t> columns;
+  };
+  Widths measure(std::size_t width) const;
+  std::string render_columns(const Widths& widths, std::size_t begin, std::size_t end) const;
 
   std::string corner_;
   std::vector<std::string> headers_;

@@ -1,5 +1,6 @@
 #include "core/budget.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
@@ -109,6 +110,7 @@ BudgetGrid parse_budgets(std::string_view text) {
       // Four significant digits read well in a table; the ends stay exact, and neighbours may not fall together.
       const double digits = std::pow(10.0, 3 - std::floor(std::log10(amount)));
       amount = from.kind == BudgetKind::tokens ? std::round(amount) : std::round(amount * digits) / digits;
+      amount = std::clamp(amount, from.amount, to.amount);
       if (i == 0) amount = from.amount;
       if (i == count - 1) amount = to.amount;
       if (grid.values.empty() || grid.values.back() != amount) add({from.kind, amount});

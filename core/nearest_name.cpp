@@ -37,11 +37,12 @@ std::size_t edit_distance(std::string_view a_text, std::string_view b_text) {
 
 std::string nearest_name(std::string_view name, std::span<const std::string> known) {
   constexpr std::size_t kShortestPrefix = 2;  // one letter begins too many names
+  constexpr std::size_t kShortestTypo = 3;    // one edit turns any shorter name into any other
   std::string nearest;
-  std::size_t smallest = std::max<std::size_t>(1, name.size() / 3) + 1;
+  std::size_t smallest = (name.size() < kShortestTypo ? 0 : std::max<std::size_t>(1, name.size() / 3)) + 1;
   for (const std::string& each : known) {
     const bool begins = name.size() >= kShortestPrefix && lowered(each).starts_with(lowered(name));
-    const std::size_t distance = std::min<std::size_t>(edit_distance(name, each), begins ? 1 : name.size() + each.size());
+    const std::size_t distance = std::min<std::size_t>(edit_distance(name, each), begins ? 0 : name.size() + each.size());
     if (distance >= smallest) continue;
     smallest = distance;
     nearest = each;

@@ -66,6 +66,9 @@ Halves parse(std::string_view text, std::span<const Scorer> extra) {
   if (halves.scorer == nullptr) {
     if (find_allocator(scorer.name))
       throw UsageError(fmt::format("policy '{}': '{}' is an allocator; write SCORER+{}", text, scorer.name, scorer.name));
+    if (const Preset* preset = find_preset(scorer.name))
+      throw UsageError(fmt::format("policy '{}': '{}' is a preset and stands for '{}'; write that out to change it", text,
+                                   preset->name, preset->policy));
     std::vector<std::string> known = all_policy_names();
     for (const Scorer& each : extra) known.push_back(each.name);
     throw UsageError(unknown_name("policy", scorer.name, known));
@@ -137,6 +140,9 @@ LayerSelection Policy::select(const PromptView& view, std::span<const std::size_
     throw std::logic_error(fmt::format("{} scored {} heads x {} tokens of {} x {}", scorer_.name, scores.n_heads(),
                                        scores.n_candidates(), n_heads, n));
 
+  // Ranked before anything is allocated: a ranking refuses scores that are NaN, which no sort inside an allocator survives.
+  std::vector<std::vector<std::uint32_t>> rankings;
+  for (std::size_t h = 0; h < n_heads; ++h) rankings.push_back(rank(scores.head(h), scores.protection));
   const HeadBudgets counts = scorer_.traits.keeps_all
                                  ? HeadBudgets(budgets.size(), std::vector<std::size_t>(n_heads, n))
                                  : allocator_->allocate(scores, budgets, allocator_parameters_);
@@ -144,7 +150,7 @@ LayerSelection Policy::select(const PromptView& view, std::span<const std::size_
   std::vector<std::size_t> head_counts(budgets.size());
   for (std::size_t h = 0; h < n_heads; ++h) {
     for (std::size_t b = 0; b < budgets.size(); ++b) head_counts[b] = counts[b][h];
-    selection.heads.push_back(plan_nested(rank(scores.head(h), scores.protection), head_counts));
+    selection.heads.push_back(plan_nested(rankings[h], head_counts));
   }
   return selection;
 }

@@ -58,11 +58,12 @@ std::string missing_queries(std::span<const std::size_t> query_positions, Range 
 }
 
 const Tensor& PromptView::attention_sums(std::size_t window) const {
+  // Asked first: what is there for all queries must not pass for a window that is too long.
+  if (const std::string missing = missing_queries(data_->query_positions, candidates_, window); !missing.empty())
+    throw InputError(missing);
   const std::size_t n = std::min(window, n_candidates());
   if (const auto found = evidence_->attention_sums.find(n); found != evidence_->attention_sums.end())
     return found->second;
-  if (const std::string missing = missing_queries(data_->query_positions, candidates_, window); !missing.empty())
-    throw InputError(missing);
   const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end - n);
   const std::size_t row = static_cast<std::size_t>(begin - data_->query_positions.begin());
   return evidence_->attention_sums.emplace(n, sum_attention({row, row + n}, candidates_.end)).first->second;

@@ -68,7 +68,7 @@ class UnitReplay {
   struct Walk {
     const CellPlan* plan;
     std::vector<std::uint32_t> positions;
-    bool evicts = false;  // some budget drops something
+    bool evicts = false;
   };
   struct PolicyWalks {
     HeadAxis axis;
@@ -102,12 +102,15 @@ class UnitReplay {
   }
 
   void make_walks(const std::vector<LayerSelection>& selections) {
-    for (const LayerSelection& selection : selections) {
+    for (std::size_t p = 0; p < selections.size(); ++p) {
+      const LayerSelection& selection = selections[p];
+      // A budget of everything is walked like any other: that its error is 0 is a result, not an assumption.
+      const bool evicts = candidates_.size() > 0 && !(*task_.policies)[p].scorer().traits.keeps_all;
       PolicyWalks& walks = walks_.emplace_back(PolicyWalks{selection.axis, {}});
       for (const CellPlan& plan : selection.heads) {
         Walk walk{.plan = &plan, .positions = plan.order};
         for (std::uint32_t& position : walk.positions) position += static_cast<std::uint32_t>(candidates_.begin);
-        walk.evicts = std::ranges::any_of(plan.n_retained, [&](std::size_t n) { return n < candidates_.size(); });
+        walk.evicts = evicts;
         walks.heads.push_back(std::move(walk));
       }
     }

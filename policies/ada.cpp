@@ -67,8 +67,10 @@ HeadBudgets allocate_ada(const Scores& scores, std::span<const std::size_t> budg
       const std::size_t shared = budget - n_protected;
       const std::vector<std::size_t> pooled = pooled_counts(heads, std::vector<std::size_t>(n_heads, 0), shared * n_heads);
       for (std::size_t h = 0; h < n_heads; ++h) {
-        // Rounded as the authors' code does (half to even), so that the sum may miss the total by a few.
-        const double mixed = (1 - alpha) * static_cast<double>(pooled[h]) + alpha * static_cast<double>(shared);
+        // As the authors' code does it: the floor is cut to whole tokens and the sum is rounded half to even, so that the
+        // layer's total may be missed by a few.
+        const double mixed =
+            (1 - alpha) * static_cast<double>(pooled[h]) + std::floor(alpha * static_cast<double>(shared));
         head_counts[h] = std::min(n, n_protected + static_cast<std::size_t>(std::nearbyint(mixed)));
       }
     }
@@ -81,7 +83,7 @@ const RegisterAllocator ada{{
     .name = "ada",
     .summary = "the heads of a layer share one budget: the best scores over all heads win, above a safeguard for each head",
     .formula = "pool the layer's scores, keep the top n_heads * b; floor: each head's top alpha * b are safe; interp: "
-               "b_h = round((1 - alpha) pooled_h + alpha b) over the tokens that are not protected",
+               "b_h = round((1 - alpha) pooled_h + floor(alpha b)) over the tokens that are not protected",
     .paper = "Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation, arXiv 2407.11550",
     .parameters = {.parameters = {{.name = "alpha",
                                    .kind = ParameterKind::real,

@@ -14,7 +14,7 @@ std::uint64_t mix(std::uint64_t x) {
 Scores score_random(const PromptView& view, const Parameters& parameters) {
   Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
   for (std::size_t h = 0; h < scores.n_heads(); ++h) {
-    const std::uint64_t stream = mix(mix(view.unit().seed + parameters.count("draw")) + h);
+    const std::uint64_t stream = mix(mix(mix(view.unit().seed) + parameters.count("draw")) + h);
     for (std::size_t i = 0; i < scores.n_candidates(); ++i)
       scores.head(h)[i] = static_cast<float>(mix(stream + view.first_position() + i) >> 40) * 0x1p-24f;
   }

@@ -74,6 +74,23 @@ LayerData random_layer(const LayerShape& shape) {
   return layer;
 }
 
+LayerData weighted_layer(const std::vector<std::vector<double>>& weights, const std::vector<double>& powers) {
+  LayerData layer = random_layer({.n_q_heads = weights.size() * powers.size(),
+                                  .n_kv_heads = weights.size(),
+                                  .head_dim = 1,
+                                  .value_dim = 1,
+                                  .n_tokens = weights[0].size(),
+                                  .logit_spread = 1});
+  for (std::size_t h = 0; h < layer.queries.count(); ++h)
+    for (std::size_t row = 0; row < layer.queries.rows(); ++row)
+      layer.queries.matrix(h)(row, 0) = static_cast<float>(powers[h % powers.size()]);
+  for (std::size_t g = 0; g < weights.size(); ++g)
+    for (std::size_t i = 0; i < weights[g].size(); ++i)
+      layer.keys.matrix(g)(i, 0) = static_cast<float>(std::log(weights[g][i]));
+  std::ranges::fill(layer.values.values(), 0.0f);
+  return layer;
+}
+
 LayerData copy_of(const LayerData& layer) {
   LayerData copy;
   copy.model = layer.model;

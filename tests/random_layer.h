@@ -26,6 +26,10 @@ struct LayerShape {
 /// Queries, keys and values of independent normal numbers.
 LayerData random_layer(const LayerShape& shape);
 
+/// A layer to work by hand: every query gives token i of KV head g the softmax weight weights[g][i] (before normalising over
+/// what it sees), to the power powers[h] for the h-th query head of the group. Values are 0, head_dim and value_dim 1.
+LayerData weighted_layer(const std::vector<std::vector<double>>& weights, const std::vector<double>& powers = {1});
+
 LayerData copy_of(const LayerData& layer);
 
 /// A copy in which every key, value and query at or after `position` is another one.

@@ -131,6 +131,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   if (!options.parse(args, out)) return 0;
 
   if (given.csv == kStdout && given.json == kStdout) throw UsageError("only one of --csv and --json can go to standard output");
+  if (given.budget && given.by == "all") throw UsageError("--budget says which budget --by shows; without --by all are shown");
+  if (given.budget && *given.budget <= 0) throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
   const ComparisonOptions chosen = comparison_options(given);
   Target csv(given.csv, given.force);
   Target json(given.json, given.force);
@@ -139,7 +141,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   if (csv.wanted()) csv.write(comparison_csv(comparison), out);
   if (json.wanted()) json.write(comparison_json(comparison), out);
   if (given.csv != kStdout && given.json != kStdout) {
-    out << comparison_text(comparison, chosen.metrics.empty() ? default_text_metrics() : chosen.metrics);
+    out << comparison_text(comparison, chosen.metrics);
   }
   return 0;
 }

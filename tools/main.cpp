@@ -2,10 +2,12 @@
 #include <string>
 #include <vector>
 
+#include "core/cpu/blas_core.h"
 #include "tools/command.h"
 #include "tools/standard_streams.h"
 
 int main(int argc, char** argv) {
+  kvreplay::choose_blas_core(argv);
   kvreplay::prepare_standard_streams();
   const std::vector<std::string> args(argv + (argc > 0 ? 1 : 0), argv + argc);
   const int exit_code = kvreplay::run_program(args, std::cout, std::cerr);

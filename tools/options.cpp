@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "analysis/text_wrap.h"
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "tools/two_columns.h"

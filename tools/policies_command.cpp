@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "analysis/text_wrap.h"
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "core/policy.h"

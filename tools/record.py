@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
 from recorder.errors import InputError, UsageError, first_line  # noqa: E402
 from recorder.prompts import SPAN_NAME, Prompt, read_prompts  # noqa: E402
+from recorder.recording_report import TensorSummary, describe_sample, describe_trace  # noqa: E402
 from recorder.sample_plan import LAST_TOKENS, SamplePlan, plan_sample  # noqa: E402
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
@@ -71,17 +72,34 @@ def build_parser() -> argparse.ArgumentParser:
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
     add("--force", action="store_true", help="replace the output if it exists")
     add("--decode", type=_count, default=64, metavar="N", help="tokens to decode per prompt, 0 for none (default: 64)")
-    add("--layers", type=_layers, default=None, metavar="LIST", help="layers to record, as 0,9,19 or all (default: all)")
-    add("--query-spans", type=_query_spans, default=["all"], metavar="LIST",
+    add(
+        "--layers", type=_layers, default=None, metavar="LIST", help="layers to record, as 0,9,19 or all (default: all)"
+    )
+    add(
+        "--query-spans",
+        type=_query_spans,
+        default=["all"],
+        metavar="LIST",
         help="prompt positions whose queries are recorded: all, or names of spans and last:N, separated by commas; "
-             "queries of decoded tokens always are (default: all)")
-    add("--dtype", choices=["float16", "bfloat16", "float32"], default="float16",
-        help="dtype in the trace (default: float16)")
+        "queries of decoded tokens always are (default: all)",
+    )
+    add(
+        "--dtype",
+        choices=["float16", "bfloat16", "float32"],
+        default="float16",
+        help="dtype in the trace (default: float16)",
+    )
     add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
     add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
-    add("--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)")
-    add("--compute-dtype", choices=["float32", "bfloat16", "float16"], default="float32",
-        help="dtype the model computes in (default: float32)")
+    add(
+        "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
+    )
+    add(
+        "--compute-dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="dtype the model computes in (default: float32)",
+    )
     add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
     add("--threads", type=_positive, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
     add("--version", action="version", version=f"record.py {VERSION}")
@@ -138,6 +156,8 @@ def _fail(message: str, code: int) -> int:
 def record(options: argparse.Namespace) -> None:
     """Records all prompts into one trace."""
     prompts = read_prompts(options.prompts)
+    if options.output.exists() and not options.output.is_file():  # a rename would replace a device or a pipe
+        raise UsageError(f"{options.output} is not a regular file")
     if options.output.exists() and not options.force:
         raise UsageError(f"{options.output} exists; --force replaces it")
     if not options.output.parent.is_dir():
@@ -176,20 +196,19 @@ def record(options: argparse.Namespace) -> None:
             for index, plan in enumerate(plans):
                 _record_sample(index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids)
         trace.commit()
-    layers = ",".join(str(layer.index) for layer in facts.layers)
-    print(f"{options.output}: {_megabytes(options.output.stat().st_size)}, {_counted(len(plans), 'sample')}, layers {layers} of "
-          f"{facts.n_layers}, {facts.n_q_heads} query and {facts.n_kv_heads} KV heads of {facts.head_dim}, {options.dtype}")
+    print(describe_trace(options.output, facts, len(plans), options.dtype))
 
 
 def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace) -> list[SamplePlan]:
     from recorder.prompt_tokens import tokenize_prompt
 
-    plans = [plan_sample(prompt, tokenize_prompt(prompt, tokenizer), options.decode, options.query_spans)
-             for prompt in prompts]
+    plans = [
+        plan_sample(prompt, tokenize_prompt(prompt, tokenizer), options.decode, options.query_spans)
+        for prompt in prompts
+    ]
     for plan in plans:
         if not plan.compression_points:
-            print(f"record.py: note: '{plan.name}' has no compression point: nothing is decoded and no span is named "
-                  "context", file=sys.stderr)
+            _note(f"'{plan.name}' has no compression point: nothing is decoded and no span is named context")
     return plans
 
 
@@ -197,18 +216,26 @@ def _refuse_long_samples(plans: list[SamplePlan], prompts: list[Prompt], config)
     limit = getattr(config, "max_position_embeddings", None)
     for plan, prompt in zip(plans, prompts):
         if limit and plan.n_tokens > limit:
-            raise InputError(f"{prompt.where}: '{plan.name}' has {plan.decode_start} tokens, with {plan.n_decode} to decode "
-                             f"{plan.n_tokens}; the model has {limit} positions")
+            raise InputError(
+                f"{prompt.where}: '{plan.name}' has {plan.decode_start} tokens, with {plan.n_decode} to decode "
+                f"{plan.n_tokens}; the model has {limit} positions"
+            )
 
 
 def _note_missing_cosine(facts) -> None:
     without = [str(layer.index) for layer in facts.layers if layer.block is None]
     if without:
-        print(f"record.py: note: no block_cosine for layers {','.join(without)}: it is not known where in blocks of their "
-              "kind attention joins the residual stream", file=sys.stderr)
+        layers = ",".join(without)
+        _note(f"no block_cosine for layers {layers}: where attention joins the residual stream there is not known")
 
 
-def _record_sample(index: int, plan: SamplePlan, model, facts, hook, witness, trace, tokenizer, end_ids: set[int]) -> None:
+def _note(message: str) -> None:
+    print(f"record.py: note: {message}", file=sys.stderr)
+
+
+def _record_sample(
+    index: int, plan: SamplePlan, model, facts, hook, witness, trace, tokenizer, end_ids: set[int]
+) -> None:
     """Runs one prompt and writes it, layer by layer; says on stdout what was stored."""
     from recorder.greedy_decode import run_sample
     from recorder.sample_capture import SampleCapture
@@ -221,33 +248,13 @@ def _record_sample(index: int, plan: SamplePlan, model, facts, hook, witness, tr
     token_ids = plan.prompt_ids + decoded.ids
     token_texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
     trace.write_sample(index, plan, token_ids, token_texts, decoded.eos_masked_at)
-    n_bytes, largest = {}, {}
+    tensors: dict[str, TensorSummary] = {}
     for layer in sorted(capture.layers):
         buffers = capture.layers.pop(layer)  # freed as soon as it is written
-        for name, size in trace.write_layer(index, layer, buffers).items():
-            n_bytes[name] = n_bytes.get(name, 0) + size
-            largest[name] = max(largest.get(name, (0.0, 0)), (buffers.largest[name], layer))
-
-    print(f"{plan.name}: {plan.decode_start} prompt and {plan.n_decode} decoded tokens in {time.monotonic() - begun:.1f} s, "
-          f"queries at {plan.n_recorded} positions")
-    if plan.spans:
-        print("  spans: " + ", ".join(f"{span.name} [{span.begin}, {span.end})" for span in plan.spans))
-    if plan.compression_points:
-        print("  compression points: " + ", ".join(f"{name} {position}" for name, position in plan.compression_points))
-    for name in n_bytes:
-        print(f"  {name}: {_megabytes(n_bytes[name])}, largest magnitude {largest[name][0]:.4g} in layer {largest[name][1]}")
-    if decoded.eos_masked_at is not None:
-        print(f"  the model wanted to end at position {decoded.eos_masked_at}; its end token was masked from there on")
-    if decoded.ids:
-        print(f"  decoded: {tokenizer.decode(decoded.ids)!r}")
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def _megabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.2f} MB"
+        for name, n_bytes in trace.write_layer(index, layer, buffers).items():
+            tensors.setdefault(name, TensorSummary()).add(n_bytes, buffers.largest[name], layer)
+    seconds = time.monotonic() - begun
+    print(describe_sample(plan, tensors, decoded.eos_masked_at, tokenizer.decode(decoded.ids), seconds))
 
 
 def _show_progress(plan: SamplePlan, done: int) -> None:

@@ -13,6 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr std::size_t kShortFingerprint = 8;  // digits; --json has them all
+
 std::vector<std::string> labels_of(const Dataset& results, const char* dimension) {
   return results.has_dimension(dimension) ? label_texts(results.dimension(dimension)) : std::vector<std::string>();
 }
@@ -46,8 +48,8 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   const std::vector<std::string> traces = text_values(results, "case_trace");
   const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
   for (std::size_t c = 0; c < cases.size(); ++c) {
-    add("cases", cases[c], fmt::format("{} evaluation queries; trace {}, fingerprint {}", results.variable("n_queries").values[c],
-                                       traces[c], fingerprints[c]));
+    add("cases", cases[c], fmt::format("{} evaluation queries, trace {} ({})", results.variable("n_queries").values[c], traces[c],
+                                       fingerprints[c].substr(0, kShortFingerprint)));
   }
   const std::vector<std::string> policies = labels_of(results, "policy");
   const std::vector<std::string> parameters = text_values(results, "policy_parameters");
@@ -62,6 +64,7 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   }
   const Json options = options_of(results);
   for (const auto& [key, value] : options.items()) {
+    if (value.is_array()) continue;  // what it lists stands above
     add("options", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
   return fmt::format("{}: results, format {}, {}\n", path, text_attribute(results.attributes, "format_version"), bytes_text(bytes)) +

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/output_file.h"
 #include "traces/synthetic_trace.h"
 
 namespace kvreplay {
@@ -60,6 +61,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.example("kvreplay synth -o long.h5 --prompt 32768 --layers 2 --needles 8 --seed 7");
   if (!options.parse(args, out)) return 0;
   if (output.empty()) throw UsageError("synth needs --output FILE");
+  check_output(output, force);
 
   trace.dtype = dtype_named(dtype);
   write_synthetic_trace(output, trace, force);

@@ -1,7 +1,8 @@
 #include "tools/two_columns.h"
 
 #include <algorithm>
-#include <sstream>
+
+#include "analysis/text_wrap.h"
 
 namespace kvreplay {
 namespace {
@@ -11,24 +12,6 @@ constexpr std::size_t kIndent = 2;
 constexpr std::size_t kGap = 2;
 
 }  // namespace
-
-std::string wrapped(const std::string& text, std::size_t indent, std::size_t width) {
-  std::istringstream words(text);
-  std::string result;
-  std::string word;
-  std::size_t column = 0;
-  while (words >> word) {
-    if (column > 0 && column + 1 + word.size() > width) {
-      result += '\n';
-      result.append(indent, ' ');
-      column = 0;
-    }
-    if (column > 0) result += ' ';
-    column += (column > 0 ? 1 : 0) + word.size();
-    result += word;
-  }
-  return result;
-}
 
 std::string two_columns(const std::vector<TwoColumnRow>& rows) {
   std::vector<std::string> titles;

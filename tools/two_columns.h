@@ -20,7 +20,4 @@ struct TwoColumnRow {
 /// page: what is longer gets a line of its own.
 std::string two_columns(const std::vector<TwoColumnRow>& rows);
 
-/// Words of `text` in lines of at most `width` characters, continued after `indent` spaces.
-std::string wrapped(const std::string& text, std::size_t indent, std::size_t width);
-
 }  // namespace kvreplay

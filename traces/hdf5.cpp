@@ -7,6 +7,10 @@
 namespace kvreplay::hdf5 {
 namespace {
 
+// After a full disk the library cannot write what it still holds: it must not try when the program ends. To be said
+// before its first use, and even a constant like H5P_FILE_ACCESS is one.
+[[maybe_unused]] const herr_t no_exit_handler = H5dont_atexit();
+
 std::recursive_mutex& library_mutex() {
   static std::recursive_mutex mutex;
   return mutex;
@@ -36,24 +40,17 @@ std::string innermost_error() {
   return text.empty() ? "HDF5 gives no reason" : tidy(std::move(text));
 }
 
-std::string join(hid_t location, std::string_view name) {
-  if (location < 0 || name.starts_with('/')) return std::string(name);
-  std::string path = path_of(location);
-  if (name.empty()) return path;
-  return path.ends_with('/') ? path.append(name) : path.append("/").append(name);
-}
-
 /// The kind of an object; follows links. Throws when it is missing, dangling or in another file.
 H5O_type_t kind_of(hid_t location, const std::string& name, std::string_view expected) {
   if (!has_link(location, name))
-    throw Violation(fmt::format("{}: expected a {}, found nothing", join(location, name), expected));
+    throw Violation(fmt::format("{}: expected a {}, found nothing", path_of(location, name), expected));
   H5O_info_t object, here;
   check("look up", location, name,
         [&] { return H5Oget_info_by_name2(location, name.c_str(), &object, H5O_INFO_BASIC, H5P_DEFAULT); });
   check("look up", location, "", [&] { return H5Oget_info2(location, &here, H5O_INFO_BASIC); });
   if (object.fileno != here.fileno)
     throw Violation(
-        fmt::format("{}: expected a {} in this file, found a link to another", join(location, name), expected));
+        fmt::format("{}: expected a {} in this file, found a link to another", path_of(location, name), expected));
   return object.type;
 }
 
@@ -67,18 +64,14 @@ PropertyList file_access(H5F_libver_t newest) {
 }  // namespace
 
 Lock::Lock() : guard_(library_mutex()) {
-  // The error stack and whether it is printed belong to the thread. H5dont_atexit(): after a full disk the library
-  // cannot flush what it still holds, and must not try for ever when the program ends.
-  thread_local const bool silenced = [] {
-    H5dont_atexit();
-    return H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
-  }();
+  // The error stack, and whether it is printed, belong to the thread.
+  thread_local const bool silenced = [] { return H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0; }();
   static_cast<void>(silenced);
 }
 
 void throw_failure(std::string_view action, hid_t location, std::string_view name) {
   const std::string reason = innermost_error();  // first: path_of() clears the error stack
-  throw Failure(fmt::format("cannot {} {}: {}", action, join(location, name), reason));
+  throw Failure(fmt::format("cannot {} {}: {}", action, path_of(location, name), reason));
 }
 
 Handle::~Handle() {
@@ -101,6 +94,13 @@ std::string path_of(hid_t object) {
   std::string path(static_cast<std::size_t>(length), '\0');
   H5Iget_name(object, path.data(), path.size() + 1);
   return path;
+}
+
+std::string path_of(hid_t location, std::string_view name) {
+  if (location < 0 || name.starts_with('/')) return std::string(name);
+  std::string path = path_of(location);
+  if (name.empty()) return path;
+  return path.ends_with('/') ? path.append(name) : path.append("/").append(name);
 }
 
 File open_file(const std::filesystem::path& path) {
@@ -148,13 +148,13 @@ std::vector<std::string> link_names(const Group& group) {
 
 Group open_group(hid_t location, const std::string& name) {
   if (kind_of(location, name, "group") != H5O_TYPE_GROUP)
-    throw Violation(fmt::format("{}: expected a group, found another kind of object", join(location, name)));
+    throw Violation(fmt::format("{}: expected a group, found another kind of object", path_of(location, name)));
   return Group(check("open group", location, name, [&] { return H5Gopen2(location, name.c_str(), H5P_DEFAULT); }));
 }
 
 Dataset open_dataset(hid_t location, const std::string& name, hid_t access) {
   if (kind_of(location, name, "dataset") != H5O_TYPE_DATASET)
-    throw Violation(fmt::format("{}: expected a dataset, found another kind of object", join(location, name)));
+    throw Violation(fmt::format("{}: expected a dataset, found another kind of object", path_of(location, name)));
   return Dataset(check("open dataset", location, name, [&] { return H5Dopen2(location, name.c_str(), access); }));
 }
 

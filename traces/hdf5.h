@@ -89,6 +89,8 @@ struct PropertyList : Handle {
 
 /// Where an object lies in its file, such as /samples/0000/layers/03/keys; "attribute x of ..." is left to callers.
 std::string path_of(hid_t object);
+/// The same for `name` in it, whether that exists or not.
+std::string path_of(hid_t location, std::string_view name);
 
 /// Opens for reading. Throws Violation when it is no HDF5 file. Takes no file lock: a trace may lie on a read-only or
 /// network file system.

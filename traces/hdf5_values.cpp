@@ -161,9 +161,10 @@ Dataset write_array(hid_t location, const std::string& name, hid_t file_type, hi
   return dataset;
 }
 
-void refuse_nul(const std::string& text, const std::string& where) {
+template <typename Where>
+void refuse_nul(const std::string& text, Where where) {
   if (const std::size_t at = text.find('\0'); at != std::string::npos)
-    throw Violation(fmt::format("{}: expected text, found a NUL character at byte {}", where, at));
+    throw Violation(fmt::format("{}: expected text, found a NUL character at byte {}", where(), at));
 }
 
 }  // namespace
@@ -222,7 +223,7 @@ std::vector<std::int64_t> read_integers_attribute(hid_t object, const std::strin
 }
 
 void write_attribute(hid_t object, const std::string& name, const std::string& value) {
-  refuse_nul(value, fmt::format("attribute {} of {}", name, path_of(object)));
+  refuse_nul(value, [&] { return fmt::format("attribute {} of {}", name, path_of(object)); });
   const Type type = string_type();
   const char* text = value.c_str();
   write_attribute(object, name, type, type, new_space({}), &text);
@@ -249,7 +250,7 @@ std::vector<double> read_reals(const Dataset& dataset) { return reals(open_sourc
 Dataset write_strings(hid_t location, const std::string& name, const std::vector<std::string>& values) {
   std::vector<const char*> pointers(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) {
-    refuse_nul(values[i], fmt::format("{}[{}]", name, i));
+    refuse_nul(values[i], [&] { return fmt::format("{}[{}]", path_of(location, name), i); });
     pointers[i] = values[i].c_str();
   }
   const Type type = string_type();

@@ -140,7 +140,7 @@ SampleInfo sample_info(const SyntheticTraceOptions& o, const SyntheticText& text
 
 TraceInfo trace_info(const SyntheticTraceOptions& o, const SyntheticRope& rope) {
   TraceInfo info;
-  info.creator = "kvreplay synth";
+  info.creator = "kvreplay " KVREPLAY_VERSION " synth";
   info.created = "1970-01-01T00:00:00Z";  // no clock: the same options give the same bytes
   info.dtype = o.dtype;
   info.model = {.model_id = "synthetic",

@@ -202,14 +202,11 @@ struct TraceWriter::Impl {
     const Dataset& target = open(path);
     const Type type = type_for(info.dtype);
     const Space file_space = space_of(target);
-    const std::size_t row_bytes = rows.cols * size_of(info.dtype);
     // Blocks end where chunks end, so that each chunk is written, and compressed, once.
     const hsize_t chunk_rows = rows_per_chunk(std::numeric_limits<hsize_t>::max(), rows.cols, size_of(info.dtype));
     for (std::size_t done = 0; done < rows.rows;) {
       const std::size_t n = std::min<std::size_t>(rows.rows - done, chunk_rows - start[1] % chunk_rows);
-      raw.reserve_discard(n * row_bytes);
-      for (std::size_t r = 0; r < n; ++r)
-        convert(path, start[1] + r, rows.row(done + r), {raw.data() + r * row_bytes, row_bytes});
+      convert(path, std::span(start).last(rank), rows, done, n);
       const std::array<hsize_t, 3> count = {1, n, rows.cols};
       const Lock lock;
       const Space memory_space = new_space(std::span(count).last(rank));
@@ -225,14 +222,23 @@ struct TraceWriter::Impl {
     rows_written[path] += rows.rows;
   }
 
-  void convert(const std::string& path, std::size_t row_index, std::span<const float> row, std::span<std::byte> out) {
-    from_float32(row, info.dtype, out);
-    back.reserve_discard(row.size());
-    const std::span<float> stored = back.span().first(row.size());
-    to_float32(out, info.dtype, stored);
-    if (const auto bad = first_non_finite(stored))
-      throw Violation(fmt::format("{}: row {}, channel {}: expected a value that is finite as {}, found {}", path,
-                                  row_index, *bad, kvreplay::name_of(info.dtype), row[*bad]));
+  /// Converts rows [done, done + n) of `rows` into `raw`. Throws Violation when one is not finite, then or already.
+  void convert(const std::string& path, std::span<const hsize_t> start, ConstMatrixView rows, std::size_t done,
+               std::size_t n) {
+    const std::size_t row_bytes = rows.cols * size_of(info.dtype);
+    raw.reserve_discard(n * row_bytes);
+    back.reserve_discard(n * rows.cols);
+    for (std::size_t r = 0; r < n; ++r)
+      from_float32(rows.row(done + r), info.dtype, {raw.data() + r * row_bytes, row_bytes});
+    const std::span<float> stored = back.span().first(n * rows.cols);
+    to_float32(std::span<const std::byte>(raw.data(), n * row_bytes), info.dtype, stored);
+    if (const auto bad = first_non_finite(stored)) {
+      const std::size_t row = *bad / rows.cols, channel = *bad % rows.cols;
+      const std::string head = start.size() == 3 ? fmt::format("head {}, ", start[0]) : "";
+      throw Violation(fmt::format("{}: {}row {}, channel {}: expected a value that is finite as {}, found {}", path,
+                                  head, start[start.size() - 2] + row, channel, kvreplay::name_of(info.dtype),
+                                  rows(done + row, channel)));
+    }
   }
 
   void require_complete(const std::string& path, std::size_t rows) const {

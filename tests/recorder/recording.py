@@ -74,8 +74,18 @@ class RecorderTest(unittest.TestCase):
 
     def attempt(self, *arguments, model: Path | None = None, prompts: Path | None = None) -> Outcome:
         prompts = prompts or self.prompts({"name": "a", "text": TEXT})
-        defaults = ["--model", model or self.model(), "--prompts", prompts, "--output", self.trace(), "--dtype", "float32",
-                    "--decode", 8]
+        defaults = [
+            "--model",
+            model or self.model(),
+            "--prompts",
+            prompts,
+            "--output",
+            self.trace(),
+            "--dtype",
+            "float32",
+            "--decode",
+            8,
+        ]
         return run_recorder(*defaults, *arguments)  # the last of an option given twice counts
 
     def assert_refused(self, outcome: Outcome, code: int, *words: str) -> None:

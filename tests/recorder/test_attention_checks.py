@@ -2,9 +2,8 @@
 
 import unittest
 
+import recording  # noqa: F401  (first: it makes the package `recorder` importable and silences the libraries)
 import torch
-
-import recording  # noqa: F401  (makes the package `recorder` importable)
 from recorder.attention_hook import AttentionCall, softcapped_attention
 from recorder.attention_mask import check_mask, expected_visibility
 from recorder.errors import InputError
@@ -16,11 +15,15 @@ def mask_of(rows: list[str]) -> torch.Tensor:
     return torch.tensor([[[[cell == "#" for cell in row] for row in rows]]])
 
 
-def call(layer: int, n_q_heads: int = 4, n_kv_heads: int = 2, scaling: float = 0.5, extras=None, seed: int = 0) -> AttentionCall:
+def call(
+    layer: int, n_q_heads: int = 4, n_kv_heads: int = 2, scaling: float = 0.5, extras=None, seed: int = 0
+) -> AttentionCall:
     make = torch.Generator().manual_seed(seed)
     query = torch.randn(1, n_q_heads, 3, 8, generator=make)
     key, value = (torch.randn(1, n_kv_heads, 3, 8, generator=make) for _ in range(2))
-    return AttentionCall(layer, torch.nn.Identity(), query, key, value, None, scaling, 0.0, 0, True, extras or {}, query)
+    return AttentionCall(
+        layer, torch.nn.Identity(), query, key, value, None, scaling, 0.0, 0, True, extras or {}, query
+    )
 
 
 class AttentionMasks(unittest.TestCase):
@@ -85,7 +88,8 @@ class SoftcappedAttention(unittest.TestCase):
     def test_it_is_plain_attention_when_the_cap_is_far_away(self):
         one = call(0)
         expected = torch.nn.functional.scaled_dot_product_attention(
-            one.query, one.key, one.value, is_causal=True, scale=0.5, enable_gqa=True).transpose(1, 2)
+            one.query, one.key, one.value, is_causal=True, scale=0.5, enable_gqa=True
+        ).transpose(1, 2)
         for mask in (None, expected_visibility(0, 3, 3, 3, 3, 0)[None, None]):
             found = softcapped_attention(one.query, one.key, one.value, mask, 0.5, 1e6)
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -72,7 +72,9 @@ class Faithfulness(RecorderTest):
     def test_output_projection_is_stored_transposed(self):
         trace, run = self.open_recorded("gemma3")
         for layer in range(3):
-            np.testing.assert_array_equal(trace[f"model/layers/{layer:02d}/output_projection"][()].T, run.projections[layer])
+            np.testing.assert_array_equal(
+                trace[f"model/layers/{layer:02d}/output_projection"][()].T, run.projections[layer]
+            )
 
     def test_layers_of_gemma3_keep_their_windows_and_ropes(self):
         trace, _ = self.open_recorded("gemma3")
@@ -97,8 +99,19 @@ class Faithfulness(RecorderTest):
             with self.subTest(kind):
                 trace, run = self.open_recorded(kind)
                 outputs, results = (self.folder / f"{kind}-{name}.h5" for name in ("outputs", "results"))
-                command = [PROGRAM, "replay", trace.filename, "--policy", "full", "--compression-point", "1",
-                           "--save-outputs", outputs, "--output", results]
+                command = [
+                    PROGRAM,
+                    "replay",
+                    trace.filename,
+                    "--policy",
+                    "full",
+                    "--compression-point",
+                    "1",
+                    "--save-outputs",
+                    outputs,
+                    "--output",
+                    results,
+                ]
                 replay = subprocess.run(command, capture_output=True, text=True)
                 self.assertEqual(replay.returncode, 0, replay.stderr)
                 with h5py.File(outputs) as file:
@@ -115,8 +128,9 @@ def unrotate(keys: np.ndarray, inv_freq: np.ndarray) -> np.ndarray:
     angles = np.arange(keys.shape[1])[:, None] * inv_freq
     half = keys.shape[2] // 2
     first, second = keys[..., :half], keys[..., half:]
-    return np.concatenate([first * np.cos(angles) + second * np.sin(angles),
-                           second * np.cos(angles) - first * np.sin(angles)], axis=-1)
+    return np.concatenate(
+        [first * np.cos(angles) + second * np.sin(angles), second * np.cos(angles) - first * np.sin(angles)], axis=-1
+    )
 
 
 if __name__ == "__main__":

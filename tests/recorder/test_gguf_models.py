@@ -20,8 +20,9 @@ class GgufModels(RecorderTest):
     @unittest.skipUnless(importlib.util.find_spec("accelerate"), "transformers loads GGUF weights only with accelerate")
     def test_a_gguf_model_is_recorded(self):
         model = save_tiny_gguf(self.folder / "tiny.gguf")
-        prompts = self.prompts({"name": "a", "messages": [
-            {"role": "user", "content": [{"text": "the cat", "span": "context"}, " and?"]}]})
+        prompts = self.prompts(
+            {"name": "a", "messages": [{"role": "user", "content": [{"text": "the cat", "span": "context"}, " and?"]}]}
+        )
         outcome = self.record(model=model, prompts=prompts)
         self.assertEqual(outcome.err, "")
         with h5py.File(self.trace()) as trace:

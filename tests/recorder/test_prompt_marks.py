@@ -20,24 +20,37 @@ class PromptMarks(RecorderTest):
         sample = trace["samples/0000"]
         ids = sample["token_ids"][()]
         names, begins, ends = (sample[f"spans/{field}"][()] for field in ("name", "begin", "end"))
-        return [(name.decode(), tiny_tokenizer().decode(ids[begin:end])) for name, begin, end in zip(names, begins, ends)]
+        return [
+            (name.decode(), tiny_tokenizer().decode(ids[begin:end])) for name, begin, end in zip(names, begins, ends)
+        ]
 
     def points(self, trace: h5py.File) -> list[tuple[str, int]]:
         points = trace["samples/0000/compression_points"]
         return [(name.decode(), int(position)) for name, position in zip(points["name"][()], points["position"][()])]
 
     def test_touching_segments_of_one_name_are_one_span(self):
-        trace = self.record_prompt({"text": [
-            "Read: ", {"text": "one two ", "span": "context"}, {"text": "seven.", "span": ["context", "needle"]},
-            {"text": " three", "span": "context"}, {"text": "\nWhich?", "span": "question"}]})
-        self.assertEqual(self.spans(trace),
-                         [("context", "one two seven. three"), ("needle", "seven."), ("question", "\nWhich?")])
+        trace = self.record_prompt(
+            {
+                "text": [
+                    "Read: ",
+                    {"text": "one two ", "span": "context"},
+                    {"text": "seven.", "span": ["context", "needle"]},
+                    {"text": " three", "span": "context"},
+                    {"text": "\nWhich?", "span": "question"},
+                ]
+            }
+        )
+        self.assertEqual(
+            self.spans(trace), [("context", "one two seven. three"), ("needle", "seven."), ("question", "\nWhich?")]
+        )
         start = int(trace["samples/0000"].attrs["decode_start"])
         context_end = int(trace["samples/0000/spans/end"][0])
         self.assertEqual(self.points(trace), [("context", context_end), ("prompt", start)])
 
     def test_spans_of_one_name_that_lie_apart_stay_apart(self):
-        trace = self.record_prompt({"text": [{"text": "ab", "span": "context"}, " -", {"text": "cd", "span": "context"}]})
+        trace = self.record_prompt(
+            {"text": [{"text": "ab", "span": "context"}, " -", {"text": "cd", "span": "context"}]}
+        )
         self.assertEqual(self.spans(trace), [("context", "ab"), ("context", "cd")])
         self.assertEqual(self.points(trace)[0], ("context", int(trace["samples/0000/spans/end"][1])))
 
@@ -52,13 +65,28 @@ class PromptMarks(RecorderTest):
 
     def test_spans_in_a_chat_are_found_in_the_rendered_template(self):
         # The words "user" and "system" also stand in the template; it trims the contents.
-        trace = self.record_prompt({"messages": [
-            {"role": "system", "content": "system"},
-            {"role": "user", "content": ["  user\n", {"text": "the key is 4", "span": ["context", "needle"]},
-                                         {"text": " user?  ", "span": "question"}]}]})
-        self.assertEqual(self.spans(trace), [("context", "the key is 4"), ("needle", "the key is 4"), ("question", " user?")])
+        trace = self.record_prompt(
+            {
+                "messages": [
+                    {"role": "system", "content": "system"},
+                    {
+                        "role": "user",
+                        "content": [
+                            "  user\n",
+                            {"text": "the key is 4", "span": ["context", "needle"]},
+                            {"text": " user?  ", "span": "question"},
+                        ],
+                    },
+                ]
+            }
+        )
+        self.assertEqual(
+            self.spans(trace), [("context", "the key is 4"), ("needle", "the key is 4"), ("question", " user?")]
+        )
         texts = b"".join(trace["samples/0000/token_texts"][()]).decode()
-        rendered = "<|begin|>system\nsystem<|end|>\n<|begin|>user\nuser\nthe key is 4 user?<|end|>\n<|begin|>assistant\n"
+        rendered = (
+            "<|begin|>system\nsystem<|end|>\n<|begin|>user\nuser\nthe key is 4 user?<|end|>\n<|begin|>assistant\n"
+        )
         self.assertTrue(texts.startswith(rendered), texts)
 
     def test_text_comes_from_files_and_ranges_of_their_lines(self):
@@ -73,14 +101,24 @@ class PromptMarks(RecorderTest):
             self.assertEqual(b"".join(texts), b"<|begin|>one\ntwo\nthree\nfour\n")
 
     def test_own_compression_points_are_positions_or_ends_of_spans(self):
-        trace = self.record_prompt({"text": ["ab", {"text": "cd", "span": "needle"}, "ef"],
-                                    "compression_points": {"second": 2, "after_needle": "needle"}})
+        trace = self.record_prompt(
+            {
+                "text": ["ab", {"text": "cd", "span": "needle"}, "ef"],
+                "compression_points": {"second": 2, "after_needle": "needle"},
+            }
+        )
         self.assertEqual(self.points(trace), [("second", 2), ("after_needle", 5), ("prompt", 7)])
 
     def test_query_spans_choose_the_prompt_positions(self):
         prompt = {"text": ["abcdef", {"text": "gh", "span": "needle"}, "ijkl"]}
-        cases = {"all": [[0, 15]], "needle": [[7, 9], [13, 15]], "last:3": [[10, 15]], "last:0": [[13, 15]],
-                 "needle,last:5": [[7, 15]], "last:99": [[0, 15]]}
+        cases = {
+            "all": [[0, 15]],
+            "needle": [[7, 9], [13, 15]],
+            "last:3": [[10, 15]],
+            "last:0": [[13, 15]],
+            "needle,last:5": [[7, 15]],
+            "last:99": [[0, 15]],
+        }
         for choice, ranges in cases.items():
             with self.subTest(choice):
                 trace = self.record_prompt(prompt, "--query-spans", choice, "--force")
@@ -124,6 +162,7 @@ class PromptMarks(RecorderTest):
             '{"name": "a", "messages": [{"role": "user"}]}': ("'content'",),
             '{"name": "a", "text": "b", "compression_points": {"x": 99}}': ("outside",),
             '{"name": "a", "text": "b", "compression_points": {"x": "nowhere"}}': ("no span 'nowhere'",),
+            '{"name": "a", "text": "b", "compression_points": {"prompt": 1}}': ("'prompt'", "by itself"),
             '{"name": "ok", "text": "b"}': ("already taken",),
         }
         for line, words in cases.items():

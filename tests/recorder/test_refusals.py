@@ -31,7 +31,9 @@ class Refusals(RecorderTest):
             model.model.layers[1].self_attn.k_proj.weight *= 1e6
 
         model = self.altered("loud", "llama", enlarge)
-        self.assert_refused(self.attempt("--dtype", "float16", model=model), 3, "layer 1", "keys reach", "e+06", "--dtype bfloat16")
+        self.assert_refused(
+            self.attempt("--dtype", "float16", model=model), 3, "layer 1", "keys reach", "e+06", "--dtype bfloat16"
+        )
         self.record("--dtype", "bfloat16", model=model)
 
     def test_weights_beyond_float16_are_named(self):
@@ -45,7 +47,9 @@ class Refusals(RecorderTest):
         def break_values(model):
             model.model.layers[1].self_attn.v_proj.weight[0, 0] = torch.nan
 
-        self.assert_refused(self.attempt(model=self.altered("broken", "llama", break_values)), 3, "layer 1", "values", "NaN")
+        self.assert_refused(
+            self.attempt(model=self.altered("broken", "llama", break_values)), 3, "layer 1", "values", "NaN"
+        )
 
     def test_attention_that_changes_between_heads_and_projection(self):
         import transformers.models.llama.modeling_llama as llama
@@ -65,8 +69,14 @@ class Refusals(RecorderTest):
 
     def test_rope_that_changes_with_the_length(self):
         # "longrope" turns to other frequencies past its original length: the survey sees the first ones only.
-        rope = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 40, "factor": 4.0,
-                "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+        rope = {
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "original_max_position_embeddings": 40,
+            "factor": 4.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0] * 4,
+        }
         model = self.altered("longrope", "llama", rope_parameters=rope)
         self.assert_refused(self.attempt(model=model), 3, "layer 0", "rotary embedding", "changes with the length")
         self.record("--decode", 4, model=model, prompts=self.prompts({"name": "short", "text": "the cat"}))
@@ -101,13 +111,28 @@ class Refusals(RecorderTest):
         self.assertEqual(self.trace().read_bytes(), before)
 
     def test_an_output_in_no_folder(self):
-        outcome = run_recorder("--model", self.model(), "--prompts", self.prompts({"name": "a", "text": "b"}),
-                               "--output", self.folder / "absent" / "t.h5")
+        outcome = run_recorder(
+            "--model",
+            self.model(),
+            "--prompts",
+            self.prompts({"name": "a", "text": "b"}),
+            "--output",
+            self.folder / "absent" / "t.h5",
+        )
         self.assertEqual(outcome.code, 2)
 
     def test_usage_errors(self):
-        for arguments in (["--layers", "3"], ["--layers", "x"], ["--decode", "-1"], ["--dtype", "float8"], ["--threads", "0"],
-                          ["--query-spans", "a b"], ["--unknown"], ["--lay", "1"], ["--device", "abacus"]):
+        for arguments in (
+            ["--layers", "3"],
+            ["--layers", "x"],
+            ["--decode", "-1"],
+            ["--dtype", "float8"],
+            ["--threads", "0"],
+            ["--query-spans", "a b"],
+            ["--unknown"],
+            ["--lay", "1"],
+            ["--device", "abacus"],
+        ):
             with self.subTest(arguments):
                 self.assert_refused(self.attempt(*arguments), 2)
 
@@ -115,14 +140,29 @@ class Refusals(RecorderTest):
         self.assert_refused(self.attempt("--decode", 0, "--query-spans", "last:0"), 3, "no queries")
 
     def test_a_failure_while_decoding_leaves_nothing(self):
-        for error, code, words in ((KeyboardInterrupt(), 130, "interrupted"), (OSError("disk full\nmore"), 1, "disk full")):
+        for error, code, words in (
+            (KeyboardInterrupt(), 130, "interrupted"),
+            (OSError("disk full\nmore"), 1, "disk full"),
+        ):
             with self.subTest(error), mock.patch("recorder.trace_file.TraceFile.write_layer", side_effect=error):
                 self.assert_refused(self.attempt(), code, words)
 
     def test_a_terminated_command_leaves_nothing(self):
         prompts = self.prompts(*({"name": f"p{i}", "text": "ab " * 100} for i in range(200)))
-        command = [sys.executable, ROOT / "tools/record.py", "--model", self.model(), "--prompts", prompts,
-                   "--output", self.trace(), "--decode", "100", "--threads", "1"]
+        command = [
+            sys.executable,
+            ROOT / "tools/record.py",
+            "--model",
+            self.model(),
+            "--prompts",
+            prompts,
+            "--output",
+            self.trace(),
+            "--decode",
+            "100",
+            "--threads",
+            "1",
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             self.assertIn("p0", process.stdout.readline())  # by now it is at work
             process.send_signal(signal.SIGTERM)

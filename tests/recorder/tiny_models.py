@@ -29,15 +29,26 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens([AddedToken(BOS, special=True), AddedToken(EOS, special=True)])
     template = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
     tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, chat_template=CHAT_TEMPLATE)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, chat_template=CHAT_TEMPLATE
+    )
 
 
 VOCAB_SIZE = len(tiny_vocabulary())
 # An initializer range far above the usual one, so that attention is uneven.
 SHAPE = dict(
-    vocab_size=VOCAB_SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=512, initializer_range=0.3, bos_token_id=0, eos_token_id=1,
-    pad_token_id=1, tie_word_embeddings=False,
+    vocab_size=VOCAB_SIZE,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=512,
+    initializer_range=0.3,
+    bos_token_id=0,
+    eos_token_id=1,
+    pad_token_id=1,
+    tie_word_embeddings=False,
 )
 
 
@@ -48,17 +59,42 @@ def tiny_config(kind: str, **changes):
     settings = {
         "llama": (t.LlamaConfig, {}),
         "qwen3": (t.Qwen3Config, dict(head_dim=16)),  # q and k norms
-        "gemma2": (t.Gemma2Config, dict(head_dim=16, query_pre_attn_scalar=20, attn_logit_softcapping=3.0, sliding_window=8)),
-        "gemma3": (t.Gemma3TextConfig, dict(  # 4 heads of 16 in a stream of 32; local and global RoPE
-            head_dim=16, query_pre_attn_scalar=20, sliding_window=8,
-            layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
+        "gemma2": (
+            t.Gemma2Config,
+            dict(head_dim=16, query_pre_attn_scalar=20, attn_logit_softcapping=3.0, sliding_window=8),
+        ),
+        "gemma3": (
+            t.Gemma3TextConfig,
+            dict(  # 4 heads of 16 in a stream of 32; local and global RoPE
+                head_dim=16,
+                query_pre_attn_scalar=20,
+                sliding_window=8,
+                layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+            ),
+        ),
         "smollm3": (t.SmolLM3Config, dict(no_rope_layers=[1, 0, 1])),
         "cohere": (t.CohereConfig, {}),  # interleaved RoPE, attention and MLP in parallel
         "gpt_oss": (t.GptOssConfig, dict(head_dim=16, num_local_experts=2, num_experts_per_tok=1)),
-        "llama4": (t.Llama4TextConfig, dict(head_dim=16, num_local_experts=2, attention_chunk_size=8, intermediate_size_mlp=48)),
-        "deepseek": (t.DeepseekV3Config, dict(
-            kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=8, n_routed_experts=2,
-            num_experts_per_tok=1, n_group=1, topk_group=1, first_k_dense_replace=3, num_key_value_heads=4)),
+        "llama4": (
+            t.Llama4TextConfig,
+            dict(head_dim=16, num_local_experts=2, attention_chunk_size=8, intermediate_size_mlp=48),
+        ),
+        "deepseek": (
+            t.DeepseekV3Config,
+            dict(
+                kv_lora_rank=8,
+                q_lora_rank=8,
+                qk_rope_head_dim=8,
+                qk_nope_head_dim=8,
+                v_head_dim=8,
+                n_routed_experts=2,
+                num_experts_per_tok=1,
+                n_group=1,
+                topk_group=1,
+                first_k_dense_replace=3,
+                num_key_value_heads=4,
+            ),
+        ),
         "bloom": (t.BloomConfig, dict(n_head=4, n_layer=2)),
     }
     config_class, own = settings[kind]

@@ -31,7 +31,7 @@ class AttentionCall:
     output: torch.Tensor  # [1, n_new, n_q_heads, value_dim]
 
     def new_tokens(self) -> dict[str, torch.Tensor]:
-        """Queries, keys and values of this pass's tokens, [heads, n_new, dim]. Throws InputError unless all are finite."""
+        """Queries, keys and values of this pass's tokens, [heads, n_new, dim]; InputError unless all are finite."""
         n_new = self.query.shape[2]
         tensors = {"queries": self.query[0], "keys": self.key[0, :, -n_new:], "values": self.value[0, :, -n_new:]}
         for name, tensor in tensors.items():
@@ -73,8 +73,11 @@ class AttentionHook:
             output, _ = sdpa_attention_forward(
                 module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, is_causal=is_causal
             )
-        self.listener(AttentionCall(layer, module, query, key, value, attention_mask, scaling, softcap, window, causal,
-                                    extras, output))
+        self.listener(
+            AttentionCall(
+                layer, module, query, key, value, attention_mask, scaling, softcap, window, causal, extras, output
+            )
+        )
         return output, None
 
 

@@ -10,7 +10,9 @@ ROWS_PER_CHECK = 512  # bounds the memory of the comparison, [rows, n_keys]
 HIDDEN = -1e4  # an additive mask hides with the dtype's least number, or -inf
 
 
-def check_mask(mask: torch.Tensor | None, n_new: int, n_keys: int, n_seen: int, window: int, causal: bool, layer: int) -> None:
+def check_mask(
+    mask: torch.Tensor | None, n_new: int, n_keys: int, n_seen: int, window: int, causal: bool, layer: int
+) -> None:
     """Throws InputError unless each query sees exactly the positions (t - window, t], or [0, t] when `window` is 0.
 
     mask: None, or [1 or more, 1 or more, n_new, n_keys], boolean or additive
@@ -26,9 +28,14 @@ def check_mask(mask: torch.Tensor | None, n_new: int, n_keys: int, n_seen: int, 
         if mask.shape[-2:] != (n_new, n_keys):
             raise InputError(f"layer {layer}: a mask of {tuple(mask.shape)} for {n_new} queries and {n_keys} keys")
         faithful = all(
-            bool((_visible(mask[..., begin : begin + ROWS_PER_CHECK, :], layer)
-                  == expected_visibility(begin, min(begin + ROWS_PER_CHECK, n_new), n_new, n_keys, n_seen, window)
-                  .to(mask.device)).all())
+            bool(
+                (
+                    _visible(mask[..., begin : begin + ROWS_PER_CHECK, :], layer)
+                    == expected_visibility(begin, min(begin + ROWS_PER_CHECK, n_new), n_new, n_keys, n_seen, window).to(
+                        mask.device
+                    )
+                ).all()
+            )
             for begin in range(0, n_new, ROWS_PER_CHECK)
         )
     if not faithful:

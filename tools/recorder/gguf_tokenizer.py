@@ -28,11 +28,13 @@ def read_gguf_fields(path: Path) -> dict:
     except Exception as error:  # the reader raises what its parsing trips over
         raise InputError(f"{path}: not a readable GGUF file: {error}") from error
     wanted = ("general.name", "tokenizer.chat_template")
-    return {name: field.contents() for name, field in reader.fields.items() if name in wanted or "tokenizer.ggml" in name}
+    return {
+        name: field.contents() for name, field in reader.fields.items() if name in wanted or "tokenizer.ggml" in name
+    }
 
 
 def build_gguf_tokenizer(fields: dict, path: Path):
-    """A PreTrainedTokenizerFast that gives the token ids of the GGUF's own vocabulary. Throws InputError for other kinds."""
+    """A PreTrainedTokenizerFast over the GGUF's own vocabulary. Throws InputError for other kinds than known ones."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 

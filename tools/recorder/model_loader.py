@@ -29,7 +29,9 @@ def open_model(path: Path, model_id: str | None) -> ModelSource:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         fields = read_gguf_fields(path)
-        return ModelSource(path, model_id or fields.get("general.name") or path.stem, build_gguf_tokenizer(fields, path))
+        return ModelSource(
+            path, model_id or fields.get("general.name") or path.stem, build_gguf_tokenizer(fields, path)
+        )
     if not (path / "config.json").is_file():
         raise InputError(f"{path}: not a model: neither a .gguf file nor a directory with a config.json")
     return ModelSource(path, model_id or path.resolve().name, _load_tokenizer(path))

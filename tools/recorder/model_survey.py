@@ -15,8 +15,17 @@ from .rotary_embedding import Rope, Rotation, RotationWitness, match_rope, rope_
 N_SURVEY_TOKENS = 32  # enough to tell rotations apart
 PROJECTION_NAMES = ("o_proj", "out_proj", "dense", "c_proj", "wo")
 # Arguments of the attention function that change nothing; any other tensor does until somebody has looked at it.
-HARMLESS_EXTRAS = {"position_ids", "cache_position", "position_embeddings", "past_key_values", "head_mask",
-                   "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"}
+HARMLESS_EXTRAS = {
+    "position_ids",
+    "cache_position",
+    "position_embeddings",
+    "past_key_values",
+    "head_mask",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+    "max_length_q",
+    "max_length_k",
+}
 NAMED_EXTRAS = {"s_aux": "attention sinks as extra logits (s_aux)"}
 
 
@@ -44,8 +53,9 @@ class ModelFacts:
     layers: list[LayerFacts]  # the ones to record, ascending
 
 
-def survey_model(model, hook: AttentionHook, witness: RotationWitness, layers: list[int] | None,
-                 with_projection: bool) -> ModelFacts:
+def survey_model(
+    model, hook: AttentionHook, witness: RotationWitness, layers: list[int] | None, with_projection: bool
+) -> ModelFacts:
     """`layers`: indices to record, None for all. Throws UsageError for unknown ones, InputError for unfit models."""
     config = model.config.get_text_config()
     _refuse_by_configuration(config)
@@ -60,17 +70,27 @@ def survey_model(model, hook: AttentionHook, witness: RotationWitness, layers: l
     if not calls:
         raise InputError("its attention does not go through the attention interface of transformers")
     if absent:
-        raise InputError(f"layer {absent[0]} has no attention that goes through the attention interface; "
-                         f"--layers {','.join(map(str, sorted(calls)))} would record those that do")
+        raise InputError(
+            f"layer {absent[0]} has no attention that goes through the attention interface; "
+            f"--layers {','.join(map(str, sorted(calls)))} would record those that do"
+        )
     _refuse_shared_cache(calls)
     for index in wanted:
         _refuse_extras(calls[index])
     _refuse_differences([calls[index] for index in wanted])
 
     ropes = _layer_ropes(model, wanted, rotations)
-    facts = [LayerFacts(index, calls[index].module, calls[index].window, ropes[index],
-                        _projection(calls[index]) if with_projection else None, find_block(model, calls[index].module))
-             for index in wanted]
+    facts = [
+        LayerFacts(
+            index,
+            calls[index].module,
+            calls[index].window,
+            ropes[index],
+            _projection(calls[index]) if with_projection else None,
+            find_block(model, calls[index].module),
+        )
+        for index in wanted
+    ]
     _check_projections_and_blocks(model, hook, facts)
     first = calls[wanted[0]]
     return ModelFacts(
@@ -119,7 +139,9 @@ def _run_survey_tokens(model) -> None:
 
 def _refuse_by_configuration(config) -> None:
     if getattr(config, "kv_lora_rank", None):
-        raise InputError("latent keys and values (MLA, kv_lora_rank) cannot be recorded: the cache holds neither keys nor values")
+        raise InputError(
+            "latent keys and values (MLA, kv_lora_rank) cannot be recorded: the cache holds neither keys nor values"
+        )
     if getattr(config, "num_kv_shared_layers", None):
         raise InputError("layers that share their keys and values (num_kv_shared_layers) cannot be recorded")
 
@@ -145,19 +167,29 @@ def _refuse_differences(calls: list[AttentionCall]) -> None:
     """A trace has one shape, one scale and one softcap for all its layers."""
 
     def shape(call: AttentionCall) -> dict[str, float]:
-        return {"query heads": call.query.shape[1], "key heads": call.key.shape[1], "value heads": call.value.shape[1],
-                "head sizes": call.query.shape[-1], "value sizes": call.value.shape[-1],
-                "softmax scales": call.scaling, "softcaps": call.softcap}
+        return {
+            "query heads": call.query.shape[1],
+            "key heads": call.key.shape[1],
+            "value heads": call.value.shape[1],
+            "head sizes": call.query.shape[-1],
+            "value sizes": call.value.shape[-1],
+            "softmax scales": call.scaling,
+            "softcaps": call.softcap,
+        }
 
     first = shape(calls[0])
     if first["key heads"] != first["value heads"] or first["query heads"] % first["key heads"]:
-        raise InputError(f"{first['query heads']} query heads do not share {first['key heads']} key heads and "
-                         f"{first['value heads']} value heads evenly")
+        raise InputError(
+            f"{first['query heads']} query heads do not share {first['key heads']} key heads and "
+            f"{first['value heads']} value heads evenly"
+        )
     for call in calls[1:]:
         for name, value in shape(call).items():
             if value != first[name]:
-                raise InputError(f"the {name} differ: {first[name]} in layer {calls[0].layer}, {value} in layer {call.layer}; "
-                                 "record such layers apart with --layers")
+                raise InputError(
+                    f"the {name} differ: {first[name]} in layer {calls[0].layer}, {value} in layer {call.layer}; "
+                    "record such layers apart with --layers"
+                )
 
 
 def _layer_ropes(model, layers: list[int], rotations: dict[int, Rotation]) -> dict[int, Rope | None]:
@@ -188,8 +220,10 @@ def _projection(call: AttentionCall) -> torch.nn.Module:
         projection = getattr(call.module, name, None)
         if getattr(projection, "weight", None) is not None and projection.weight.is_floating_point():
             return projection
-    raise InputError(f"layer {call.layer}: no output projection in {type(call.module).__name__}; "
-                     "--no-output-projection records without it")
+    raise InputError(
+        f"layer {call.layer}: no output projection in {type(call.module).__name__}; "
+        "--no-output-projection records without it"
+    )
 
 
 def projection_weight(projection: torch.nn.Module) -> torch.Tensor:
@@ -210,8 +244,11 @@ def _check_projections_and_blocks(model, hook: AttentionHook, facts: list[LayerF
         def compare(module, inputs):
             heads = outputs[index].flatten(start_dim=2)
             if inputs[0].shape != heads.shape or not torch.equal(inputs[0], heads):
-                raise InputError(f"layer {index}: its heads are changed before the output projection (gated attention?); "
-                                 "--no-output-projection records without it")
+                raise InputError(
+                    f"layer {index}: its heads are changed before the output projection (gated attention?); "
+                    "--no-output-projection records without it"
+                )
+
         return compare
 
     streams = {layer.index: ResidualStream(layer.block) for layer in facts if layer.block is not None}

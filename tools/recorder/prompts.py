@@ -92,7 +92,7 @@ def _read_prompt(fields, where: str, folder: Path) -> Prompt:
 
 
 def _read_messages(values, where: str, folder: Path) -> list[Message]:
-    _require(isinstance(values, list) and values, where, "'messages' is a list of {\"role\", \"content\"}, not empty")
+    _require(isinstance(values, list) and values, where, '\'messages\' is a list of {"role", "content"}, not empty')
     messages = []
     for value in values:
         valid = isinstance(value, dict) and set(value) == {"role", "content"} and isinstance(value["role"], str)
@@ -155,27 +155,38 @@ def _select_lines(text: str, lines, where: str) -> str:
 
 def _mark_listed_spans(listed, parts: list[MarkedText], where: str) -> None:
     """Adds the spans of the prompt's own "spans" list to the text, or to the message, that they lie in."""
-    _require(isinstance(listed, list), where, "'spans' is a list of {\"name\", \"text\"} or {\"name\", \"begin\", \"end\"}")
+    _require(isinstance(listed, list), where, '\'spans\' is a list of {"name", "text"} or {"name", "begin", "end"}')
     for span in listed:
         keys = set(span) if isinstance(span, dict) else set()
-        _require(keys in ({"name", "text"}, {"name", "begin", "end"}), where,
-                 "a listed span has a 'name' and either 'text' or 'begin' and 'end'")
+        _require(
+            keys in ({"name", "text"}, {"name", "begin", "end"}),
+            where,
+            "a listed span has a 'name' and either 'text' or 'begin' and 'end'",
+        )
         name = span["name"]
         _check_span_name(name, where)
         if "text" in span:
             quote = span["text"]
             _require(isinstance(quote, str) and quote, where, f"the span '{name}' is empty")
-            found = [(part, match.start()) for part in parts for match in re.finditer(f"(?={re.escape(quote)})", part.text)]
-            _require(len(found) == 1, where,
-                     f"the text of the span '{name}' occurs {len(found)} times in the prompt, expected once")
+            found = [
+                (part, match.start()) for part in parts for match in re.finditer(f"(?={re.escape(quote)})", part.text)
+            ]
+            _require(
+                len(found) == 1,
+                where,
+                f"the text of the span '{name}' occurs {len(found)} times in the prompt, expected once",
+            )
             part, begin = found[0]
             end = begin + len(quote)
         else:
             _require(len(parts) == 1, where, f"the span '{name}': 'begin' and 'end' are for prompts with one text")
             part, begin, end = parts[0], span["begin"], span["end"]
             valid = type(begin) is int and type(end) is int and 0 <= begin < end <= len(part.text)
-            _require(valid, where,
-                     f"the span '{name}' [{begin}, {end}) does not lie in the text of {len(part.text)} characters")
+            _require(
+                valid,
+                where,
+                f"the span '{name}' [{begin}, {end}) does not lie in the text of {len(part.text)} characters",
+            )
         part.spans.append(TextSpan(name, begin, end))
 
 
@@ -183,6 +194,7 @@ def _read_compression_points(points, where: str) -> dict[str, int | str]:
     _require(isinstance(points, dict), where, "'compression_points' maps names to positions or span names")
     for name, position in points.items():
         _check_span_name(name, where)
+        _require(name not in ("prompt", "context"), where, f"the compression point '{name}' is written by itself")
         valid = type(position) is int or isinstance(position, str)
         _require(valid, where, f"the compression point '{name}' is a position in tokens or the name of a span")
     return dict(points)

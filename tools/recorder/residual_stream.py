@@ -1,4 +1,4 @@
-"""Reads the residual stream before and after an attention block, for the cosine that SqueezeAttention ranks layers by."""
+"""Reads the residual stream before and after attention, for the cosine that SqueezeAttention ranks layers by."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class ResidualStream:
     def attach(self) -> None:
         next_norm = _next_norm(self.block)
         self._handles = [
-            self.block.input_layernorm.register_forward_pre_hook(lambda module, inputs: setattr(self, "before", inputs[0])),
+            self.block.input_layernorm.register_forward_pre_hook(
+                lambda module, inputs: setattr(self, "before", inputs[0])
+            ),
             next_norm.register_forward_pre_hook(lambda module, inputs: setattr(self, "after", inputs[0])),
         ]
 

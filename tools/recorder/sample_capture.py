@@ -116,8 +116,10 @@ class SampleCapture:
         largest = float(rows.abs().max())
         limit = torch.finfo(self._dtype).max
         if largest > limit:
-            raise InputError(f"layer {layer}: {name} reach {largest:.6g}, beyond {_name(self._dtype)} ({limit:.6g}); "
-                             "record with --dtype bfloat16 or float32")
+            raise InputError(
+                f"layer {layer}: {name} reach {largest:.6g}, beyond {_name(self._dtype)} ({limit:.6g}); "
+                "record with --dtype bfloat16 or float32"
+            )
         buffers.largest[name] = max(buffers.largest[name], largest)
         getattr(buffers, name)[:, at] = rows.to(self._dtype).cpu()
 
@@ -126,7 +128,9 @@ class SampleCapture:
         for name, tensor in (("keys", call.key), ("values", call.value)):
             n_keys = tensor.shape[2]
             if not torch.equal(tensor[0].to(self._dtype).cpu(), getattr(buffers, name)[:, -n_keys:]):
-                raise InputError(f"layer {call.layer}: the cached {name} change while decoding, which a trace cannot say")
+                raise InputError(
+                    f"layer {call.layer}: the cached {name} change while decoding, which a trace cannot say"
+                )
 
 
 def _name(dtype: torch.dtype) -> str:

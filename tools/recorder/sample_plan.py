@@ -40,7 +40,9 @@ def plan_sample(prompt: Prompt, tokens: PromptTokens, n_decode: int, query_spans
     ranges = [item_range for item in query_spans for item_range in _item_ranges(item, tokens, prompt)]
     query_ranges = join_ranges(ranges + [(n_prompt, n_prompt + n_decode)])
     if not query_ranges:
-        raise InputError(f"{prompt.where}: no queries to record in '{prompt.name}': decode tokens or choose --query-spans")
+        raise InputError(
+            f"{prompt.where}: no queries to record in '{prompt.name}': decode tokens or choose --query-spans"
+        )
     return SamplePlan(
         name=prompt.name,
         prompt_ids=tokens.ids,
@@ -84,7 +86,9 @@ def _compression_points(prompt: Prompt, tokens: PromptTokens, n_tokens: int) -> 
         if isinstance(position, str):
             position = _end_of(position, tokens, prompt)
         if not 0 < position < n_tokens:
-            raise InputError(f"{prompt.where}: the compression point '{name}' at {position} lies outside (0, {n_tokens})")
+            raise InputError(
+                f"{prompt.where}: the compression point '{name}' at {position} lies outside (0, {n_tokens})"
+            )
         points[name] = position
     return sorted(points.items(), key=lambda point: (point[1], point[0]))
 

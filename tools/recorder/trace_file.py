@@ -23,8 +23,10 @@ TEXT = h5py.string_dtype("utf-8")
 
 
 class TraceFile:
-    """A trace under its temporary name, which commit() turns into its real one. A context manager: what was not
-    committed is removed."""
+    """A trace under its temporary name, which commit() turns into its real one.
+
+    A context manager: what was not committed is removed.
+    """
 
     def __init__(self, path: Path, dtype: torch.dtype, gzip: bool):
         self.path = path
@@ -54,26 +56,30 @@ class TraceFile:
         """The root's attributes and the groups of the model's layers, with W_O where the survey found it."""
         import transformers
 
+        libraries = f"transformers {transformers.__version__}, torch {torch.__version__}"
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        _set_attributes(self._file, {
-            "format": "kvreplay-trace",
-            "format_version": FORMAT_VERSION,
-            "creator": f"kvreplay record.py {VERSION} (transformers {transformers.__version__}, torch {torch.__version__})",
-            "created": now,
-            "model_id": model_id,
-            "model_config": model_config,
-            "n_layers": facts.n_layers,
-            "layers": np.array([layer.index for layer in facts.layers], dtype=np.int64),
-            "n_q_heads": facts.n_q_heads,
-            "n_kv_heads": facts.n_kv_heads,
-            "head_dim": facts.head_dim,
-            "value_dim": facts.value_dim,
-            "hidden_size": facts.hidden_size,
-            "softmax_scale": facts.softmax_scale,
-            "logit_softcap": facts.logit_softcap,
-            "rope_layout": facts.rope.layout if facts.rope else "none",
-            "rope_attention_scaling": facts.rope.attention_scaling if facts.rope else 1.0,
-        })
+        _set_attributes(
+            self._file,
+            {
+                "format": "kvreplay-trace",
+                "format_version": FORMAT_VERSION,
+                "creator": f"kvreplay record.py {VERSION} ({libraries})",
+                "created": now,
+                "model_id": model_id,
+                "model_config": model_config,
+                "n_layers": facts.n_layers,
+                "layers": np.array([layer.index for layer in facts.layers], dtype=np.int64),
+                "n_q_heads": facts.n_q_heads,
+                "n_kv_heads": facts.n_kv_heads,
+                "head_dim": facts.head_dim,
+                "value_dim": facts.value_dim,
+                "hidden_size": facts.hidden_size,
+                "softmax_scale": facts.softmax_scale,
+                "logit_softcap": facts.logit_softcap,
+                "rope_layout": facts.rope.layout if facts.rope else "none",
+                "rope_attention_scaling": facts.rope.attention_scaling if facts.rope else 1.0,
+            },
+        )
         if facts.rope:
             self._file["rope_inv_freq"] = facts.rope.inv_freq.numpy()
         for layer in facts.layers:
@@ -86,14 +92,19 @@ class TraceFile:
             group["rope_inv_freq"] = layer.rope.inv_freq.numpy()
             _set_attributes(group, {"rope_attention_scaling": layer.rope.attention_scaling})
         if layer.projection is not None:
-            self._write_tensor(group, "output_projection", self._to_storage(projection_weight(layer.projection), layer.index))
+            self._write_tensor(
+                group, "output_projection", self._to_storage(projection_weight(layer.projection), layer.index)
+            )
 
-    def write_sample(self, index: int, plan: SamplePlan, token_ids: list[int], token_texts: list[str],
-                     eos_masked_at: int | None) -> None:
+    def write_sample(
+        self, index: int, plan: SamplePlan, token_ids: list[int], token_texts: list[str], eos_masked_at: int | None
+    ) -> None:
         """Everything about a sample but its layers; `token_ids` and `token_texts` [n_tokens]."""
         group = self._file.create_group(f"samples/{index:04d}")
-        _set_attributes(group, {"name": plan.name, "n_tokens": plan.n_tokens, "decode_start": plan.decode_start,
-                                "token_source": "greedy"})
+        _set_attributes(
+            group,
+            {"name": plan.name, "n_tokens": plan.n_tokens, "decode_start": plan.decode_start, "token_source": "greedy"},
+        )
         if eos_masked_at is not None:
             _set_attributes(group, {"eos_masked_at": eos_masked_at})
         group["token_ids"] = np.array(token_ids, dtype=np.int32)
@@ -106,8 +117,12 @@ class TraceFile:
             spans["begin"] = np.array([span.begin for span in plan.spans], dtype=np.int64)
             spans["end"] = np.array([span.end for span in plan.spans], dtype=np.int64)
         points = group.create_group("compression_points")
-        points.create_dataset("name", data=[name for name, _ in plan.compression_points], dtype=TEXT,
-                              shape=(len(plan.compression_points),))
+        points.create_dataset(
+            "name",
+            data=[name for name, _ in plan.compression_points],
+            dtype=TEXT,
+            shape=(len(plan.compression_points),),
+        )
         points["position"] = np.array([position for _, position in plan.compression_points], dtype=np.int64)
 
     def write_layer(self, index: int, layer: int, buffers: LayerBuffers) -> dict[str, int]:
@@ -133,8 +148,12 @@ class TraceFile:
         options = {}
         if self._gzip:
             rows = min(tensor.shape[-2], max(1, CHUNK_BYTES // (tensor.shape[-1] * tensor.element_size())))
-            options = {"chunks": (1,) * (tensor.ndim - 2) + (rows, tensor.shape[-1]), "compression": "gzip",
-                       "compression_opts": 1, "shuffle": True}
+            options = {
+                "chunks": (1,) * (tensor.ndim - 2) + (rows, tensor.shape[-1]),
+                "compression": "gzip",
+                "compression_opts": 1,
+                "shuffle": True,
+            }
         if self.dtype != torch.bfloat16:
             group.create_dataset(name, data=tensor.numpy(), **options)
             return

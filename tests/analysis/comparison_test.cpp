@@ -1,0 +1,195 @@
+#include "analysis/comparison.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "tests/analysis/results_fixture.h"
+
+using namespace kvreplay;
+using namespace kvreplay::testing;
+
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+/// One case, one layer, one head: values are what they are set to, [policy][budget].
+using Values = std::vector<std::vector<double>>;
+
+ResultsFixture single_unit(std::vector<std::string> policies) {
+  ResultsFixture fixture;
+  fixture.samples = {"a"};
+  fixture.layers = {0};
+  fixture.n_q_heads = 1;
+  fixture.oracles.assign(policies.size(), 0);
+  fixture.policies = std::move(policies);
+  return fixture;
+}
+
+void add_values(Dataset& data, const std::string& metric, const std::string& better, const Values& values) {
+  add_metric(
+      data, metric, "q_head", "ratio", better, [values](const Place& at) { return values[at.p][at.b]; },
+      [](const Place&) { return 1.0; });
+}
+
+std::vector<std::string> notes_of(const Dataset& data) {
+  std::vector<std::string> texts;
+  for (const Note& note : compare({{"r.h5", data}}, {}).notes) texts.push_back(note.metric + ": " + note.text);
+  return texts;
+}
+
+}  // namespace
+
+TEST_CASE("areas and smallest budgets are read off the curve over the kept fraction") {
+  Dataset data = single_unit({"snapkv", "knorm"}).build();  // budgets 0.25 0.5 1
+  add_kept_fraction(data);
+  add_values(data, "output_error", "lower", {{0.4, 0.1, 0}, {0.8, 0.8, 0}});
+  const Comparison comparison = compare({{"r.h5", data}}, {});
+  const ComparedMetric& error = comparison.metrics[1];
+  CHECK(error.pooled.metric == "output_error");
+  CHECK(error.range.from == 0.25);
+  CHECK(error.range.to == 1);
+  // snapkv: (0.4 + 0.1) / 2 * 0.25 + (0.1 + 0) / 2 * 0.5 = 0.0625 + 0.025 = 0.0875; / 0.75 = 0.11667
+  CHECK(error.areas[0] == doctest::Approx(0.0875 / 0.75));
+  // knorm: 0.8 * 0.25 + 0.4 * 0.5 = 0.4; / 0.75
+  CHECK(error.areas[1] == doctest::Approx(0.4 / 0.75));
+  REQUIRE(error.bounds.size() == 3);
+  CHECK(error.bounds[2].value == 0.2);
+  CHECK(error.bounds[2].crossings[0].kept == doctest::Approx(0.25 + 0.25 * 2 / 3));  // (0.4 - 0.2) / (0.4 - 0.1) of the way
+  CHECK(error.bounds[2].crossings[1].kept == doctest::Approx(0.875));                // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
+}
+
+TEST_CASE("curves are drawn against what was really kept") {
+  Dataset data = single_unit({"snapkv"}).build();
+  add_metric(
+      data, "kept_fraction", "kv_head", "ratio", "lower", [](const Place& at) { return at.b == 0 ? 40.0 : 50.0 * static_cast<double>(at.b); },
+      [](const Place&) { return 100.0; });
+  add_values(data, "output_error", "lower", {{0.4, 0.2, 0}});
+  const Comparison comparison = compare({{"r.h5", data}}, {});
+  CHECK(comparison.metrics[1].range.from == doctest::Approx(0.4));
+  CHECK(comparison.metrics[1].bounds[2].crossings[0].kept == doctest::Approx(0.5));
+}
+
+TEST_CASE("metrics of budgets have no contest, policies that keep everything are references") {
+  ResultsFixture fixture = single_unit({"snapkv", "full", "oracle"});
+  fixture.oracles = {0, 0, 1};
+  Dataset data = fixture.build();
+  add_metric(
+      data, "kept_fraction", "kv_head", "ratio", "lower",
+      [](const Place& at) { return at.p == 1 ? 100.0 : std::vector<double>{25, 50, 100}[at.b]; }, [](const Place&) { return 100.0; });
+  add_values(data, "output_error", "lower", {{0.4, 0.1, 0}, {0, 0, 0}, {0.2, 0.1, 0}});
+  const Comparison comparison = compare({{"r.h5", data}}, {});
+  CHECK(!comparison.policies[0].is_reference());
+  CHECK(comparison.policies[1].keeps_all);
+  CHECK(comparison.policies[2].oracle);
+  CHECK(!comparison.metrics[0].is_contest());
+  CHECK(comparison.metrics[1].is_contest());
+  CHECK(comparison.metrics[1].range.from == 0.25);  // `full` is a point and does not narrow the range
+  CHECK(std::isnan(comparison.metrics[1].areas[1]));
+  CHECK(comparison.notes.empty());
+}
+
+TEST_CASE("the comparison counts what stands behind it and can be narrowed") {
+  ResultsFixture fixture;
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  Comparison comparison = compare({{"r.h5", data}}, {});
+  CHECK(comparison.cases.size() == 2);
+  CHECK(comparison.n_samples == 2);
+  CHECK(comparison.n_queries == 20);
+  CHECK(comparison.n_q_heads == 2);
+  CHECK(comparison.compression_ratios == std::vector<double>{0.75, 0.5, 0});
+
+  ComparisonOptions options;
+  options.cases = {"b"};
+  options.policies = {"random"};
+  options.layers = {1};
+  comparison = compare({{"r.h5", data}}, options);
+  CHECK(comparison.cases == std::vector<std::string>{"b@prompt"});
+  CHECK(comparison.policies.size() == 1);
+  CHECK(comparison.policies[0].name == "random");
+  CHECK(comparison.layers == std::vector<std::int64_t>{1});
+  CHECK(comparison.n_queries == 10);
+  options.cases = {"@prompt"};
+  CHECK(compare({{"r.h5", data}}, options).cases.size() == 2);
+}
+
+TEST_CASE("unknown names are answered with the nearest") {
+  Dataset data = ResultsFixture().build();
+  add_kept_fraction(data);
+  const auto compare_with = [&](auto change) {
+    ComparisonOptions options;
+    change(options);
+    compare({{"r.h5", data}}, options);
+  };
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.metrics = {"kept"}; }), doctest::Contains("did you mean 'kept_fraction'?"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.policies = {"snapvk"}; }), doctest::Contains("did you mean 'snapkv'?"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.cases = {"x"}; }), doctest::Contains("known: a@prompt, b@prompt"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.layers = {7}; }), doctest::Contains("unknown layer '7'"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.at_least = {{"kept_fraction", 0.5}}; }), doctest::Contains("lower is better"), UsageError);
+}
+
+TEST_CASE("tables by level show the budget nearest to a quarter, or to the one asked for") {
+  Dataset data = ResultsFixture().build();
+  add_kept_fraction(data);
+  ComparisonOptions options;
+  options.level = Level::by_layer;
+  CHECK(compare({{"r.h5", data}}, options).level_budget == 0);
+  options.budget = 0.6;
+  CHECK(compare({{"r.h5", data}}, options).level_budget == 1);
+  CHECK(compare({{"r.h5", data}}, options).by_level.front().pooled.groups.size() == 2);
+}
+
+TEST_CASE("an error that rises with the budget is noted with its largest step") {
+  ResultsFixture fixture = single_unit({"knorm"});
+  fixture.budgets = {0.1, 0.2, 0.4, 0.8};
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  add_values(data, "output_error", "lower", {{0.3, 0.4, 0.2, 0.5}});
+  CHECK(notes_of(data) ==
+        std::vector<std::string>{"output_error: knorm rises with a larger budget in 2 steps, most by 0.3 from 0.2 at 0.4 to 0.5 at 0.8"});
+}
+
+TEST_CASE("an oracle beaten on attention recall is noted, on other metrics it may be") {
+  ResultsFixture fixture = single_unit({"ada-snapkv", "oracle"});
+  fixture.oracles = {0, 1};
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  add_values(data, "attention_recall", "higher", {{0.9, 0.95, 1}, {0.8, 0.95, 1}});
+  add_values(data, "output_error", "lower", {{0.1, 0.05, 0}, {0.2, 0.1, 0}});
+  CHECK(notes_of(data) == std::vector<std::string>{
+                              "attention_recall: ada-snapkv is better than the oracle 'oracle' at 1 of 3 budgets, most at 0.25: 0.9 against 0.8"});
+}
+
+TEST_CASE("random winning is noted, for all losers in one line") {
+  Dataset data = single_unit({"knorm", "random:draw=1", "h2o"}).build();
+  add_kept_fraction(data);
+  add_values(data, "output_error", "lower", {{0.5, 0.4, 0}, {0.4, 0.2, 0}, {0.45, 0.1, 0}});
+  CHECK(notes_of(data) ==
+        std::vector<std::string>{"output_error: random:draw=1 is better than knorm (at 2 of 3 budgets, most at 0.5: 0.2 against 0.4); "
+                                 "h2o (at 1 of 3 budgets, most at 0.25: 0.4 against 0.45)"});
+}
+
+TEST_CASE("keeping more than asked for is noted, rounding to tokens is not") {
+  Dataset data = single_unit({"rounds", "exceeds"}).build();
+  add_metric(
+      data, "kept_fraction", "kv_head", "ratio", "lower",
+      [](const Place& at) { return std::vector<double>{25, 50, 100}[at.b] + (at.b == 0 ? (at.p == 0 ? 1.0 : 5.0) : 0.0); },
+      [](const Place&) { return 100.0; });
+  CHECK(notes_of(data) == std::vector<std::string>{
+                              "kept_fraction: exceeds does not keep what the budget asks for at 1 of 3 budgets, most at 0.25: 0.3 against 0.25"});
+}
+
+TEST_CASE("missing values are noted") {
+  ResultsFixture fixture = single_unit({"snapkv", "h2o"});
+  fixture.layers = {0, 1};
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower", [](const Place& at) { return at.p == 1 && at.l == 1 ? kNone : 0.5; },
+      [](const Place&) { return 1.0; });
+  CHECK(notes_of(data) == std::vector<std::string>{"output_error: h2o has no value at 3 of 3 budgets: up to 1 of 2 units are NaN"});
+}

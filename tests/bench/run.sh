@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Builds the benchmarks, runs each several times and prints the ratios that the README quotes. Quote them with the machine.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+[ -f build/CMakeCache.txt ] || cmake --preset release >/dev/null
+cmake --build build --target kvreplay_bench
+build/kvreplay_bench --benchmark_repetitions="${1:-7}" --benchmark_enable_random_interleaving=true \
+  --benchmark_report_aggregates_only=true --benchmark_out=build/bench.json --benchmark_out_format=json >/dev/null
+python3 tests/bench/ratios.py build/bench.json

@@ -1,0 +1,91 @@
+#include "core/cpu/panel_kernels.h"
+
+#include <doctest/doctest.h>
+#include <hwy/targets.h>
+
+#include <cmath>
+#include <string>
+
+#include "tests/captured_replay.h"
+#include "tests/random_layer.h"
+
+using namespace kvreplay;
+using namespace kvreplay::testing;
+
+namespace {
+
+/// Runs what follows on one instruction set, until the end of the scope.
+class OnlyTarget {
+ public:
+  explicit OnlyTarget(std::int64_t target) { choose(target); }
+  ~OnlyTarget() { choose(0); }
+  OnlyTarget(const OnlyTarget&) = delete;
+  OnlyTarget& operator=(const OnlyTarget&) = delete;
+
+ private:
+  static void choose(std::int64_t target) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("every instruction set of this machine gives the reference's outputs and errors") {
+  const LayerData layer = random_layer(
+      {.n_q_heads = 4, .n_kv_heads = 2, .head_dim = 16, .value_dim = 21, .n_tokens = 700, .softcap = 20, .query_ranges = {{550, 639}}});
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    CAPTURE(hwy::TargetName(target));
+    const OnlyTarget only(target);
+    CHECK(std::string(cpu::instruction_set()) == hwy::TargetName(target));
+    check_against_reference({.data = &layer,
+                             .compression_point = 600,
+                             .policies = {"snapkv:window=50,group=none", "knorm+ada", "random"},
+                             .budgets = {0, 3, 64, 511, 600}});
+  }
+}
+
+TEST_CASE("hidden keys weigh exactly 0 and the largest logit exactly 1") {
+  alignas(64) float logits[5 * kPanelWidth];
+  alignas(64) float max[kPanelWidth];
+  std::int32_t first[kPanelWidth], last[kPanelWidth];
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    CAPTURE(hwy::TargetName(target));
+    const OnlyTarget only(target);
+    for (std::size_t l = 0; l < kPanelWidth; ++l) {
+      // Lane l sees rows 1 to 3; of the others even an infinity must not count. Row 2 leads by l * 10.
+      first[l] = 1;
+      last[l] = 3;
+      for (std::size_t i = 0; i < 5; ++i) logits[i * kPanelWidth + l] = i == 0 || i == 4 ? 1e30f : -50.0f;
+      logits[2 * kPanelWidth + l] += static_cast<float>(l) * 10;
+    }
+    cpu::logits_to_weights(logits, 5, first, last, 0, max);
+    for (std::size_t l = 0; l < kPanelWidth; ++l) {
+      CHECK(logits[0 * kPanelWidth + l] == 0.0f);
+      CHECK(logits[4 * kPanelWidth + l] == 0.0f);
+      CHECK(logits[2 * kPanelWidth + l] == 1.0f);
+      CHECK(max[l] == -50.0f + static_cast<float>(l) * 10);
+      const double expected = std::exp(-10.0 * static_cast<double>(l));
+      if (l <= 8) CHECK(logits[1 * kPanelWidth + l] == doctest::Approx(expected).epsilon(1e-6));
+      if (l >= 11) CHECK(logits[1 * kPanelWidth + l] == 0.0f);
+    }
+  }
+}
+
+TEST_CASE("lanes not in use have no part in column sums") {
+  alignas(64) float weights[3 * kPanelWidth];
+  for (std::size_t l = 0; l < kPanelWidth; ++l)
+    for (std::size_t i = 0; i < 3; ++i) weights[i * kPanelWidth + l] = static_cast<float>(i + 1);
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    CAPTURE(hwy::TargetName(target));
+    const OnlyTarget only(target);
+    for (const std::size_t n_lanes : {1u, 4u, 7u, 16u, 17u, 32u}) {
+      float sums[3] = {10, 0, 0};  // added to what is there
+      cpu::add_normalised_rows(weights, 3, n_lanes, sums);
+      // Each lane's weights 1, 2, 3 are shares 1/6, 1/3, 1/2.
+      CHECK(sums[0] == doctest::Approx(10 + static_cast<double>(n_lanes) / 6).epsilon(1e-6));
+      CHECK(sums[1] == doctest::Approx(static_cast<double>(n_lanes) / 3).epsilon(1e-6));
+      CHECK(sums[2] == doctest::Approx(static_cast<double>(n_lanes) / 2).epsilon(1e-6));
+    }
+  }
+}

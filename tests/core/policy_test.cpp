@@ -1,0 +1,196 @@
+#include "core/policy.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "tests/captured_replay.h"
+#include "tests/random_layer.h"
+
+using namespace kvreplay;
+using namespace kvreplay::testing;
+
+namespace {
+
+std::string message_of(const std::string& text) {
+  try {
+    const Policy policy(text);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+Scorer scorer(std::string name, std::function<Scores(const PromptView&)> score) {
+  return {.name = std::move(name),
+          .summary = "",
+          .formula = "",
+          .paper = "",
+          .needs = "",
+          .score = [score](const PromptView& view, const Parameters&) { return score(view); }};
+}
+
+Scores constant_scores(const PromptView& view, float value) {
+  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
+  std::ranges::fill(scores.values.values(), value);
+  return scores;
+}
+
+struct View {
+  LayerData layer = random_layer({.n_tokens = 20});
+  std::unique_ptr<Backend> backend = make_cpu_backend();
+  PromptView view{layer, {0, 12}, *backend};
+};
+
+}  // namespace
+
+TEST_CASE("a policy is a scorer, with an allocator where it is not uniform") {
+  const Policy plain("snapkv");
+  CHECK(plain.name() == "snapkv");
+  CHECK(plain.scorer().name == "snapkv");
+  CHECK(plain.complete().starts_with("snapkv:dialect=kvpress,window=64,kernel=5,pooling=avg,group=mean"));
+  CHECK(plain.complete().ends_with("+uniform"));
+  CHECK(Policy("snapkv+uniform").name() == "snapkv");
+  CHECK(Policy("snapkv:window=64").name() == "snapkv");
+  CHECK(Policy("snapkv:kernel=7,window=32+ada:alpha=0.5").name() == "snapkv:window=32,kernel=7+ada:alpha=0.5");
+  CHECK(Policy("knorm+ada").complete() == "knorm+ada:dialect=kvpress,alpha=0.2,safeguard=floor");
+}
+
+TEST_CASE("a preset keeps its name and says what it stands for") {
+  const Policy preset("ada-snapkv");
+  CHECK(preset.name() == "ada-snapkv");
+  CHECK(preset.complete() == Policy("snapkv+ada").complete());
+}
+
+TEST_CASE("every preset can be built") {
+  for (const Preset& preset : all_presets()) {
+    CAPTURE(preset.name);
+    CHECK(Policy(preset.name).complete() == Policy(preset.policy).complete());
+    CHECK(!preset.summary.empty());
+  }
+}
+
+TEST_CASE("policy names are those of scorers and presets, in order") {
+  const std::vector<std::string> names = all_policy_names();
+  CHECK(names.size() == all_scorers().size() + all_presets().size());
+  CHECK(std::ranges::is_sorted(names));
+  for (const std::string& name : names) CHECK_NOTHROW(Policy{name});
+}
+
+TEST_CASE("mistaken policies are refused, with the nearest name") {
+  CHECK(message_of("snpkv").starts_with("unknown policy 'snpkv'; did you mean 'snapkv'? known: "));
+  for (const std::string& name : all_policy_names()) CHECK(message_of("snpkv").find(name) != std::string::npos);
+  CHECK(message_of("").starts_with("unknown policy ''; known: "));
+  CHECK(message_of("ada") == "policy 'ada': 'ada' is an allocator; write SCORER+ada");
+  CHECK(message_of("ada+snapkv") == "policy 'ada+snapkv': 'ada' is an allocator; write SCORER+ada");
+  CHECK(message_of("knorm+unifrom")
+            .starts_with("policy 'knorm+unifrom': unknown allocator 'unifrom'; did you mean 'uniform'? known: "));
+  CHECK(message_of("knorm+").starts_with("policy 'knorm+': unknown allocator ''; known: "));
+  CHECK(message_of("knorm+knorm").starts_with("policy 'knorm+knorm': unknown allocator 'knorm'; known: "));
+  CHECK(message_of("knorm+ada+uniform") == "policy 'knorm+ada+uniform' has more than one allocator");
+  CHECK(message_of("knorm+ada:alpha=0.1+uniform") == "policy 'knorm+ada:alpha=0.1+uniform' has more than one allocator");
+  CHECK(message_of("knorm+ada:alpha=2") == "ada: alpha=2 is not a number from 0 to 1");
+  CHECK(message_of("knorm:window=3") == "knorm: unknown parameter 'window'; known: ");
+  CHECK(message_of("snapkv:windows=3").starts_with("snapkv: unknown parameter 'windows'; did you mean 'window'?"));
+}
+
+TEST_CASE("a preset takes neither parameters nor an allocator") {
+  CHECK(message_of("ada-snapkv:window=32") ==
+        "policy 'ada-snapkv:window=32': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
+  CHECK(message_of("ada-snapkv+uniform") ==
+        "policy 'ada-snapkv+uniform': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
+}
+
+TEST_CASE("a name is taken once over scorers, allocators and presets, and has no letter of the grammar") {
+  Scorer scorer_row;
+  Allocator allocator_row;
+  Preset preset_row;
+  for (const char* name : {"snapkv", "ada", "ada-snapkv"}) {
+    scorer_row.name = allocator_row.name = preset_row.name = name;
+    CHECK_THROWS_WITH_AS(add_scorer(scorer_row), doctest::Contains("is taken"), UsageError);
+    CHECK_THROWS_WITH_AS(add_allocator(allocator_row), doctest::Contains("is taken"), UsageError);
+    CHECK_THROWS_WITH_AS(add_preset(preset_row), doctest::Contains("is taken"), UsageError);
+  }
+  for (const char* name : {"", "a b", "a:b", "a+b", "a,b", "a=b"}) {
+    scorer_row.name = name;
+    CHECK_THROWS_WITH_AS(add_scorer(scorer_row), doctest::Contains("cannot name a policy"), UsageError);
+  }
+}
+
+TEST_CASE("a scorer from elsewhere takes part like the registered ones") {
+  const Scorer mine = scorer("mine", [](const PromptView& view) { return constant_scores(view, 1); });
+  const Policy policy("mine+ada", std::vector<Scorer>{mine});
+  CHECK(policy.name() == "mine+ada");
+  View v;
+  const std::size_t budgets[] = {5};
+  // All scores are equal: Ada-KV keeps one token of each head safe (0.2 * 5), then the lower head wins all ties.
+  const LayerSelection selection = policy.select(v.view, budgets);
+  CHECK(retained_positions(selection.heads[0], 0) == reference::positions_between(0, 9));
+  CHECK(retained_positions(selection.heads[1], 0) == reference::positions_between(0, 1));
+  CHECK(message_of("mine").starts_with("unknown policy 'mine'"));
+}
+
+TEST_CASE("equal scores keep the lower positions") {
+  const Policy policy("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& v) { return constant_scores(v, 0); })});
+  View v;
+  const std::size_t budgets[] = {5, 1};
+  const LayerSelection selection = policy.select(v.view, budgets);
+  for (const CellPlan& plan : selection.heads) {
+    CHECK(retained_positions(plan, 0) == reference::positions_between(0, 5));
+    CHECK(retained_positions(plan, 1) == reference::positions_between(0, 1));
+  }
+}
+
+TEST_CASE("scores that are NaN are refused, whatever allocates") {
+  const Scorer broken = scorer("broken", [](const PromptView& view) {
+    Scores scores = constant_scores(view, 0);
+    scores.head(1)[4] = std::numeric_limits<float>::quiet_NaN();
+    return scores;
+  });
+  View v;
+  const std::size_t budgets[] = {5};
+  for (const Allocator& allocator : all_allocators()) {
+    CAPTURE(allocator.name);
+    const Policy policy("broken+" + allocator.name, std::vector<Scorer>{broken});
+    CHECK_THROWS_WITH_AS(policy.select(v.view, budgets), "the score of token 4 is NaN", InputError);
+  }
+}
+
+TEST_CASE("scores of the wrong shape are a programmer's error") {
+  View v;
+  const std::size_t budgets[] = {5};
+  const Policy too_few_heads("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& view) {
+                               return Scores::for_heads(HeadAxis::kv, 1, view.n_candidates());
+                             })});
+  CHECK_THROWS_WITH_AS(too_few_heads.select(v.view, budgets), "mine scored 1 heads x 12 tokens of 2 x 12", std::logic_error);
+  const Policy too_few_tokens("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& view) {
+                                return Scores::for_heads(HeadAxis::query, 4, view.n_candidates() - 1);
+                              })});
+  CHECK_THROWS_WITH_AS(too_few_tokens.select(v.view, budgets), "mine scored 4 heads x 11 tokens of 4 x 12", std::logic_error);
+}
+
+TEST_CASE("what a policy asks of a trace is known before the work starts") {
+  SampleInfo sample;
+  sample.n_tokens = 30;
+  sample.query_ranges = {{10, 18}, {20, 30}};
+  CHECK(Policy("knorm").unmet_need(sample, {0, 20}) == "");
+  CHECK(Policy("oracle").unmet_need(sample, {0, 20}) == "");
+  CHECK(Policy("snapkv:window=8").unmet_need(sample, {0, 28}) == "");
+  CHECK(Policy("snapkv:window=9").unmet_need(sample, {0, 28}) ==
+        "it needs the queries at positions 19 to 27, and none is recorded at 19");
+  CHECK(Policy("tova").unmet_need(sample, {0, 18}) == "");
+  CHECK(Policy("tova").unmet_need(sample, {0, 19}) ==
+        "it needs the queries at positions 18 to 18, and none is recorded at 18");
+  CHECK(Policy("h2o").unmet_need(sample, {0, 20}) ==
+        "it needs the queries at positions 0 to 19, and none is recorded at 0");
+  CHECK(Policy("h2o").unmet_need(sample, {21, 30}) == "");
+  CHECK(Policy("snapkv:window=64").unmet_need(sample, {0, 20}) ==
+        "its observation window of 64 queries is longer than the 20 tokens up for eviction");
+  CHECK(Policy("snapkv:window=8").unmet_need(sample, {0, 40}) ==
+        "it needs the queries at positions 32 to 39, and none is recorded at 32");
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs all tests.
+#   bash tests/run.sh           everything
+#   bash tests/run.sh --fast    without the recorder's tests (no PyTorch needed)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tools/install_dependencies.sh
+
+fast=false
+for argument in "$@"; do
+  case "$argument" in
+    --fast) fast=true ;;
+    *) echo "usage: bash tests/run.sh [--fast]" >&2; exit 2 ;;
+  esac
+done
+
+install_packages doctest-dev libbenchmark-dev
+configure=(cmake --preset release -DKVREPLAY_TESTS=ON)
+select=(--label-exclude '^$')
+if $fast; then
+  select=(--label-regex fast)
+else
+  # The interpreter of the tests: the recorder's requirements and what opens results.
+  install_packages python3-venv
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    -r tools/requirements-record.txt -r tests/requirements-test.txt
+  configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python")
+fi
+
+"${configure[@]}" >/dev/null
+cmake --build build
+ctest --test-dir build --output-on-failure --parallel "$(nproc)" "${select[@]}"

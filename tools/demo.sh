@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The main job, from nothing: install what is missing, build, replay the shipped trace through every policy at 16 budgets,
+# compare. A second run only does what has changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tools/install_dependencies.sh
+install_packages
+
+[ -f build/CMakeCache.txt ] || cmake --preset release >/dev/null
+cmake --build build --target kvreplay
+
+trace=traces/examples/smollm2-needle.h5
+results=build/demo-results.h5
+build/kvreplay inspect "$trace"
+build/kvreplay replay "$trace" --output "$results" --force
+build/kvreplay compare "$results" --csv build/demo-results.csv --json build/demo-results.json --force
+
+echo
+echo "results: $results (xarray opens it), build/demo-results.csv, build/demo-results.json"
+echo "next:    build/kvreplay compare $results --by layer"

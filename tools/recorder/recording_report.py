@@ -1,0 +1,58 @@
+"""What a recording says on stdout about what it stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .sample_plan import SamplePlan
+
+
+@dataclass
+class TensorSummary:
+    """One tensor of a sample, over all layers."""
+
+    n_bytes: int = 0
+    largest: float = 0.0  # magnitude
+    layer: int = 0  # where it is
+
+    def add(self, n_bytes: int, largest: float, layer: int) -> None:
+        self.n_bytes += n_bytes
+        if largest > self.largest:
+            self.largest, self.layer = largest, layer
+
+
+def describe_sample(
+    plan: SamplePlan, tensors: dict[str, TensorSummary], eos_masked_at: int | None, answer: str, seconds: float
+) -> str:
+    lines = [
+        f"{plan.name}: {plan.decode_start} prompt and {plan.n_decode} decoded tokens in {seconds:.1f} s, "
+        f"queries at {plan.n_recorded} positions"
+    ]
+    if plan.spans:
+        lines.append("  spans: " + ", ".join(f"{span.name} [{span.begin}, {span.end})" for span in plan.spans))
+    if plan.compression_points:
+        points = ", ".join(f"{name} {position}" for name, position in plan.compression_points)
+        lines.append(f"  compression points: {points}")
+    for name, tensor in tensors.items():
+        size = _megabytes(tensor.n_bytes)
+        lines.append(f"  {name}: {size}, largest magnitude {tensor.largest:.4g} in layer {tensor.layer}")
+    if eos_masked_at is not None:
+        lines.append(f"  the model wanted to end at position {eos_masked_at}; its end token was masked from there on")
+    if plan.n_decode:
+        lines.append(f"  decoded: {answer!r}")
+    return "\n".join(lines)
+
+
+def describe_trace(path: Path, facts, n_samples: int, dtype: str) -> str:
+    """`facts`: ModelFacts, whose module needs torch."""
+    samples = f"{n_samples} sample" if n_samples == 1 else f"{n_samples} samples"
+    layers = ",".join(str(layer.index) for layer in facts.layers)
+    return (
+        f"{path}: {_megabytes(path.stat().st_size)}, {samples}, layers {layers} of {facts.n_layers}, "
+        f"{facts.n_q_heads} query and {facts.n_kv_heads} KV heads of {facts.head_dim}, {dtype}"
+    )
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.2f} MB"
