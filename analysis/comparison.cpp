@@ -35,26 +35,29 @@ std::vector<std::size_t> find_cases(const Dataset& data, const std::vector<std::
   const std::vector<std::string> points = text_values(data, "case_point");
   std::set<std::size_t> indices;
   for (const std::string& name : wanted) {
-    const std::size_t before = indices.size();
+    bool known = false;
     for (std::size_t i = 0; i < labels.size(); ++i) {
-      if (labels[i] == name || samples[i] == name || "@" + points[i] == name) indices.insert(i);
+      if (labels[i] != name && samples[i] != name && "@" + points[i] != name) continue;
+      indices.insert(i);
+      known = true;
     }
-    if (indices.size() == before && std::find(labels.begin(), labels.end(), name) == labels.end()) {
-      throw UsageError(unknown_name("case", name, labels));
-    }
+    if (!known) throw UsageError(unknown_name("case", name, labels));
   }
-  if (wanted.empty()) return find_all("case", {}, labels);
   return {indices.begin(), indices.end()};
 }
 
-/// The part of the results that the options ask for.
-Dataset choose(const Dataset& all, const ComparisonOptions& options) {
-  std::vector<std::string> layers;
-  for (const std::int64_t layer : options.layers) layers.push_back(fmt::to_string(layer));
-  Dataset part = take(all, "case", find_cases(all, options.cases));
-  part = take(part, "policy", find_all("policy", options.policies, label_texts(all.dimension("policy"))));
-  part = take(part, "layer", find_all("layer", layers, label_texts(all.dimension("layer"))));
-  return part;
+/// The part of the results that the options ask for; results are large, so nothing is copied that is wanted whole.
+Dataset choose(Dataset results, const ComparisonOptions& options) {
+  if (!options.cases.empty()) results = take(results, "case", find_cases(results, options.cases));
+  if (!options.policies.empty()) {
+    results = take(results, "policy", find_all("policy", options.policies, label_texts(results.dimension("policy"))));
+  }
+  if (!options.layers.empty()) {
+    std::vector<std::string> layers;
+    for (const std::int64_t layer : options.layers) layers.push_back(fmt::to_string(layer));
+    results = take(results, "layer", find_all("layer", layers, label_texts(results.dimension("layer"))));
+  }
+  return results;
 }
 
 void check_bounds(const Dataset& results, const ComparisonOptions& options, const std::vector<Bound>& bounds,
@@ -65,7 +68,8 @@ void check_bounds(const Dataset& results, const ComparisonOptions& options, cons
     const auto refuse = [&](const std::string& why) {
       throw UsageError(fmt::format("--{} {}={}: {}", option, bound.metric, bound.value, why));
     };
-    if (!options.metrics.empty() && std::find(options.metrics.begin(), options.metrics.end(), bound.metric) == options.metrics.end()) {
+    if (!options.metrics.empty() &&
+        std::find(options.metrics.begin(), options.metrics.end(), bound.metric) == options.metrics.end()) {
       refuse("--metric leaves this metric out");
     }
     if (text_attribute(results.variable(bound.metric).attributes, "better") != better) {
@@ -140,7 +144,8 @@ std::size_t size_or_zero(const Dataset& data, const char* dimension) {
   return data.has_dimension(dimension) ? data.dimension(dimension).size() : 0;
 }
 
-std::size_t find_budget(const std::vector<double>& budgets, const std::vector<double>& nominal, std::optional<double> wanted) {
+std::size_t find_budget(const std::vector<double>& budgets, const std::vector<double>& nominal,
+                        std::optional<double> wanted) {
   const std::vector<double>& scale = wanted ? budgets : nominal;
   const double target = wanted.value_or(kDefaultLevelBudget);
   std::size_t nearest = 0;
@@ -177,8 +182,9 @@ Comparison describe(const Dataset& results) {
 }  // namespace
 
 const std::vector<Bound>& default_bounds() {
-  static const std::vector<Bound> bounds{{"output_error", 0.05},    {"output_error", 0.1},      {"output_error", 0.2},
-                                         {"attention_recall", 0.9}, {"attention_recall", 0.95}, {"attention_recall", 0.99}};
+  static const std::vector<Bound> bounds{{"output_error", 0.05},     {"output_error", 0.1},
+                                         {"output_error", 0.2},      {"attention_recall", 0.9},
+                                         {"attention_recall", 0.95}, {"attention_recall", 0.99}};
   return bounds;
 }
 
@@ -186,14 +192,16 @@ bool ComparedMetric::is_contest() const {
   return pooled.metric != "kept_fraction" && pooled.formula != MetricFormula::sum;
 }
 
-Comparison compare(const std::vector<ResultsFile>& files, const ComparisonOptions& options) {
-  JoinedResults joined = join_results(files);
-  const Dataset results = choose(joined.data, options);
+Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options) {
+  std::vector<std::string> file_names;
+  for (const ResultsFile& file : files) file_names.push_back(file.name);
+  JoinedResults joined = join_results(std::move(files));
+  const Dataset results = choose(std::move(joined.data), options);
   require_complete(results);
   const std::vector<Bound> bounds = checked_bounds(results, options);
 
   Comparison comparison = describe(results);
-  for (const ResultsFile& file : files) comparison.files.push_back(file.name);
+  comparison.files = std::move(file_names);
   comparison.level = options.level;
   comparison.level_budget = find_budget(comparison.budgets, nominal_kept_fraction(results), options.budget);
   const std::vector<std::string> known = metric_names(results);

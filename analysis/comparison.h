@@ -26,7 +26,7 @@ struct ComparisonOptions {
   std::vector<std::string> cases;     ///< SAMPLE@POINT, a sample, or @POINT; empty: all
   std::vector<std::int64_t> layers;   ///< empty: all
   Level level = Level::all;
-  std::vector<Bound> at_most;   ///< with at_least empty as well: kDefaultBounds
+  std::vector<Bound> at_most;  ///< with at_least empty as well: kDefaultBounds
   std::vector<Bound> at_least;
   std::optional<double> budget;  ///< for the tables by level; default: the nearest to a quarter of the cache
 };
@@ -51,10 +51,10 @@ struct ComparedBound {
 
 /// One metric (of one span), pooled over all cases, layers and heads.
 struct ComparedMetric {
-  PooledMetric pooled;              ///< one group
-  std::vector<double> kept;         ///< [n_policies, n_budgets]
-  KeptRange range;                  ///< of the areas
-  std::vector<double> areas;        ///< [n_policies] mean_height() over `range`
+  PooledMetric pooled;        ///< one group
+  std::vector<double> kept;   ///< [n_policies, n_budgets]
+  KeptRange range;            ///< of the areas
+  std::vector<double> areas;  ///< [n_policies] mean_height() over `range`
   std::vector<ComparedBound> bounds;
 
   double value(std::size_t policy, std::size_t budget) const { return pooled.value(0, policy, budget); }
@@ -90,14 +90,14 @@ struct Comparison {
   std::vector<double> compression_ratios;  ///< [n_budgets] share removed that a budget asks for
   std::vector<ComparedMetric> metrics;
   Level level = Level::all;
-  std::size_t level_budget = 0;        ///< index of the budget that tables by level show
-  std::vector<LevelMetric> by_level;   ///< [n_metrics] unless level is Level::all
+  std::size_t level_budget = 0;       ///< index of the budget that tables by level show
+  std::vector<LevelMetric> by_level;  ///< [n_metrics] unless level is Level::all
   std::vector<Note> notes;
 };
 
-/// Throws UsageError for names that the results lack (with the nearest), bounds in the wrong direction, and policies that
-/// were replayed on different work; InputError for results that break their format.
-Comparison compare(const std::vector<ResultsFile>& files, const ComparisonOptions& options);
+/// Throws UsageError for names that the results lack (with the nearest), bounds in the wrong direction, and policies
+/// that were replayed on different work; InputError for results that break their format.
+Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options);
 
 /// The notes: errors that rise with the budget, oracles and `random` that are beaten or win where they should not,
 /// policies that keep more or less than asked for, missing values.

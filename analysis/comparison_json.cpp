@@ -21,12 +21,17 @@ Json table(const Comparison& comparison, Value value) {
 }
 
 /// The curves of one group of a metric.
-Json curves(const Comparison& comparison, const PooledMetric& metric, const std::vector<double>& kept, std::size_t group) {
-  return {{"n_units", metric.n_units[group]},
-          {"values", table(comparison, [&](std::size_t p, std::size_t b) { return metric.value(group, p, b); })},
-          {"numerators", table(comparison, [&](std::size_t p, std::size_t b) { return metric.numerator[metric.index(group, p, b)]; })},
-          {"denominators", table(comparison, [&](std::size_t p, std::size_t b) { return metric.denominator[metric.index(group, p, b)]; })},
-          {"kept_fraction", table(comparison, [&](std::size_t p, std::size_t b) { return kept[metric.index(group, p, b)]; })}};
+Json curves(const Comparison& comparison, const PooledMetric& metric, const std::vector<double>& kept,
+            std::size_t group) {
+  return {
+      {"n_units", metric.n_units[group]},
+      {"values", table(comparison, [&](std::size_t p, std::size_t b) { return metric.value(group, p, b); })},
+      {"numerators",
+       table(comparison, [&](std::size_t p, std::size_t b) { return metric.numerator[metric.index(group, p, b)]; })},
+      {"denominators",
+       table(comparison, [&](std::size_t p, std::size_t b) { return metric.denominator[metric.index(group, p, b)]; })},
+      {"kept_fraction",
+       table(comparison, [&](std::size_t p, std::size_t b) { return kept[metric.index(group, p, b)]; })}};
 }
 
 Json thresholds(const ComparedMetric& metric) {

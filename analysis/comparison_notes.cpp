@@ -50,10 +50,11 @@ void note_worsenings(const Comparison& comparison, const ComparedMetric& metric,
     if (all.empty()) continue;
     const Worsening& worst =
         *std::max_element(all.begin(), all.end(), [](const Worsening& a, const Worsening& b) { return a.by < b.by; });
-    add(notes, metric, fmt::format("{} {} with a larger budget in {}, most by {} from {} at {} to {} at {}",
-                                comparison.policies[p].name, lower ? "rises" : "falls", steps(all.size()),
-                                figure(worst.by), figure(values[worst.from]), figure(comparison.budgets[worst.from]),
-                                figure(values[worst.to]), figure(comparison.budgets[worst.to])));
+    add(notes, metric,
+        fmt::format("{} {} with a larger budget in {}, most by {} from {} at {} to {} at {}",
+                    comparison.policies[p].name, lower ? "rises" : "falls", steps(all.size()), figure(worst.by),
+                    figure(values[worst.from]), figure(comparison.budgets[worst.from]), figure(values[worst.to]),
+                    figure(comparison.budgets[worst.to])));
   }
 }
 
@@ -74,9 +75,9 @@ void note_beaten_oracles(const Comparison& comparison, const ComparedMetric& met
         }
       }
       if (defeat.n_budgets == 0) continue;
-      add(notes, metric, fmt::format("{} is better than the oracle '{}' {}", comparison.policies[p].name,
-                                  comparison.policies[o].name,
-                                  describe(comparison, defeat, metric.value(p, defeat.worst), metric.value(o, defeat.worst))));
+      add(notes, metric,
+          fmt::format("{} is better than the oracle '{}' {}", comparison.policies[p].name, comparison.policies[o].name,
+                      describe(comparison, defeat, metric.value(p, defeat.worst), metric.value(o, defeat.worst))));
     }
   }
 }
@@ -109,6 +110,7 @@ void note_random_winners(const Comparison& comparison, const ComparedMetric& met
 /// Policies are compared at equal budgets; one that keeps more than that has an advantage.
 void note_kept_fractions(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
   constexpr double kTolerance = 0.02;  // of the budget
+  constexpr double kRounding = 1e-9;   // of float64
   if (metric.pooled.n_units[0] == 0) return;
   // A unit's candidates are its denominator: rounding to whole tokens can move a unit by one of them.
   const double one_token = static_cast<double>(metric.pooled.n_units[0]) / metric.pooled.denominator[0];
@@ -118,12 +120,14 @@ void note_kept_fractions(const Comparison& comparison, const ComparedMetric& met
     for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
       const double asked = 1 - comparison.compression_ratios[b];
       const double kept = metric.value(p, b);
-      if (std::abs(kept - asked) > std::max(kTolerance * asked, one_token)) excess.add(b, (kept - asked) / asked);
+      if (std::abs(kept - asked) > std::max(kTolerance * asked, one_token) + kRounding)
+        excess.add(b, (kept - asked) / asked);
     }
     if (excess.n_budgets == 0) continue;
-    add(notes, metric, fmt::format("{} does not keep what the budget asks for {}", comparison.policies[p].name,
-                                describe(comparison, excess, metric.value(p, excess.worst),
-                                         1 - comparison.compression_ratios[excess.worst])));
+    add(notes, metric,
+        fmt::format("{} does not keep what the budget asks for {}", comparison.policies[p].name,
+                    describe(comparison, excess, metric.value(p, excess.worst),
+                             1 - comparison.compression_ratios[excess.worst])));
   }
 }
 
@@ -137,9 +141,9 @@ void note_missing_values(const Comparison& comparison, const ComparedMetric& met
       n_units = std::max(n_units, missing);
     }
     if (n_budgets == 0) continue;
-    add(notes, metric, fmt::format("{} has no value at {} of {} budgets: up to {} of {} units are NaN",
-                                comparison.policies[p].name, n_budgets, comparison.budgets.size(), n_units,
-                                metric.pooled.n_units[0]));
+    add(notes, metric,
+        fmt::format("{} has no value at {} of {} budgets: up to {} of {} units are NaN", comparison.policies[p].name,
+                    n_budgets, comparison.budgets.size(), n_units, metric.pooled.n_units[0]));
   }
 }
 

@@ -22,13 +22,12 @@ std::string counted(std::size_t n, const char* one, const char* many) {
 }
 
 std::string headline(const Comparison& comparison) {
-  std::string text = fmt::format("{}: {} of {}, {}, {}, {} on {}\n", comparison.model_id,
-                                 counted(comparison.cases.size(), "case", "cases"),
-                                 counted(comparison.n_samples, "sample", "samples"),
-                                 counted(comparison.layers.size(), "layer", "layers"),
-                                 counted(comparison.n_queries, "evaluation query", "evaluation queries"),
-                                 counted(comparison.n_q_heads, "query head", "query heads"),
-                                 counted(comparison.n_kv_heads, "KV head", "KV heads"));
+  std::string text = fmt::format(
+      "{}: {} of {}, {}, {}, {} on {}\n", comparison.model_id, counted(comparison.cases.size(), "case", "cases"),
+      counted(comparison.n_samples, "sample", "samples"), counted(comparison.layers.size(), "layer", "layers"),
+      counted(comparison.n_queries, "evaluation query", "evaluation queries"),
+      counted(comparison.n_q_heads, "query head", "query heads"),
+      counted(comparison.n_kv_heads, "KV head", "KV heads"));
   text += "Figures pool cases, layers and heads by adding sums, not by averaging ratios. ";
   text += comparison.budget_kind == "tokens" ? "Budgets are tokens kept per KV head.\n"
                                              : "Budgets are shares of the cache that are kept.\n";
@@ -172,15 +171,18 @@ std::string bounds_table(const Comparison& comparison, const std::vector<const C
   smallest_first.better = Better::lower;
   const auto kept = [&](std::size_t p, std::size_t c) { return columns[c].second->crossings[p].kept; };
   mark_best(comparison, smallest_first, columns.size(), kept, rows);
-  return "\nSmallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest budget "
+  return "\nSmallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest "
+         "budget "
          "measured holds it)\n" +
-         render_rows(comparison, row_order(comparison, smallest_first, first), "bound", std::move(headers), std::move(rows));
+         render_rows(comparison, row_order(comparison, smallest_first, first), "bound", std::move(headers),
+                     std::move(rows));
 }
 
 std::string level_table(const Comparison& comparison, const LevelMetric& metric, const ComparedMetric& all) {
   const PooledMetric& pooled = metric.pooled;
   const std::size_t b = comparison.level_budget;
-  const Level level = comparison.level == Level::by_head && pooled.head_axis.empty() ? Level::by_layer : comparison.level;
+  const Level level =
+      comparison.level == Level::by_head && pooled.head_axis.empty() ? Level::by_layer : comparison.level;
   const std::string title = fmt::format("{} by {}{} at budget {}: {} ({})", pooled.title(), name_of(level),
                                         level == Level::by_head ? fmt::format(" (layer.{})", pooled.head_axis) : "",
                                         compact(comparison.budgets[b]), pooled.summary, direction(pooled));
@@ -213,9 +215,9 @@ std::string notes_text(const Comparison& comparison, const std::vector<std::stri
 /// Of the spans of a metric, those that a reader looks for first: needles, where there are any.
 bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
   const auto is_needle = [](const PooledMetric& each) { return each.span.starts_with("needle"); };
-  const bool has_needles = std::any_of(comparison.metrics.begin(), comparison.metrics.end(), [&](const ComparedMetric& each) {
-    return each.pooled.metric == metric.metric && is_needle(each.pooled);
-  });
+  const bool has_needles = std::any_of(
+      comparison.metrics.begin(), comparison.metrics.end(),
+      [&](const ComparedMetric& each) { return each.pooled.metric == metric.metric && is_needle(each.pooled); });
   return !has_needles || is_needle(metric);
 }
 

@@ -67,8 +67,8 @@ struct SumLayout {
 void add_unit(const SumLayout& layout, std::size_t numerator_offset, std::size_t denominator_offset, std::size_t group,
               PooledMetric& pooled) {
   const auto at = [&](std::size_t p, std::size_t b) {
-    return layout.numerator->values[numerator_offset + p * layout.policies.numerator_stride +
-                                    b * layout.budgets.numerator_stride];
+    return layout.numerator
+        ->values[numerator_offset + p * layout.policies.numerator_stride + b * layout.budgets.numerator_stride];
   };
   bool exists = false;
   for (std::size_t p = 0; p < pooled.n_policies && !exists; ++p) {
@@ -147,10 +147,14 @@ std::optional<std::size_t> kept_group(const Dataset& results, const PooledMetric
 
 std::string_view name_of(Level level) {
   switch (level) {
-    case Level::all: return "all";
-    case Level::by_case: return "case";
-    case Level::by_layer: return "layer";
-    case Level::by_head: return "head";
+    case Level::all:
+      return "all";
+    case Level::by_case:
+      return "case";
+    case Level::by_layer:
+      return "layer";
+    case Level::by_head:
+      return "head";
   }
   return "?";
 }

@@ -31,7 +31,7 @@ struct PoolGroup {
 /// One metric; of a metric per span, the part that belongs to one span name.
 struct PooledMetric {
   std::string metric;
-  std::string span;     ///< "" unless the metric is per span
+  std::string span;  ///< "" unless the metric is per span
   std::string unit;
   std::string summary;
   Better better = Better::lower;

@@ -31,7 +31,8 @@ void check_dimension(const std::string& file, const Dataset& dataset, const std:
 
 void check_variable(const std::string& file, const Dataset& dataset, const Variable& variable) {
   for (const std::string& name : variable.dimensions) {
-    if (!dataset.has_dimension(name)) refuse(file, fmt::format("'{}' lies along '{}', which is missing", variable.name, name));
+    if (!dataset.has_dimension(name))
+      refuse(file, fmt::format("'{}' lies along '{}', which is missing", variable.name, name));
   }
   const std::size_t expected = dataset.volume(variable.dimensions);
   if (variable.values.size() != expected) {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <tuple>
 
 #include "analysis/dataset_take.h"
@@ -82,7 +83,8 @@ void join_cases(std::span<const ResultsFile> files, Dataset& joined, IndexMaps& 
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (by_fingerprint[i]) labels[i].insert(0, std::get<0>(keys[i]).substr(0, 8) + ":");
   }
-  joined.dimensions.push_back({.name = "case", .labels = labels, .attributes = files[0].data.dimension("case").attributes});
+  joined.dimensions.push_back(
+      {.name = "case", .labels = labels, .attributes = files[0].data.dimension("case").attributes});
   for (auto& [name, values] : texts) {
     values.resize(keys.size());
     joined.texts.push_back({.name = name, .dimension = "case", .values = std::move(values)});
@@ -106,9 +108,10 @@ void join_dimension(std::span<const ResultsFile> files, const Dimension& first, 
         }
         if (first.name == "layer") std::sort(labels.begin(), labels.end());
         for (const ResultsFile& file : files) {
-          maps[first.name].push_back(file.data.has_dimension(first.name)
-                                         ? merge_labels(labels, std::get<AllLabels>(file.data.dimension(first.name).labels))
-                                         : IndexMap());
+          maps[first.name].push_back(
+              file.data.has_dimension(first.name)
+                  ? merge_labels(labels, std::get<AllLabels>(file.data.dimension(first.name).labels))
+                  : IndexMap());
         }
       },
       all);
@@ -123,7 +126,8 @@ void join_dimension(std::span<const ResultsFile> files, const Dimension& first, 
       for (std::size_t i = 0; i < text.values.size(); ++i) values[maps[first.name][f][i]] = text.values[i];
     }
   }
-  for (auto& [name, values] : texts) joined.texts.push_back({.name = name, .dimension = first.name, .values = std::move(values)});
+  for (auto& [name, values] : texts)
+    joined.texts.push_back({.name = name, .dimension = first.name, .values = std::move(values)});
 }
 
 void require_same(std::span<const ResultsFile> files, const char* what, auto&& describe) {
@@ -131,12 +135,14 @@ void require_same(std::span<const ResultsFile> files, const char* what, auto&& d
   for (const ResultsFile& file : files.subspan(1)) {
     const std::string other = describe(file.data);
     if (other == first) continue;
-    throw InputError(fmt::format("'{}' and '{}' cannot be compared: {} {} and {}", files[0].name, file.name, what, first, other));
+    throw InputError(
+        fmt::format("'{}' and '{}' cannot be compared: {} {} and {}", files[0].name, file.name, what, first, other));
   }
 }
 
 std::string describe_labels(const Dataset& data, const char* dimension) {
-  return data.has_dimension(dimension) ? fmt::format("{}", fmt::join(label_texts(data.dimension(dimension)), ", ")) : "none";
+  return data.has_dimension(dimension) ? fmt::format("{}", fmt::join(label_texts(data.dimension(dimension)), ", "))
+                                       : "none";
 }
 
 /// "snapkv, budget 0.1, ...": where an element of a joined variable lies.
@@ -152,8 +158,8 @@ std::string place_of(const Dataset& joined, const Variable& variable, std::size_
 }
 
 /// Copies one file's values to their places; two files that hold the same element must agree.
-void scatter(const Dataset& joined, const ResultsFile& file, const Variable& source, std::span<const IndexMap* const> maps,
-             Variable& target) {
+void scatter(const Dataset& joined, const ResultsFile& file, const Variable& source,
+             std::span<const IndexMap* const> maps, Variable& target) {
   std::vector<std::size_t> source_sizes, target_sizes;
   for (const std::string& name : source.dimensions) {
     source_sizes.push_back(file.data.dimension(name).size());
@@ -194,7 +200,8 @@ void join_variable(std::span<const ResultsFile> files, const Variable& first, co
 }
 
 void mark_replayed(std::span<const ResultsFile> files, const IndexMaps& maps, Dataset& joined) {
-  Variable replayed{.name = std::string(kReplayed), .dimensions = {"case", "layer", "policy"}, .values = {}, .attributes = {}};
+  Variable replayed{
+      .name = std::string(kReplayed), .dimensions = {"case", "layer", "policy"}, .values = {}, .attributes = {}};
   replayed.values.assign(joined.volume(replayed.dimensions), kNone);
   const std::size_t n_layers = joined.dimension("layer").size();
   const std::size_t n_policies = joined.dimension("policy").size();
@@ -229,10 +236,18 @@ std::vector<std::string> differing_options(std::span<const ResultsFile> files) {
 
 }  // namespace
 
-JoinedResults join_results(std::span<const ResultsFile> files) {
+JoinedResults join_results(std::vector<ResultsFile> files) {
   for (const ResultsFile& file : files) check_results(file.name, file.data);
-  require_same(files, "they are of the models", [](const Dataset& d) { return text_attribute(d.attributes, "model_id"); });
-  require_same(files, "their budgets are kinds of", [](const Dataset& d) { return text_attribute(d.attributes, "budget_kind"); });
+  if (files.size() == 1) {
+    Dataset& data = files.front().data;
+    const std::vector<std::string> replayed{"case", "layer", "policy"};
+    data.variables.push_back({std::string(kReplayed), replayed, std::vector<double>(data.volume(replayed), 1.0), {}});
+    return {.data = std::move(data), .notes = {}};
+  }
+  require_same(files, "they are of the models",
+               [](const Dataset& d) { return text_attribute(d.attributes, "model_id"); });
+  require_same(files, "their budgets are kinds of",
+               [](const Dataset& d) { return text_attribute(d.attributes, "budget_kind"); });
   require_same(files, "their budgets are", [](const Dataset& d) { return describe_labels(d, "budget"); });
   require_same(files, "their query heads are", [](const Dataset& d) { return describe_labels(d, "q_head"); });
   require_same(files, "their KV heads are", [](const Dataset& d) { return describe_labels(d, "kv_head"); });
@@ -267,11 +282,13 @@ void require_complete(const Dataset& joined) {
     const auto present = std::find(row.begin(), row.end(), 1.0);
     const auto absent = std::find_if(row.begin(), row.end(), [](double value) { return std::isnan(value); });
     if (present == row.end() || absent == row.end()) continue;
-    throw UsageError(fmt::format(
-        "case '{}', layer {} was replayed with '{}' but not with '{}': figures pooled over different work cannot be compared; "
-        "choose what all files hold by --case, --layer or --policy",
-        cases[unit / layers.size()], layers[unit % layers.size()],
-        policies[static_cast<std::size_t>(present - row.begin())], policies[static_cast<std::size_t>(absent - row.begin())]));
+    throw UsageError(
+        fmt::format("case '{}', layer {} was replayed with '{}' but not with '{}': figures pooled over different work "
+                    "cannot be compared; "
+                    "choose what all files hold by --case, --layer or --policy",
+                    cases[unit / layers.size()], layers[unit % layers.size()],
+                    policies[static_cast<std::size_t>(present - row.begin())],
+                    policies[static_cast<std::size_t>(absent - row.begin())]));
   }
 }
 

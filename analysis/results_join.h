@@ -1,7 +1,6 @@
 #pragma once
 // Several results files as one: more cases, more policies, more layers, or any mixture of these.
 
-#include <span>
 #include <string>
 #include <vector>
 
@@ -27,7 +26,8 @@ inline constexpr std::string_view kReplayed = "replayed";
 ///
 /// Throws InputError naming the files: no results in them; other model, budgets or heads; the same replay in two files
 /// with different values.
-JoinedResults join_results(std::span<const ResultsFile> files);
+/// A single file is passed on without copying its arrays.
+JoinedResults join_results(std::vector<ResultsFile> files);
 
 /// Throws UsageError naming what is missing when some policy was not replayed on a case and layer that others were
 /// replayed on: their figures would stand for different work.

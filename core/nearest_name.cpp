@@ -42,7 +42,8 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
   std::size_t smallest = (name.size() < kShortestTypo ? 0 : std::max<std::size_t>(1, name.size() / 3)) + 1;
   for (const std::string& each : known) {
     const bool begins = name.size() >= kShortestPrefix && lowered(each).starts_with(lowered(name));
-    const std::size_t distance = std::min<std::size_t>(edit_distance(name, each), begins ? 0 : name.size() + each.size());
+    const std::size_t distance =
+        std::min<std::size_t>(edit_distance(name, each), begins ? 0 : name.size() + each.size());
     if (distance >= smallest) continue;
     smallest = distance;
     nearest = each;

@@ -11,8 +11,8 @@ namespace kvreplay {
 /// Edits (insert, delete, replace, swap of neighbours) that turn one name into the other; case does not count.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
-/// The known name that `name` most likely means: one that it begins, or one at most a third of its letters away (names of
-/// three letters or more). "" when none is near; among equals the first.
+/// The known name that `name` most likely means: one that it begins, or one at most a third of its letters away (names
+/// of three letters or more). "" when none is near; among equals the first.
 std::string nearest_name(std::string_view name, std::span<const std::string> known);
 
 /// "unknown KIND 'NAME'; did you mean 'X'? known: A, B, C", without the question when nothing is near.

@@ -1,23 +1,28 @@
 #include "core/scores.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-
 #include <fmt/format.h>
+#include <hwy/contrib/sort/vqsort.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "core/error.h"
 
 namespace kvreplay {
 
 std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
-  for (std::size_t i = 0; i < scores.size(); ++i)
+  // One integer per token, ascending: the score, falling, in the upper half, the position in the lower.
+  std::vector<std::uint64_t> keys(scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
     if (std::isnan(scores[i])) throw InputError(fmt::format("the score of token {} is NaN", i));
+    const auto bits = std::bit_cast<std::uint32_t>(scores[i] + 0.0f);  // -0 and 0 are equal
+    const std::uint32_t rising = bits >> 31 ? ~bits : bits | 0x80000000u;
+    keys[i] = std::uint64_t{~rising} << 32 | i;
+  }
+  hwy::Sorter()(keys.data(), keys.size(), hwy::SortAscending());
   std::vector<std::uint32_t> order(scores.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
-    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
-  });
+  std::ranges::transform(keys, order.begin(), [](std::uint64_t key) { return static_cast<std::uint32_t>(key); });
   return order;
 }
 

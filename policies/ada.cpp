@@ -37,26 +37,37 @@ std::vector<std::size_t> pooled_counts(const std::vector<Sequence>& heads, const
   return counts;
 }
 
+// What competes in each head when the sinks and the `n_recent` newest tokens are protected.
+std::vector<Sequence> competing(const Scores& scores, std::size_t n_recent) {
+  const std::size_t n = scores.n_candidates();
+  const std::size_t begin = std::min(scores.protection.sinks, n);
+  const std::size_t end = std::max(begin, n - std::min(n, n_recent));
+  std::vector<Sequence> heads(scores.n_heads());
+  for (std::size_t h = 0; h < heads.size(); ++h) {
+    const auto row = scores.head(h).subspan(begin, end - begin);
+    heads[h].assign(row.begin(), row.end());
+    std::ranges::sort(heads[h], std::greater{});
+  }
+  return heads;
+}
+
 HeadBudgets allocate_ada(const Scores& scores, std::span<const std::size_t> budgets, const Parameters& parameters) {
   const double alpha = parameters.real("alpha");
   const bool floor_safeguard = parameters.choice("safeguard") == "floor";
   const std::size_t n_heads = scores.n_heads(), n = scores.n_candidates();
 
   HeadBudgets counts;
+  std::vector<Sequence> heads;
+  std::size_t n_recent = 0;
   for (const std::size_t budget : budgets) {
-    const std::size_t n_recent = std::max(scores.protection.recent,
-                                          static_cast<std::size_t>(scores.protection.recent_share * static_cast<double>(budget)));
-    const std::size_t n_protected = std::min(budget, std::min(n, scores.protection.sinks + n_recent));
+    std::vector<std::size_t>& head_counts = counts.emplace_back(n_heads, n);
+    // Rounding must not drop a token of a full cache; the authors' code does not compress then either.
+    if (budget >= n) continue;
+    const std::size_t n_recent_now = std::max(
+        scores.protection.recent, static_cast<std::size_t>(scores.protection.recent_share * static_cast<double>(budget)));
+    if (heads.empty() || n_recent != n_recent_now) heads = competing(scores, n_recent = n_recent_now);
     // Protected tokens stand above every score; they are not pooled but counted.
-    std::vector<Sequence> heads(n_heads);
-    for (std::size_t h = 0; h < n_heads; ++h) {
-      const auto row = scores.head(h);
-      const std::size_t begin = std::min(scores.protection.sinks, n);
-      const std::size_t end = std::max(begin, n - std::min(n, n_recent));
-      heads[h].assign(row.begin() + static_cast<std::ptrdiff_t>(begin), row.begin() + static_cast<std::ptrdiff_t>(end));
-      std::ranges::sort(heads[h], std::greater{});
-    }
-    std::vector<std::size_t> head_counts(n_heads);
+    const std::size_t n_protected = std::min(budget, scores.protection.sinks + n_recent);
     if (floor_safeguard) {
       const std::size_t n_safe = static_cast<std::size_t>(static_cast<double>(budget) * alpha);
       const std::size_t base = std::max(n_safe, n_protected);
@@ -74,7 +85,6 @@ HeadBudgets allocate_ada(const Scores& scores, std::span<const std::size_t> budg
         head_counts[h] = std::min(n, n_protected + static_cast<std::size_t>(std::nearbyint(mixed)));
       }
     }
-    counts.push_back(std::move(head_counts));
   }
   return counts;
 }

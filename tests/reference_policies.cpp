@@ -167,6 +167,7 @@ std::vector<Positions> ada_floor(const Matrix& scores, std::size_t sinks, std::s
 
 std::vector<std::size_t> ada_interp(const Matrix& scores, std::size_t sinks, std::size_t recent, double alpha,
                                     std::size_t k) {
+  if (k == scores[0].size()) return std::vector<std::size_t>(scores.size(), k);
   const std::size_t n_protected = std::min({k, scores[0].size(), sinks + recent});
   const double c = static_cast<double>(k - n_protected);
   std::vector<std::size_t> counts;

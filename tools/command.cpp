@@ -17,10 +17,11 @@ namespace kvreplay {
 namespace {
 
 void print_overview(std::ostream& out) {
-  fmt::print(out,
-             "kvreplay {}: replays recorded attention through KV-cache eviction policies and measures what each loses.\n\n"
-             "Usage: kvreplay COMMAND [OPTIONS] ...\n\nCommands:\n",
-             KVREPLAY_VERSION);
+  fmt::print(
+      out,
+      "kvreplay {}: replays recorded attention through KV-cache eviction policies and measures what each loses.\n\n"
+      "Usage: kvreplay COMMAND [OPTIONS] ...\n\nCommands:\n",
+      KVREPLAY_VERSION);
   for (const Command& command : all_commands()) fmt::print(out, "  {:<10}{}\n", command.name, command.summary);
   fmt::print(out,
              "\n'kvreplay COMMAND --help' explains a command. Traces of models are recorded by tools/record.py.\n"

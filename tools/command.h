@@ -8,8 +8,8 @@
 
 namespace kvreplay {
 
-/// A subcommand. `run` gets the words after its name, writes data to `out` and talk to `err`, and returns the exit code;
-/// it throws Error for what the user must hear of.
+/// A subcommand. `run` gets the words after its name, writes data to `out` and talk to `err`, and returns the exit
+/// code; it throws Error for what the user must hear of.
 struct Command {
   std::string_view name;
   std::string_view summary;  ///< one line, for the overview

@@ -101,38 +101,45 @@ class Target {
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   CompareOptions given;
-  Options options("compare [OPTIONS] RESULTS...",
-                  "Compares policies by their results: a table of policies and budgets for each metric, the area under each "
-                  "curve, the smallest budget that holds a bound, and notes on what to beware of. Several files are joined "
-                  "by case, layer and policy.");
+  Options options(
+      "compare [OPTIONS] RESULTS...",
+      "Compares policies by their results: a table of policies and budgets for each metric, the area under each "
+      "curve, the smallest budget that holds a bound, and notes on what to beware of. Several files are joined "
+      "by case, layer and policy.");
   options.positional("RESULTS", given.files, 1);
   options.group("What to compare");
-  options.values("metric", given.metrics, "NAME,...",
-                 fmt::format("metrics to show; by default {}, and in CSV and JSON all",
-                             fmt::join(default_text_metrics(), ", ")));
+  options.values(
+      "metric", given.metrics, "NAME,...",
+      fmt::format("metrics to show; by default {}, and in CSV and JSON all", fmt::join(default_text_metrics(), ", ")));
   options.values("policy", given.policies, "NAME,...", "only these policies, by default all");
-  options.values("case", given.cases, "NAME,...", "only these cases: SAMPLE@POINT, all of a SAMPLE, or all of a @POINT");
+  options.values("case", given.cases, "NAME,...",
+                 "only these cases: SAMPLE@POINT, all of a SAMPLE, or all of a @POINT");
   options.values("layer", given.layers, "LIST", "only these layers, such as 0,3,8-11");
   options.group("How");
   options.choice("by", given.by, {"all", "case", "layer", "head"}, "show each of these apart, at one budget");
-  options.value("budget", given.budget, "BUDGET",
-                "the budget that --by shows, the nearest one measured; by default the nearest to a quarter of the cache");
+  options.value(
+      "budget", given.budget, "BUDGET",
+      "the budget that --by shows, the nearest one measured; by default the nearest to a quarter of the cache");
   options.values("at-most", given.at_most, "METRIC=VALUE,...",
                  "find the smallest budget that holds this; by default output_error=0.05,0.1,0.2");
   options.values("at-least", given.at_least, "METRIC=VALUE,...",
                  "the same where higher is better; by default attention_recall=0.9,0.95,0.99");
   options.group("Output");
   options.value("csv", given.csv, "FILE", "write a long tidy table; - is standard output, instead of the text");
-  options.value("json", given.json, "FILE", "write everything as one object; - is standard output, instead of the text");
+  options.value("json", given.json, "FILE",
+                "write everything as one object; - is standard output, instead of the text");
   options.flag("force", given.force, "overwrite files");
   options.example("kvreplay compare results.h5");
   options.example("kvreplay compare monday.h5 tuesday.h5 --policy snapkv,h2o --by layer --budget 0.1");
   options.example("kvreplay compare results.h5 --at-most output_error=0.1 --csv curves.csv");
   if (!options.parse(args, out)) return 0;
 
-  if (given.csv == kStdout && given.json == kStdout) throw UsageError("only one of --csv and --json can go to standard output");
-  if (given.budget && given.by == "all") throw UsageError("--budget says which budget --by shows; without --by all are shown");
-  if (given.budget && *given.budget <= 0) throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
+  if (given.csv == kStdout && given.json == kStdout)
+    throw UsageError("only one of --csv and --json can go to standard output");
+  if (given.budget && given.by == "all")
+    throw UsageError("--budget says which budget --by shows; without --by all are shown");
+  if (given.budget && *given.budget <= 0)
+    throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
   const ComparisonOptions chosen = comparison_options(given);
   Target csv(given.csv, given.force);
   Target json(given.json, given.force);

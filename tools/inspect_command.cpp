@@ -46,8 +46,9 @@ Description inspect(const std::string& path) {
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   std::vector<std::string> files;
   bool json = false;
-  Options options("inspect [OPTIONS] FILE...",
-                  "Says what is in traces and results files, and checks on the way that they are what their format promises.");
+  Options options(
+      "inspect [OPTIONS] FILE...",
+      "Says what is in traces and results files, and checks on the way that they are what their format promises.");
   options.positional("FILE", files, 1);
   options.flag("json", json, "write one JSON object: {\"files\": [...]}");
   options.example("kvreplay inspect trace.h5 results.h5");

@@ -38,7 +38,8 @@ std::size_t parse_count(std::string_view option, const std::string& text) {
 
 double parse_real(std::string_view option, const std::string& text) {
   const double number = parse_number<double>(option, text, "a number");
-  if (!std::isfinite(number)) throw UsageError(fmt::format("option '--{}' takes a finite number, not '{}'", option, text));
+  if (!std::isfinite(number))
+    throw UsageError(fmt::format("option '--{}' takes a finite number, not '{}'", option, text));
   return number;
 }
 
@@ -95,7 +96,8 @@ void Options::value(std::string_view names, std::optional<double>& target, std::
 
 void Options::values(std::string_view names, std::vector<std::string>& target, std::string placeholder,
                      std::string help) {
-  add(names, std::move(placeholder), std::move(help), fmt::format("{}", fmt::join(target, ",")),
+  add(
+      names, std::move(placeholder), std::move(help), fmt::format("{}", fmt::join(target, ",")),
       [&target](const std::string& text) { target.push_back(text); }, true);
 }
 
@@ -104,7 +106,8 @@ void Options::choice(std::string_view names, std::string& target, std::vector<st
   add(names, std::move(placeholder), std::move(help), target,
       [&target, name = long_name(names), choices = std::move(choices)](const std::string& text) {
         if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
-          throw UsageError(fmt::format("option '--{}' takes one of {}, not '{}'", name, fmt::join(choices, ", "), text));
+          throw UsageError(
+              fmt::format("option '--{}' takes one of {}, not '{}'", name, fmt::join(choices, ", "), text));
         }
         target = text;
       });

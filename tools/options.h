@@ -22,8 +22,8 @@
 
 namespace kvreplay {
 
-/// Option names are given as "long" or "long,s". Abbreviations of long names are refused. The help shows as default what
-/// the variable holds when the option is declared; nothing for an empty text, an empty list or an empty optional.
+/// Option names are given as "long" or "long,s". Abbreviations of long names are refused. The help shows as default
+/// what the variable holds when the option is declared; nothing for an empty text, an empty list or an empty optional.
 class Options {
  public:
   static constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();

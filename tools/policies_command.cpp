@@ -21,10 +21,14 @@ constexpr const char* kGrammar = "scorer[:name=value,...][+allocator[:name=value
 
 std::string_view name_of(ParameterKind kind) {
   switch (kind) {
-    case ParameterKind::count: return "count";
-    case ParameterKind::count_or_all: return "count or 'all'";
-    case ParameterKind::real: return "number";
-    case ParameterKind::choice: return "choice";
+    case ParameterKind::count:
+      return "count";
+    case ParameterKind::count_or_all:
+      return "count or 'all'";
+    case ParameterKind::real:
+      return "number";
+    case ParameterKind::choice:
+      return "choice";
   }
   return "?";
 }
@@ -49,21 +53,25 @@ std::string domain_of(const ParameterSpec& spec) {
 
 std::string settings_of(const Dialect& dialect) {
   std::string text;
-  for (const auto& [name, value] : dialect.defaults) text += fmt::format("{}{}={}", text.empty() ? "" : ",", name, value);
+  for (const auto& [name, value] : dialect.defaults)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", name, value);
   return text;
 }
 
-// --- text -------------------------------------------------------------------------------------------------------------
+// --- text
+// -------------------------------------------------------------------------------------------------------------
 
 void add_parameters(const ParameterTable& table, std::vector<TwoColumnRow>& rows) {
   for (const ParameterSpec& spec : table.parameters) {
-    rows.push_back({"Parameters", spec.name, fmt::format("{} ({}) [default: {}]", spec.help, domain_of(spec), spec.default_value)});
+    rows.push_back({"Parameters", spec.name,
+                    fmt::format("{} ({}) [default: {}]", spec.help, domain_of(spec), spec.default_value)});
   }
   for (std::size_t d = 0; d < table.dialects.size(); ++d) {
     const Dialect& dialect = table.dialects[d];
     const std::string settings = settings_of(dialect);
-    rows.push_back({"Dialects", "dialect=" + dialect.name,
-                    fmt::format("{}{}{}", dialect.summary, settings.empty() ? "" : "; " + settings, d == 0 ? " [default]" : "")});
+    rows.push_back(
+        {"Dialects", "dialect=" + dialect.name,
+         fmt::format("{}{}{}", dialect.summary, settings.empty() ? "" : "; " + settings, d == 0 ? " [default]" : "")});
   }
 }
 
@@ -99,7 +107,8 @@ void print_overview(std::ostream& out) {
       << ", or as a preset.\n'kvreplay policies NAME' tells everything on one of these.\n";
 }
 
-// --- JSON -------------------------------------------------------------------------------------------------------------
+// --- JSON
+// -------------------------------------------------------------------------------------------------------------
 
 Json parameters_json(const ParameterTable& table) {
   Json parameters = Json::array();
@@ -146,9 +155,11 @@ void print_json(const std::string& name, std::ostream& out) {
   }
   for (const Preset& preset : all_presets()) {
     if (!wanted(preset.name)) continue;
-    presets.push_back({{"name", preset.name}, {"summary", preset.summary}, {"policy", preset.policy}, {"paper", preset.paper}});
+    presets.push_back(
+        {{"name", preset.name}, {"summary", preset.summary}, {"policy", preset.policy}, {"paper", preset.paper}});
   }
-  const Json json{{"scorers", std::move(scorers)}, {"allocators", std::move(allocators)}, {"presets", std::move(presets)}};
+  const Json json{
+      {"scorers", std::move(scorers)}, {"allocators", std::move(allocators)}, {"presets", std::move(presets)}};
   out << json.dump(1) << '\n';
 }
 
@@ -163,7 +174,8 @@ std::vector<std::string> all_names() {
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   std::vector<std::string> names;
   bool json = false;
-  Options options("policies [OPTIONS] [NAME]", "Lists scorers, allocators and presets, or tells everything on one of them.");
+  Options options("policies [OPTIONS] [NAME]",
+                  "Lists scorers, allocators and presets, or tells everything on one of them.");
   options.positional("NAME", names, 0, 1);
   options.flag("json", json, "write one JSON object");
   options.example("kvreplay policies");
@@ -183,8 +195,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   } else if (allocator != nullptr) {
     print_details(allocator->name + ", an allocator", allocator->summary, rows_of(*allocator, "budgets"), out);
   } else if (preset != nullptr) {
-    print_details(preset->name + ", a preset", preset->summary,
-                  {{"What it does", "policy", Policy(preset->name).complete()}, {"What it does", "paper", preset->paper}}, out);
+    print_details(
+        preset->name + ", a preset", preset->summary,
+        {{"What it does", "policy", Policy(preset->name).complete()}, {"What it does", "paper", preset->paper}}, out);
   } else {
     print_overview(out);
   }

@@ -124,10 +124,12 @@ class Assembly {
     };
     variable("n_candidates").values[slot] = attribute("n_candidates");
     variable("n_queries").values[unit.case_index] = attribute("n_queries");
-    for (const Variable& part : sums.variables) {
-      Variable& whole = variable(part.name);
-      std::ranges::copy(part.values, whole.values.begin() + static_cast<std::ptrdiff_t>(slot * part.values.size()));
-    }
+    for (const Metric* metric : plan_.computed)
+      for (const char* suffix : {"_numerator", "_denominator"}) {
+        const Variable& part = sums.variable(metric->name + suffix);
+        std::ranges::copy(part.values, variable(part.name).values.begin() +
+                                           static_cast<std::ptrdiff_t>(slot * part.values.size()));
+      }
   }
 
   Dataset finish() {
@@ -203,9 +205,7 @@ class Assembly {
   }
 
   Variable& variable(std::string_view name) {
-    const auto found = std::ranges::find(results_.variables, name, &Variable::name);
-    if (found == results_.variables.end()) throw InputError(fmt::format("a journal file holds an unknown '{}'", name));
-    return *found;
+    return *std::ranges::find(results_.variables, name, &Variable::name);
   }
 
   Variable value_of(const Metric& metric) {

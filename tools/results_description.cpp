@@ -40,7 +40,9 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   add("", "written by", text_attribute(results.attributes, "creator"));
   add("", "model", text_attribute(results.attributes, "model_id"));
   add("", "layers", fmt::format("{}", fmt::join(labels_of(results, "layer"), ",")));
-  add("", "heads", fmt::format("{} query heads, {} KV heads", labels_of(results, "q_head").size(), labels_of(results, "kv_head").size()));
+  add("", "heads",
+      fmt::format("{} query heads, {} KV heads", labels_of(results, "q_head").size(),
+                  labels_of(results, "kv_head").size()));
   add("", "budgets", fmt::format("{} ({})", fmt::join(labels_of(results, "budget"), " "), budget_meaning(results)));
   if (results.has_dimension("span")) add("", "spans", fmt::format("{}", fmt::join(labels_of(results, "span"), ", ")));
 
@@ -48,8 +50,9 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   const std::vector<std::string> traces = text_values(results, "case_trace");
   const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
   for (std::size_t c = 0; c < cases.size(); ++c) {
-    add("cases", cases[c], fmt::format("{} evaluation queries, trace {} ({})", results.variable("n_queries").values[c], traces[c],
-                                       fingerprints[c].substr(0, kShortFingerprint)));
+    add("cases", cases[c],
+        fmt::format("{} evaluation queries, trace {} ({})", results.variable("n_queries").values[c], traces[c],
+                    fingerprints[c].substr(0, kShortFingerprint)));
   }
   const std::vector<std::string> policies = labels_of(results, "policy");
   const std::vector<std::string> parameters = text_values(results, "policy_parameters");
@@ -59,15 +62,17 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   }
   for (const std::string& name : metric_names(results)) {
     const Attributes& attributes = results.variable(name).attributes;
-    add("metrics", name, fmt::format("{} [{}], {} is better", text_attribute(attributes, "long_name"),
-                                     text_attribute(attributes, "units"), text_attribute(attributes, "better")));
+    add("metrics", name,
+        fmt::format("{} [{}], {} is better", text_attribute(attributes, "long_name"),
+                    text_attribute(attributes, "units"), text_attribute(attributes, "better")));
   }
   const Json options = options_of(results);
   for (const auto& [key, value] : options.items()) {
     if (value.is_array()) continue;  // what it lists stands above
     add("options", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
-  return fmt::format("{}: results, format {}, {}\n", path, text_attribute(results.attributes, "format_version"), bytes_text(bytes)) +
+  return fmt::format("{}: results, format {}, {}\n", path, text_attribute(results.attributes, "format_version"),
+                     bytes_text(bytes)) +
          two_columns(rows);
 }
 

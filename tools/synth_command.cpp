@@ -24,9 +24,10 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   std::string output;
   std::string dtype(name_of(trace.dtype));
   bool force = false;
-  Options options("synth [OPTIONS] --output FILE",
-                  "Writes a synthetic trace: attention with sinks, recency, clusters of keys and needles that the question "
-                  "looks for. The same options give the same file, byte for byte.");
+  Options options(
+      "synth [OPTIONS] --output FILE",
+      "Writes a synthetic trace: attention with sinks, recency, clusters of keys and needles that the question "
+      "looks for. The same options give the same file, byte for byte.");
   options.group("Output");
   options.value("output,o", output, "FILE", "the trace to write; required");
   options.flag("force", force, "overwrite it");
@@ -39,7 +40,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.value("head-dim", trace.head_dim, "N", "size of queries and keys");
   options.value("value-dim", trace.value_dim, "N", "size of values");
   options.value("hidden-size", trace.hidden_size, "N", "width of the residual stream; 0: query heads x value size");
-  options.value("sliding-window", trace.sliding_window, "TOKENS", "window of every second layer; 0: full attention everywhere");
+  options.value("sliding-window", trace.sliding_window, "TOKENS",
+                "window of every second layer; 0: full attention everywhere");
   options.value("logit-softcap", trace.logit_softcap, "X", "soft cap of the logits; 0: none");
   options.flag("no-output-projection", trace.output_projection, "leave out W_O", false);
   options.group("Samples");
@@ -52,7 +54,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.group("Structure of the attention");
   options.value("needles", trace.n_needles, "N", "marked spans that question and answer look for");
   options.value("needle-length", trace.needle_length, "TOKENS", "length of each");
-  options.value("needle-strength", trace.needle_strength, "LOGIT", "bonus of needles for the queries that look for them");
+  options.value("needle-strength", trace.needle_strength, "LOGIT",
+                "bonus of needles for the queries that look for them");
   options.value("sinks", trace.n_sinks, "TOKENS", "first tokens, which attract every query");
   options.value("sink-strength", trace.sink_strength, "LOGIT", "their bonus");
   options.value("recency", trace.recency, "LOGIT", "bonus of the newest token, decaying with distance");

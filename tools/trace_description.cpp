@@ -16,9 +16,12 @@ using Rows = std::vector<TwoColumnRow>;
 
 std::string_view name_of(RopeLayout layout) {
   switch (layout) {
-    case RopeLayout::none: return "none";
-    case RopeLayout::half: return "half";
-    case RopeLayout::interleaved: return "interleaved";
+    case RopeLayout::none:
+      return "none";
+    case RopeLayout::half:
+      return "half";
+    case RopeLayout::interleaved:
+      return "interleaved";
   }
   return "?";
 }
@@ -59,10 +62,12 @@ void add_model(const TraceInfo& trace, Rows& rows) {
   const ModelInfo& model = trace.model;
   const auto add = [&](const char* left, std::string right) { rows.push_back({"", left, std::move(right)}); };
   add("model", model.model_id);
-  add("heads", fmt::format("{} query heads on {} KV heads (groups of {}), head_dim {}, value_dim {}, hidden_size {}", model.n_q_heads,
-                           model.n_kv_heads, model.group_size(), model.head_dim, model.value_dim, model.hidden_size));
-  add("logits", fmt::format("softmax_scale {}, {}", model.softmax_scale,
-                            model.logit_softcap == 0 ? "no soft cap" : fmt::format("soft cap {}", model.logit_softcap)));
+  add("heads", fmt::format("{} query heads on {} KV heads (groups of {}), head_dim {}, value_dim {}, hidden_size {}",
+                           model.n_q_heads, model.n_kv_heads, model.group_size(), model.head_dim, model.value_dim,
+                           model.hidden_size));
+  add("logits",
+      fmt::format("softmax_scale {}, {}", model.softmax_scale,
+                  model.logit_softcap == 0 ? "no soft cap" : fmt::format("soft cap {}", model.logit_softcap)));
   add("RoPE", rope_text(model.rope));
   std::vector<std::size_t> recorded;
   for (const LayerInfo& layer : trace.layers) recorded.push_back(layer.index);
@@ -74,8 +79,9 @@ void add_model(const TraceInfo& trace, Rows& rows) {
   std::sort(windows.begin(), windows.end());
   windows.erase(std::unique(windows.begin(), windows.end()), windows.end());
   for (const std::size_t window : windows) {
-    add("sliding window", fmt::format("{} tokens in layers {}", window,
-                                      layers_with(trace, [&](const LayerInfo& l) { return l.sliding_window == window; })));
+    add("sliding window", fmt::format("{} tokens in layers {}", window, layers_with(trace, [&](const LayerInfo& l) {
+                                        return l.sliding_window == window;
+                                      })));
   }
   add("dtype", std::string(name_of(trace.dtype)));
   add("output projection", layers_with(trace, [](const LayerInfo& layer) { return layer.has_output_projection; }));
@@ -90,17 +96,19 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
   for (const Range& range : sample.query_ranges) ranges.append(" ").append(range_text(range));
   add("queries", fmt::format("{} recorded at{}", sample.n_recorded_queries(), ranges));
   for (const CompressionPoint& point : sample.compression_points) {
-    add("compression point",
-        fmt::format("{} at {}: {} evaluation queries; {} queries recorded directly before it", point.name, point.position,
-                    n_evaluation_queries(sample, point.position), n_window_queries(sample, point.position)));
+    add("compression point", fmt::format("{} at {}: {} evaluation queries; {} queries recorded directly before it",
+                                         point.name, point.position, n_evaluation_queries(sample, point.position),
+                                         n_window_queries(sample, point.position)));
   }
   std::string spans;
-  for (const Span& span : sample.spans) spans += fmt::format("{}{} {}", spans.empty() ? "" : ", ", span.name, range_text(span.tokens));
+  for (const Span& span : sample.spans)
+    spans += fmt::format("{}{} {}", spans.empty() ? "" : ", ", span.name, range_text(span.tokens));
   add("spans", spans.empty() ? "none" : spans);
   add("optional", fmt::format("token texts: {}, block cosine: {}", sample.token_texts.empty() ? "no" : "yes",
                               sample.has_block_cosine ? "yes" : "no"));
   const TensorBytes bytes = tensor_bytes(trace, sample);
-  add("tensors", fmt::format("queries {}, keys {}, values {}", bytes_text(bytes.queries), bytes_text(bytes.keys), bytes_text(bytes.values)));
+  add("tensors", fmt::format("queries {}, keys {}, values {}", bytes_text(bytes.queries), bytes_text(bytes.keys),
+                             bytes_text(bytes.values)));
 }
 
 Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
@@ -118,16 +126,17 @@ Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
                                    {"n_window_queries", n_window_queries(sample, point.position)}}));
   }
   const TensorBytes bytes = tensor_bytes(trace, sample);
-  return Json::object({{"name", sample.name},
-                       {"n_tokens", sample.n_tokens},
-                       {"decode_start", sample.decode_start},
-                       {"token_source", sample.token_source},
-                       {"query_ranges", std::move(ranges)},
-                       {"spans", std::move(spans)},
-                       {"compression_points", std::move(points)},
-                       {"token_texts", !sample.token_texts.empty()},
-                       {"block_cosine", sample.has_block_cosine},
-                       {"tensor_bytes", Json::object({{"queries", bytes.queries}, {"keys", bytes.keys}, {"values", bytes.values}})}});
+  return Json::object(
+      {{"name", sample.name},
+       {"n_tokens", sample.n_tokens},
+       {"decode_start", sample.decode_start},
+       {"token_source", sample.token_source},
+       {"query_ranges", std::move(ranges)},
+       {"spans", std::move(spans)},
+       {"compression_points", std::move(points)},
+       {"token_texts", !sample.token_texts.empty()},
+       {"block_cosine", sample.has_block_cosine},
+       {"tensor_bytes", Json::object({{"queries", bytes.queries}, {"keys", bytes.keys}, {"values", bytes.values}})}});
 }
 
 }  // namespace
@@ -177,7 +186,8 @@ std::string describe_trace(const TraceFileFacts& file, const TraceInfo& trace) {
   rows.push_back({"", "fingerprint", file.fingerprint});
   add_model(trace, rows);
   for (std::size_t s = 0; s < trace.samples.size(); ++s) add_sample(trace, trace.samples[s], s, rows);
-  return fmt::format("{}: a trace, format {}, {}\n", file.path, file.format_version, bytes_text(file.bytes)) + two_columns(rows);
+  return fmt::format("{}: a trace, format {}, {}\n", file.path, file.format_version, bytes_text(file.bytes)) +
+         two_columns(rows);
 }
 
 Json trace_json(const TraceFileFacts& file, const TraceInfo& trace) {

@@ -37,7 +37,9 @@ std::string innermost_error() {
   std::string text;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &text);
   H5Eclear2(H5E_DEFAULT);
-  return text.empty() ? "HDF5 gives no reason" : tidy(std::move(text));
+  if (text.empty()) return "HDF5 gives no reason";
+  const bool may_be_newer = text.find("version number") != text.npos;
+  return tidy(std::move(text)) + (may_be_newer ? "; where a newer HDF5 wrote it, write with libver up to v110" : "");
 }
 
 /// The kind of an object; follows links. Throws when it is missing, dangling or in another file.

@@ -7,6 +7,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/cpu/panel_kernels.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // After highway.h, as its per-target includes demand.
@@ -63,22 +64,39 @@ void LogitsToWeights(float* logits, std::size_t n_keys, const std::int32_t* firs
   }
 }
 
-// kDims dimensions of the values at a time: as many accumulators as the register file holds.
-template <std::size_t kDims>
+// Lines of memory that the walk will need next, one per token: they come in while the current tokens are summed.
+struct Upcoming {
+  const float* base;
+  std::size_t stride;
+  const std::uint32_t* index;
+  std::size_t n;
+};
+
+// kDims dimensions of the values at a time: as many accumulators as the register file holds. With kSumWeights the weights
+// themselves are summed too.
+template <std::size_t kDims, bool kSumWeights>
 HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values,
                                std::size_t value_stride, const std::uint32_t* HWY_RESTRICT index, std::size_t n,
-                               float* HWY_RESTRICT out) {
+                               const Upcoming& next, float* HWY_RESTRICT out, float* HWY_RESTRICT out_weights) {
   Vec sums[kDims][kVecs];
+  Vec weight_sums[kVecs];
 #pragma GCC unroll 16
   for (std::size_t d = 0; d < kDims; ++d)
 #pragma GCC unroll 32
     for (std::size_t v = 0; v < kVecs; ++v) sums[d][v] = hn::Load(kFloats, out + d * kPanelWidth + v * kLanes);
+  if (kSumWeights)
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) weight_sums[v] = hn::Load(kFloats, out_weights + v * kLanes);
   for (std::size_t i = 0; i < n; ++i) {
+    if (i < next.n) hwy::Prefetch(next.base + std::size_t{next.index[i]} * next.stride);
     const float* HWY_RESTRICT e = weights + std::size_t{index[i]} * kPanelWidth;
     const float* HWY_RESTRICT value = values + std::size_t{index[i]} * value_stride;
     Vec lanes[kVecs];
 #pragma GCC unroll 32
     for (std::size_t v = 0; v < kVecs; ++v) lanes[v] = hn::Load(kFloats, e + v * kLanes);
+    if (kSumWeights)
+#pragma GCC unroll 32
+      for (std::size_t v = 0; v < kVecs; ++v) weight_sums[v] = hn::Add(weight_sums[v], lanes[v]);
 #pragma GCC unroll 16
     for (std::size_t d = 0; d < kDims; ++d) {
       const Vec x = hn::Set(kFloats, value[d]);
@@ -90,27 +108,45 @@ HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* H
   for (std::size_t d = 0; d < kDims; ++d)
 #pragma GCC unroll 32
     for (std::size_t v = 0; v < kVecs; ++v) hn::Store(sums[d][v], kFloats, out + d * kPanelWidth + v * kLanes);
+  if (kSumWeights)
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) hn::Store(weight_sums[v], kFloats, out_weights + v * kLanes);
 }
 
 void Accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
                 const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
   constexpr std::size_t kDims = std::max<std::size_t>(1, kVecs <= 2 ? 8 : 8 / kVecs);
-  std::size_t d = 0;
-  for (; d + kDims <= value_dim; d += kDims)
-    AccumulateDims<kDims>(weights, values + d, value_stride, index, n, out_values + d * kPanelWidth);
-  for (; d < value_dim; ++d)
-    AccumulateDims<1>(weights, values + d, value_stride, index, n, out_values + d * kPanelWidth);
-
-  Vec sums[kVecs];
-#pragma GCC unroll 32
-  for (std::size_t v = 0; v < kVecs; ++v) sums[v] = hn::Load(kFloats, out_weights + v * kLanes);
-  for (std::size_t i = 0; i < n; ++i) {
-    const float* e = weights + std::size_t{index[i]} * kPanelWidth;
-#pragma GCC unroll 32
-    for (std::size_t v = 0; v < kVecs; ++v) sums[v] = hn::Add(sums[v], hn::Load(kFloats, e + v * kLanes));
+  // A block of tokens whose weights (8 KiB) and values (16 KiB at 64 dimensions) stay in the first-level cache while all
+  // dimensions go over them.
+  constexpr std::size_t kBlock = 64;
+  constexpr std::size_t kLine = 64 / sizeof(float);
+  const std::size_t weight_lines = kPanelWidth / kLine;
+  for (std::size_t begin = 0; begin < n; begin += kBlock) {
+    const std::size_t count = std::min(kBlock, n - begin);
+    const std::size_t next_begin = begin + count, n_next = std::min(kBlock, n - next_begin);
+    std::size_t line = 0;
+    const auto upcoming = [&]() -> Upcoming {
+      const std::size_t l = line++;
+      if (l < weight_lines) return {weights + l * kLine, kPanelWidth, index + next_begin, n_next};
+      const std::size_t d = (l - weight_lines) * kLine;
+      return {values + d, value_stride, index + next_begin, d < value_dim ? n_next : 0};
+    };
+    std::size_t d = 0;
+    for (; d + kDims <= value_dim; d += kDims) {
+      if (d == 0)
+        AccumulateDims<kDims, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values, out_weights);
+      else
+        AccumulateDims<kDims, false>(weights, values + d, value_stride, index + begin, count, upcoming(),
+                                     out_values + d * kPanelWidth, out_weights);
+    }
+    for (; d < value_dim; ++d) {
+      if (d == 0)
+        AccumulateDims<1, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values, out_weights);
+      else
+        AccumulateDims<1, false>(weights, values + d, value_stride, index + begin, count, upcoming(),
+                                 out_values + d * kPanelWidth, out_weights);
+    }
   }
-#pragma GCC unroll 32
-  for (std::size_t v = 0; v < kVecs; ++v) hn::Store(sums[v], kFloats, out_weights + v * kLanes);
 }
 
 void Add(const float* from, std::size_t n, float* to) {

@@ -29,8 +29,8 @@ Comparison small_comparison(Level level = Level::all) {
       data, "output_error", "q_head", "ratio", "lower", [errors](const Place& at) { return 10 * errors[at.p][at.b]; },
       [](const Place&) { return 10.0; });
   add_metric(
-      data, "projected_error", "", "ratio", "lower", [](const Place&) { return std::numeric_limits<double>::quiet_NaN(); },
-      [](const Place&) { return 1.0; });
+      data, "projected_error", "", "ratio", "lower",
+      [](const Place&) { return std::numeric_limits<double>::quiet_NaN(); }, [](const Place&) { return 1.0; });
   ComparisonOptions options;
   options.level = level;
   return compare({{"r.h5", data}}, options);
@@ -44,7 +44,8 @@ TEST_CASE("the text ranks policies, marks the best, and puts oracles below a rul
   // oracle (0.075 * 0.25 + 0.025 * 0.5) / 0.75 = 0.041667.
   CHECK(text ==
         "hand-made: 1 case of 1 sample, 1 layer, 10 evaluation queries, 1 query head on 1 KV head\n"
-        "Figures pool cases, layers and heads by adding sums, not by averaging ratios. Budgets are shares of the cache that are kept.\n"
+        "Figures pool cases, layers and heads by adding sums, not by averaging ratios. Budgets are shares of the cache "
+        "that are kept.\n"
         "\n"
         "output_error: what output_error is (lower is better; * best)\n"
         "area = mean height of the curve over kept fractions 0.25 to 1\n"
@@ -54,7 +55,8 @@ TEST_CASE("the text ranks policies, marks the best, and puts oracles below a rul
         "------------------------------------------------\n"
         "oracle                      0.1  0.05  0  0.0417\n"
         "\n"
-        "Smallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest budget measured holds "
+        "Smallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest budget "
+        "measured holds "
         "it)\n"
         // snapkv: 0.05 halfway between 0.1 at 0.5 and 0 at 1; knorm: 0.2 a third of the way from 0.3 at 0.5 to 0 at 1.
         "bound                      output_error<=0.05  output_error<=0.1  output_error<=0.2\n"
@@ -73,18 +75,19 @@ TEST_CASE("equal rows of what the budget decides become one, metrics without val
 TEST_CASE("a table by level has the levels as columns") {
   const std::string text = comparison_text(small_comparison(Level::by_layer), {"output_error"});
   CHECK(text.find("output_error by layer at budget 0.25: what output_error is (lower is better)\n"
-                  "layer                       all     4\n"
-                  "snapkv:window=16,kernel=5  *0.2  *0.2\n"
-                  "knorm                       0.4   0.4\n"
-                  "-------------------------------------\n"
-                  "oracle                      0.1   0.1\n") != std::string::npos);
+                  "layer                      all    4\n"
+                  "snapkv:window=16,kernel=5 *0.2 *0.2\n"
+                  "knorm                      0.4  0.4\n"
+                  "-----------------------------------\n"
+                  "oracle                     0.1  0.1\n") != std::string::npos);
 }
 
 TEST_CASE("CSV is tidy: one row per figure, empty where something is pooled or missing") {
   const std::string csv = comparison_csv(small_comparison());
-  CHECK(csv.starts_with(
-      "metric,span,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,denominator,kept_fraction\n"
-      "kept_fraction,,knorm,0,0.25,0.75,,,,0.25,25,100,0.25\n"));
+  CHECK(
+      csv.starts_with("metric,span,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,"
+                      "denominator,kept_fraction\n"
+                      "kept_fraction,,knorm,0,0.25,0.75,,,,0.25,25,100,0.25\n"));
   CHECK(csv.find("\noutput_error,,\"snapkv:window=16,kernel=5\",0,0.5,0.5,,,,0.1,1,10,0.5\n") != std::string::npos);
   CHECK(csv.find("\noutput_error,,oracle,1,0.25,0.75,,,,0.1,1,10,0.25\n") != std::string::npos);
   CHECK(csv.find("\nprojected_error,,oracle,1,0.25,0.75,,,,,,,0.25\n") != std::string::npos);

@@ -58,14 +58,16 @@ TEST_CASE("areas and smallest budgets are read off the curve over the kept fract
   CHECK(error.areas[1] == doctest::Approx(0.4 / 0.75));
   REQUIRE(error.bounds.size() == 3);
   CHECK(error.bounds[2].value == 0.2);
-  CHECK(error.bounds[2].crossings[0].kept == doctest::Approx(0.25 + 0.25 * 2 / 3));  // (0.4 - 0.2) / (0.4 - 0.1) of the way
-  CHECK(error.bounds[2].crossings[1].kept == doctest::Approx(0.875));                // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
+  CHECK(error.bounds[2].crossings[0].kept ==
+        doctest::Approx(0.25 + 0.25 * 2 / 3));                         // (0.4 - 0.2) / (0.4 - 0.1) of the way
+  CHECK(error.bounds[2].crossings[1].kept == doctest::Approx(0.875));  // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
 }
 
 TEST_CASE("curves are drawn against what was really kept") {
   Dataset data = single_unit({"snapkv"}).build();
   add_metric(
-      data, "kept_fraction", "kv_head", "ratio", "lower", [](const Place& at) { return at.b == 0 ? 40.0 : 50.0 * static_cast<double>(at.b); },
+      data, "kept_fraction", "kv_head", "ratio", "lower",
+      [](const Place& at) { return at.b == 0 ? 40.0 : 50.0 * static_cast<double>(at.b); },
       [](const Place&) { return 100.0; });
   add_values(data, "output_error", "lower", {{0.4, 0.2, 0}});
   const Comparison comparison = compare({{"r.h5", data}}, {});
@@ -79,7 +81,10 @@ TEST_CASE("metrics of budgets have no contest, policies that keep everything are
   Dataset data = fixture.build();
   add_metric(
       data, "kept_fraction", "kv_head", "ratio", "lower",
-      [](const Place& at) { return at.p == 1 ? 100.0 : std::vector<double>{25, 50, 100}[at.b]; }, [](const Place&) { return 100.0; });
+      [](const Place& at) {
+        return at.p == 1 ? 100.0 : std::vector<double>{25, 50, 100}[at.b];
+      },
+      [](const Place&) { return 100.0; });
   add_values(data, "output_error", "lower", {{0.4, 0.1, 0}, {0, 0, 0}, {0.2, 0.1, 0}});
   const Comparison comparison = compare({{"r.h5", data}}, {});
   CHECK(!comparison.policies[0].is_reference());
@@ -113,7 +118,7 @@ TEST_CASE("the comparison counts what stands behind it and can be narrowed") {
   CHECK(comparison.policies[0].name == "random");
   CHECK(comparison.layers == std::vector<std::int64_t>{1});
   CHECK(comparison.n_queries == 10);
-  options.cases = {"@prompt"};
+  options.cases = {"b", "@prompt", "b@prompt"};
   CHECK(compare({{"r.h5", data}}, options).cases.size() == 2);
 }
 
@@ -125,11 +130,18 @@ TEST_CASE("unknown names are answered with the nearest") {
     change(options);
     compare({{"r.h5", data}}, options);
   };
-  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.metrics = {"kept"}; }), doctest::Contains("did you mean 'kept_fraction'?"), UsageError);
-  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.policies = {"snapvk"}; }), doctest::Contains("did you mean 'snapkv'?"), UsageError);
-  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.cases = {"x"}; }), doctest::Contains("known: a@prompt, b@prompt"), UsageError);
-  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.layers = {7}; }), doctest::Contains("unknown layer '7'"), UsageError);
-  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.at_least = {{"kept_fraction", 0.5}}; }), doctest::Contains("lower is better"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.metrics = {"kept"}; }),
+                       doctest::Contains("did you mean 'kept_fraction'?"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.policies = {"snapvk"}; }),
+                       doctest::Contains("did you mean 'snapkv'?"), UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.cases = {"x"}; }), doctest::Contains("known: a@prompt, b@prompt"),
+                       UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) { o.layers = {7}; }), doctest::Contains("unknown layer '7'"),
+                       UsageError);
+  CHECK_THROWS_WITH_AS(compare_with([](auto& o) {
+                         o.at_least = {{"kept_fraction", 0.5}};
+                       }),
+                       doctest::Contains("lower is better"), UsageError);
 }
 
 TEST_CASE("tables by level show the budget nearest to a quarter, or to the one asked for") {
@@ -150,7 +162,8 @@ TEST_CASE("an error that rises with the budget is noted with its largest step") 
   add_kept_fraction(data);
   add_values(data, "output_error", "lower", {{0.3, 0.4, 0.2, 0.5}});
   CHECK(notes_of(data) ==
-        std::vector<std::string>{"output_error: knorm rises with a larger budget in 2 steps, most by 0.3 from 0.2 at 0.4 to 0.5 at 0.8"});
+        std::vector<std::string>{
+            "output_error: knorm rises with a larger budget in 2 steps, most by 0.3 from 0.2 at 0.4 to 0.5 at 0.8"});
 }
 
 TEST_CASE("an oracle beaten on attention recall is noted, on other metrics it may be") {
@@ -160,8 +173,8 @@ TEST_CASE("an oracle beaten on attention recall is noted, on other metrics it ma
   add_kept_fraction(data);
   add_values(data, "attention_recall", "higher", {{0.9, 0.95, 1}, {0.8, 0.95, 1}});
   add_values(data, "output_error", "lower", {{0.1, 0.05, 0}, {0.2, 0.1, 0}});
-  CHECK(notes_of(data) == std::vector<std::string>{
-                              "attention_recall: ada-snapkv is better than the oracle 'oracle' at 1 of 3 budgets, most at 0.25: 0.9 against 0.8"});
+  CHECK(notes_of(data) == std::vector<std::string>{"attention_recall: ada-snapkv is better than the oracle 'oracle' at "
+                                                   "1 of 3 budgets, most at 0.25: 0.9 against 0.8"});
 }
 
 TEST_CASE("random winning is noted, for all losers in one line") {
@@ -169,18 +182,21 @@ TEST_CASE("random winning is noted, for all losers in one line") {
   add_kept_fraction(data);
   add_values(data, "output_error", "lower", {{0.5, 0.4, 0}, {0.4, 0.2, 0}, {0.45, 0.1, 0}});
   CHECK(notes_of(data) ==
-        std::vector<std::string>{"output_error: random:draw=1 is better than knorm (at 2 of 3 budgets, most at 0.5: 0.2 against 0.4); "
-                                 "h2o (at 1 of 3 budgets, most at 0.25: 0.4 against 0.45)"});
+        std::vector<std::string>{
+            "output_error: random:draw=1 is better than knorm (at 2 of 3 budgets, most at 0.5: 0.2 against 0.4); "
+            "h2o (at 1 of 3 budgets, most at 0.25: 0.4 against 0.45)"});
 }
 
 TEST_CASE("keeping more than asked for is noted, rounding to tokens is not") {
   Dataset data = single_unit({"rounds", "exceeds"}).build();
   add_metric(
       data, "kept_fraction", "kv_head", "ratio", "lower",
-      [](const Place& at) { return std::vector<double>{25, 50, 100}[at.b] + (at.b == 0 ? (at.p == 0 ? 1.0 : 5.0) : 0.0); },
+      [](const Place& at) {
+        return std::vector<double>{25, 50, 100}[at.b] + (at.b == 0 ? (at.p == 0 ? 1.0 : 5.0) : 0.0);
+      },
       [](const Place&) { return 100.0; });
-  CHECK(notes_of(data) == std::vector<std::string>{
-                              "kept_fraction: exceeds does not keep what the budget asks for at 1 of 3 budgets, most at 0.25: 0.3 against 0.25"});
+  CHECK(notes_of(data) == std::vector<std::string>{"kept_fraction: exceeds does not keep what the budget asks for at 1 "
+                                                   "of 3 budgets, most at 0.25: 0.3 against 0.25"});
 }
 
 TEST_CASE("missing values are noted") {
@@ -189,7 +205,8 @@ TEST_CASE("missing values are noted") {
   Dataset data = fixture.build();
   add_kept_fraction(data);
   add_metric(
-      data, "output_error", "q_head", "ratio", "lower", [](const Place& at) { return at.p == 1 && at.l == 1 ? kNone : 0.5; },
-      [](const Place&) { return 1.0; });
-  CHECK(notes_of(data) == std::vector<std::string>{"output_error: h2o has no value at 3 of 3 budgets: up to 1 of 2 units are NaN"});
+      data, "output_error", "q_head", "ratio", "lower",
+      [](const Place& at) { return at.p == 1 && at.l == 1 ? kNone : 0.5; }, [](const Place&) { return 1.0; });
+  CHECK(notes_of(data) ==
+        std::vector<std::string>{"output_error: h2o has no value at 3 of 3 budgets: up to 1 of 2 units are NaN"});
 }

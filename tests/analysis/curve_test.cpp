@@ -27,7 +27,8 @@ TEST_CASE("the mean height is the area of trapezoids over the length of the rang
   const Curve line = curve({0.2, 0.4, 1.0}, {1.0, 0.5, 0.0});
   // (1 + 0.5) / 2 * 0.2 + (0.5 + 0) / 2 * 0.6 = 0.15 + 0.15 = 0.3, over a length of 0.8: 0.375.
   CHECK(mean_height(line, {0.2, 1.0}) == doctest::Approx(0.375));
-  // From 0.3 (height 0.75) to 0.7 (height 0.25): (0.75 + 0.5) / 2 * 0.1 + (0.5 + 0.25) / 2 * 0.3 = 0.0625 + 0.1125 = 0.175; / 0.4.
+  // From 0.3 (height 0.75) to 0.7 (height 0.25): (0.75 + 0.5) / 2 * 0.1 + (0.5 + 0.25) / 2 * 0.3 = 0.0625 + 0.1125 =
+  // 0.175; / 0.4.
   CHECK(mean_height(line, {0.3, 0.7}) == doctest::Approx(0.4375));
   // Between two points: mean of the heights 0.875 and 0.625.
   CHECK(mean_height(line, {0.25, 0.35}) == doctest::Approx(0.75));

@@ -12,7 +12,9 @@ TEST_CASE("taking indices of a dimension leaves everything else whole") {
   Dataset data;
   data.dimensions = {{.name = "x", .labels = std::vector<std::string>{"a", "b", "c"}, .attributes = {}},
                      {.name = "y", .labels = std::vector<std::int64_t>{7, 8}, .attributes = {}}};
-  data.variables = {{"xy", {"x", "y"}, {1, 2, 3, 4, 5, 6}, {}}, {"yx", {"y", "x"}, {1, 2, 3, 4, 5, 6}, {}}, {"only_y", {"y"}, {1, 2}, {}}};
+  data.variables = {{"xy", {"x", "y"}, {1, 2, 3, 4, 5, 6}, {}},
+                    {"yx", {"y", "x"}, {1, 2, 3, 4, 5, 6}, {}},
+                    {"only_y", {"y"}, {1, 2}, {}}};
   data.texts = {{"names", "x", {"A", "B", "C"}}, {"others", "y", {"P", "Q"}}};
 
   const std::vector<std::size_t> indices{2, 0};

@@ -44,9 +44,11 @@ TEST_CASE("pooling adds sums before it divides: a large unit counts more than a 
 TEST_CASE("a root is taken after pooling") {
   ResultsFixture fixture;
   Dataset data = fixture.build();
-  // err² = 1 in case a, 8 in case b, over 2 layers and 2 heads: 4 * 1 + 4 * 8 = 36; ref² = 8 * 50 = 400; sqrt(36/400) = 0.3.
+  // err² = 1 in case a, 8 in case b, over 2 layers and 2 heads: 4 * 1 + 4 * 8 = 36; ref² = 8 * 50 = 400; sqrt(36/400) =
+  // 0.3.
   add_metric(
-      data, "output_error", "q_head", "sqrt_ratio", "lower", [](const Place& at) { return at.c == 0 ? 1.0 : 8.0; }, always(50));
+      data, "output_error", "q_head", "sqrt_ratio", "lower", [](const Place& at) { return at.c == 0 ? 1.0 : 8.0; },
+      always(50));
   CHECK(pool_metric(data, "output_error", Level::all).front().value(0, 1, 2) == doctest::Approx(0.3));
 
   const PooledMetric by_case = pool_metric(data, "output_error", Level::by_case).front();
@@ -57,7 +59,8 @@ TEST_CASE("a root is taken after pooling") {
 
 TEST_CASE("sums alone are added: bytes of all layers and cases") {
   Dataset data = ResultsFixture().build();
-  add_metric(data, "bytes", "", "sum", "lower", [](const Place& at) { return at.p == 0 ? 5.0 : 7.0; }, always(0));
+  add_metric(
+      data, "bytes", "", "sum", "lower", [](const Place& at) { return at.p == 0 ? 5.0 : 7.0; }, always(0));
   const PooledMetric pooled = pool_metric(data, "bytes", Level::all).front();
   CHECK(pooled.value(0, 0, 0) == 20);  // 2 cases * 2 layers * 5
   CHECK(pooled.value(0, 1, 0) == 28);
@@ -78,7 +81,8 @@ TEST_CASE("units that hold nothing are passed over, with their denominators") {
   Dataset data = ResultsFixture().build();
   // Layer 1 has no W_O. 2 cases * 1 layer: numerator 2 * 3 = 6, denominator 2 * 4 = 8.
   add_metric(
-      data, "projected_error", "", "ratio", "lower", [](const Place& at) { return at.l == 1 ? kNone : 3.0; }, always(4));
+      data, "projected_error", "", "ratio", "lower", [](const Place& at) { return at.l == 1 ? kNone : 3.0; },
+      always(4));
   const PooledMetric pooled = pool_metric(data, "projected_error", Level::all).front();
   CHECK(pooled.n_units[0] == 2);
   CHECK(pooled.n_missing[0] == 0);
@@ -90,7 +94,8 @@ TEST_CASE("a policy without a value in some unit has no pooled value: it would s
   Dataset data = ResultsFixture().build();
   add_metric(
       data, "recall", "q_head", "ratio", "higher",
-      [](const Place& at) { return at.p == 1 && at.b == 0 && at.c == 1 && at.l == 0 && at.h == 0 ? kNone : 1.0; }, always(2));
+      [](const Place& at) { return at.p == 1 && at.b == 0 && at.c == 1 && at.l == 0 && at.h == 0 ? kNone : 1.0; },
+      always(2));
   const PooledMetric pooled = pool_metric(data, "recall", Level::all).front();
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.5));
   CHECK(std::isnan(pooled.value(0, 1, 0)));
@@ -105,8 +110,8 @@ TEST_CASE("a metric per span is pooled for each span apart") {
   // The question lies in case a only: 2 layers * 1 KV head * 6 of 8 tokens = 12 / 16.
   add_metric(
       data, "needle_recall", "kv_head", "ratio", "higher",
-      [](const Place& at) { return at.s == 0 ? 1.0 : (at.c == 0 ? 6.0 : kNone); }, [](const Place& at) { return at.s == 0 ? 4.0 : 8.0; },
-      true);
+      [](const Place& at) { return at.s == 0 ? 1.0 : (at.c == 0 ? 6.0 : kNone); },
+      [](const Place& at) { return at.s == 0 ? 4.0 : 8.0; }, true);
   const std::vector<PooledMetric> pooled = pool_metric(data, "needle_recall", Level::all);
   REQUIRE(pooled.size() == 2);
   CHECK(pooled[0].title() == "needle_recall[needle]");
@@ -121,7 +126,9 @@ TEST_CASE("heads stand apart by layer, and query heads take the kept fraction of
   fixture.n_q_heads = 4;
   fixture.n_kv_heads = 2;
   Dataset data = fixture.build();
-  add_metric(data, "recall", "q_head", "ratio", "higher", [](const Place& at) { return static_cast<double>(at.h); }, always(10));
+  add_metric(
+      data, "recall", "q_head", "ratio", "higher", [](const Place& at) { return static_cast<double>(at.h); },
+      always(10));
   add_metric(
       data, "kept_fraction", "kv_head", "ratio", "lower",
       [](const Place& at) { return 10.0 * static_cast<double>(at.l) + static_cast<double>(at.h); }, always(100));
@@ -154,7 +161,7 @@ TEST_CASE("without kept_fraction the budget stands in for it; tokens are related
     if (variable.name == "n_candidates") variable.values = {100, 100, 100, 200};
   }
   const std::vector<double> nominal = nominal_kept_fraction(data);
-  CHECK(nominal[0] == doctest::Approx(0.2));        // 4 * 25 / 500
+  CHECK(nominal[0] == doctest::Approx(0.2));          // 4 * 25 / 500
   CHECK(nominal[1] == doctest::Approx(450.0 / 500));  // 100 + 100 + 100 + 150: a layer cannot keep more than it has
   add_metric(data, "recall", "q_head", "ratio", "higher", always(1), always(2));
   const PooledMetric pooled = pool_metric(data, "recall", Level::all).front();

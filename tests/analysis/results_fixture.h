@@ -44,8 +44,9 @@ struct ResultsFixture {
   /// Dimensions and everything that is no metric.
   Dataset build() const {
     Dataset data;
-    data.attributes = {{"format", "kvreplay-results"}, {"format_version", "1.0"},     {"creator", "by hand"}, {"model_id", model_id},
-                       {"options", options},           {"budget_kind", budget_kind}, {"seed", std::int64_t{1}}};
+    data.attributes = {{"format", "kvreplay-results"}, {"format_version", "1.0"}, {"creator", "by hand"},
+                       {"model_id", model_id},         {"options", options},      {"budget_kind", budget_kind},
+                       {"seed", std::int64_t{1}}};
     std::vector<std::string> cases;
     for (const std::string& sample : samples) cases.push_back(sample + "@prompt");
     const auto add = [&](const char* name, Labels labels) {
@@ -101,7 +102,8 @@ inline Variable filled(const Dataset& data, std::string name, std::vector<std::s
 }
 
 /// Adds a metric with its sums.
-/// \param head  "q_head", "kv_head" or ""; \param formula  "ratio", "sqrt_ratio", "sum"; \param better  "lower", "higher"
+/// \param head  "q_head", "kv_head" or ""; \param formula  "ratio", "sqrt_ratio", "sum"; \param better  "lower",
+/// "higher"
 inline void add_metric(Dataset& data, const std::string& name, const std::string& head, const std::string& formula,
                        const std::string& better, const Sum& numerator, const Sum& denominator, bool per_span = false) {
   std::vector<std::string> units{"case", "layer"};
@@ -113,9 +115,12 @@ inline void add_metric(Dataset& data, const std::string& name, const std::string
     all.emplace_back("span");
   }
   Variable metric = filled(data, name, all, [](const Place&) { return 0.0; });  // readers use the sums
-  metric.attributes = {{"long_name", "what " + name + " is"}, {"units", "1"},
-                       {"better", better},                    {"formula", formula},
-                       {"numerator", name + "_numerator"},    {"denominator", name + "_denominator"}};
+  metric.attributes = {{"long_name", "what " + name + " is"},
+                       {"units", "1"},
+                       {"better", better},
+                       {"formula", formula},
+                       {"numerator", name + "_numerator"},
+                       {"denominator", name + "_denominator"}};
   data.variables.push_back(std::move(metric));
   data.variables.push_back(filled(data, name + "_numerator", all, numerator));
   data.variables.push_back(filled(data, name + "_denominator", units, denominator));

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "analysis/pooling.h"
 #include "analysis/results_check.h"
@@ -18,11 +19,14 @@ namespace {
 ResultsFile results(const std::string& name, const ResultsFixture& fixture, double value) {
   Dataset data = fixture.build();
   add_metric(
-      data, "recall", "q_head", "ratio", "higher", [value](const Place&) { return value; }, [](const Place&) { return 1.0; });
+      data, "recall", "q_head", "ratio", "higher", [value](const Place&) { return value; },
+      [](const Place&) { return 1.0; });
   return {.name = name, .data = std::move(data)};
 }
 
-std::vector<std::string> labels(const Dataset& data, const char* dimension) { return label_texts(data.dimension(dimension)); }
+std::vector<std::string> labels(const Dataset& data, const char* dimension) {
+  return label_texts(data.dimension(dimension));
+}
 
 std::string message_of(const std::vector<ResultsFile>& files) {
   try {
@@ -100,11 +104,12 @@ TEST_CASE("a policy that lacks some of the work of others is refused by name") {
   part.oracles = {0};
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", part, 0.8)}).data;
   CHECK_THROWS_WITH_AS(require_complete(joined),
-                       doctest::Contains("case 'b@prompt', layer 0 was replayed with 'snapkv' but not with 'h2o'"), UsageError);
+                       doctest::Contains("case 'b@prompt', layer 0 was replayed with 'snapkv' but not with 'h2o'"),
+                       UsageError);
 }
 
 TEST_CASE("what cannot be compared is refused with both files and values") {
-  const auto joined_with = [](auto change) {
+  const auto joined_with = [](const std::function<void(ResultsFixture&)>& change) {
     ResultsFixture other;
     other.samples = {"c"};
     change(other);
@@ -114,8 +119,12 @@ TEST_CASE("what cannot be compared is refused with both files and values") {
   const std::string model = joined_with([](ResultsFixture& f) { f.model_id = "other"; });
   CHECK(contains(model, "'first.h5' and 'second.h5' cannot be compared"));
   CHECK(contains(model, "hand-made and other"));
-  CHECK(contains(joined_with([](ResultsFixture& f) { f.budgets = {0.25, 0.5, 0.75}; }), "0.25, 0.5, 1 and 0.25, 0.5, 0.75"));
-  CHECK(contains(joined_with([](ResultsFixture& f) { f.budget_kind = "compression_ratio"; }), "fraction and compression_ratio"));
+  CHECK(contains(joined_with([](ResultsFixture& f) {
+                   f.budgets = {0.25, 0.5, 0.75};
+                 }),
+                 "0.25, 0.5, 1 and 0.25, 0.5, 0.75"));
+  CHECK(contains(joined_with([](ResultsFixture& f) { f.budget_kind = "compression_ratio"; }),
+                 "fraction and compression_ratio"));
   CHECK(contains(joined_with([](ResultsFixture& f) { f.n_q_heads = 4; }), "query heads"));
 }
 
@@ -129,7 +138,7 @@ TEST_CASE("settings that differ are noted, lists are not") {
 }
 
 TEST_CASE("results that break their format are refused with file and object") {
-  const auto message_without = [](auto change) {
+  const auto message_without = [](const std::function<void(Dataset&)>& change) {
     ResultsFile file = results("broken.h5", {}, 0.2);
     change(file.data);
     return message_of({file});
@@ -139,12 +148,20 @@ TEST_CASE("results that break their format are refused with file and object") {
       if (variable.name == from) variable.name = "gone";
     }
   };
-  CHECK(contains(message_without([](Dataset& d) { d.attributes["format"] = "netcdf"; }), "'broken.h5': the format is 'netcdf'"));
-  CHECK(contains(message_without([](Dataset& d) { d.attributes["format_version"] = "2.0"; }), "format_version is '2.0'"));
+  CHECK(contains(message_without([](Dataset& d) { d.attributes["format"] = "netcdf"; }),
+                 "'broken.h5': the format is 'netcdf'"));
+  CHECK(
+      contains(message_without([](Dataset& d) { d.attributes["format_version"] = "2.0"; }), "format_version is '2.0'"));
   CHECK(message_without([](Dataset& d) { d.attributes["format_version"] = "1.7"; }).empty());
-  CHECK(contains(message_without([](Dataset& d) { d.variables[0].values.pop_back(); }), "'n_queries' holds 1 values instead of 2"));
+  CHECK(contains(message_without([](Dataset& d) { d.variables[0].values.pop_back(); }),
+                 "'n_queries' holds 1 values instead of 2"));
   CHECK(contains(message_without([](Dataset& d) { d.texts.clear(); }), "results without 'case_trace'"));
-  CHECK(contains(message_without([&](Dataset& d) { rename(d, "recall_numerator"); }), "numerator 'recall_numerator' of 'recall'"));
-  CHECK(contains(message_without([](Dataset& d) { d.dimensions[4].labels = std::vector<std::string>{"x", "x"}; }), "'x' twice"));
-  CHECK(contains(message_without([](Dataset& d) { d.dimensions.erase(d.dimensions.begin()); }), "without the dimension 'case'"));
+  CHECK(contains(message_without([&](Dataset& d) { rename(d, "recall_numerator"); }),
+                 "numerator 'recall_numerator' of 'recall'"));
+  CHECK(contains(message_without([](Dataset& d) {
+                   d.dimensions[4].labels = std::vector<std::string>{"x", "x"};
+                 }),
+                 "'x' twice"));
+  CHECK(contains(message_without([](Dataset& d) { d.dimensions.erase(d.dimensions.begin()); }),
+                 "without the dimension 'case'"));
 }

@@ -33,7 +33,7 @@ const std::vector<std::size_t>& budgets() {
   return values;
 }
 
-const Scorer& scorer_of(const std::string& text) { return *find_scorer(text.substr(0, text.find(':'))); }
+const Scorer& scorer_of(const std::string& text) { return *find_scorer(text.substr(0, text.find_first_of(":+"))); }
 
 std::vector<std::string> every_policy() {
   std::vector<std::string> texts;

@@ -1,0 +1,149 @@
+// What every metric promises. The table is walked: a new file in analysis/ is tested by being there.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/measured_metric.h"
+#include "tests/random_layer.h"
+
+using namespace kvreplay;
+using namespace kvreplay::testing;
+
+namespace {
+
+const std::vector<Span> kSpans = {{"needle", {10, 20}}, {"late", {35, 60}}, {"after", {60, 70}}};
+
+ReplayCase standard_case(const LayerData& layer) {
+  return {.data = &layer,
+          .compression_point = 40,
+          .policies = {"knorm", "snapkv:window=5,group=none", "knorm+ada", "full"},
+          .budgets = {40, 4, 12, 0},
+          .spans = kSpans};
+}
+
+std::vector<std::string> metrics_with_sums() {
+  std::vector<std::string> names;
+  for (const Metric& metric : all_metrics())
+    if (metric.mean_of.empty()) names.push_back(metric.name);
+  return names;
+}
+
+LayerData standard_layer(std::size_t sliding_window = 0) {
+  return random_layer({.n_q_heads = 4,
+                       .n_kv_heads = 2,
+                       .value_dim = 6,
+                       .hidden_size = 10,
+                       .n_tokens = 80,
+                       .sliding_window = sliding_window});
+}
+
+bool finite(const MetricSums& sums) {
+  const auto is_finite = [](double x) { return std::isfinite(x); };
+  return std::ranges::all_of(sums.numerator, is_finite) && std::ranges::all_of(sums.denominator, is_finite);
+}
+
+}  // namespace
+
+TEST_CASE("every metric describes itself, and has sums of its own or reads another's") {
+  for (const Metric& metric : all_metrics()) {
+    CAPTURE(metric.name);
+    CHECK(!metric.unit.empty());
+    CHECK(!metric.summary.empty());
+    CHECK((metric.make != nullptr) == metric.mean_of.empty());
+    if (!metric.mean_of.empty()) {
+      const Metric& source = find_metric(metric.mean_of);
+      CHECK(source.mean_of.empty());
+      CHECK(source.axis == metric.axis);
+      CHECK(source.per_span == metric.per_span);
+      CHECK(source.needs_output_projection == metric.needs_output_projection);
+    }
+  }
+}
+
+TEST_CASE("every metric gives sums of the shape of its axes, all finite") {
+  const LayerData layer = standard_layer();
+  for (const std::string& name : metrics_with_sums()) {
+    CAPTURE(name);
+    CHECK(finite(measure(name, standard_case(layer)).sums()));  // measure() checks the shapes
+  }
+}
+
+TEST_CASE("every metric is at its best where nothing is evicted") {
+  const LayerData layer = standard_layer();
+  for (const std::string& name : metrics_with_sums()) {
+    CAPTURE(name);
+    const Metric& metric = find_metric(name);
+    const Measured measured = measure(name, standard_case(layer));
+    for (std::size_t h = 0; h < measured.n_heads(); ++h)
+      for (std::size_t p = 0; p < 4; ++p)
+        for (std::size_t s = 0; s < (metric.per_span ? kSpans.size() : 1); ++s) {
+          const double full = measured.value(h, p, 0, s), small = measured.value(h, p, 1, s);
+          if (std::isnan(full)) continue;  // a span that cannot be evicted
+          if (metric.better == Better::higher) {
+            CHECK(full == 1);
+            CHECK(small <= full);
+          } else if (metric.needs_outputs) {
+            CHECK(full == 0);
+            CHECK((small > full || p == 3));
+          }
+        }
+  }
+}
+
+TEST_CASE("every metric takes a layer with nothing to evict, or nothing to ask") {
+  const LayerData layer = standard_layer(), sliding = standard_layer(16);
+  for (const std::string& name : metrics_with_sums()) {
+    CAPTURE(name);
+    ReplayCase replay_case = standard_case(sliding);
+    CHECK(finite(measure(name, replay_case).sums()));
+    replay_case = standard_case(layer);
+    replay_case.compression_point = 80;
+    CHECK(finite(measure(name, replay_case).sums()));
+  }
+}
+
+TEST_CASE("the sums of a metric do not depend on which other metrics are measured, or in which order") {
+  const LayerData layer = standard_layer();
+  for (const bool reversed : {false, true}) {
+    std::vector<std::string> names = metrics_with_sums();
+    if (reversed) std::ranges::reverse(names);
+    ReplayCase together = standard_case(layer);
+    for (const std::string& name : names) together.metrics.push_back(&find_metric(name));
+    const CapturedReplay captured = replay(together);
+    for (std::size_t m = 0; m < names.size(); ++m) {
+      CAPTURE(names[m]);
+      const Measured alone = measure(names[m], standard_case(layer));
+      CHECK(captured.result.sums[m].numerator == alone.sums().numerator);
+      CHECK(captured.result.sums[m].denominator == alone.sums().denominator);
+    }
+  }
+}
+
+TEST_CASE("sums add up over queries: two halves of the evaluation queries give the whole") {
+  // Metrics of retained sets alone count no queries.
+  const LayerData layer = standard_layer();
+  LayerData early = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 6, .hidden_size = 10, .n_tokens = 80, .query_ranges = {{0, 55}}});
+  LayerData late = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 6, .hidden_size = 10, .n_tokens = 80, .query_ranges = {{0, 40}, {55, 80}}});
+  for (LayerData* part : {&early, &late}) {
+    for (std::size_t h = 0; h < 4; ++h)
+      for (std::size_t row = 0; row < part->query_positions.size(); ++row)
+        std::ranges::copy(layer.queries.matrix(h).row(part->query_positions[row]), part->queries.matrix(h).row(row).begin());
+    std::ranges::copy(layer.keys.values(), part->keys.values().begin());
+    std::ranges::copy(layer.values.values(), part->values.values().begin());
+    std::ranges::copy(layer.output_projection.values(), part->output_projection.values().begin());
+  }
+  for (const std::string& name : metrics_with_sums()) {
+    if (!find_metric(name).needs_outputs) continue;
+    CAPTURE(name);
+    const MetricSums whole = measure(name, standard_case(layer)).sums(), first = measure(name, standard_case(early)).sums(),
+                     second = measure(name, standard_case(late)).sums();
+    for (std::size_t i = 0; i < whole.numerator.size(); ++i)
+      CHECK(whole.numerator[i] == doctest::Approx(first.numerator[i] + second.numerator[i]).epsilon(kSumTolerance));
+    for (std::size_t i = 0; i < whole.denominator.size(); ++i)
+      CHECK(whole.denominator[i] == doctest::Approx(first.denominator[i] + second.denominator[i]).epsilon(kSumTolerance));
+  }
+}

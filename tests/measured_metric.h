@@ -1,0 +1,36 @@
+#pragma once
+// One metric of one replay, indexed.
+
+#include <cstddef>
+#include <string>
+
+#include "tests/captured_replay.h"
+
+namespace kvreplay::testing {
+
+/// Sums of squared float32 errors, each good to some 1e-6.
+inline constexpr double kSumTolerance = 1e-5;
+
+class Measured {
+ public:
+  Measured(const ReplayCase& replay_case, const Metric& metric, UnitResult result);
+
+  std::size_t n_heads() const;
+  double numerator(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span = 0) const;
+  double denominator(std::size_t head, std::size_t span = 0) const;
+  double value(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span = 0) const;
+  const MetricSums& sums() const { return result_.sums[0]; }
+  const UnitResult& result() const { return result_; }
+  /// Positions that a query head retains.
+  reference::Positions retained(std::size_t policy, std::size_t q_head, std::size_t budget) const;
+
+ private:
+  ReplayCase case_;
+  const Metric* metric_;
+  UnitResult result_;
+};
+
+/// Replays and measures; ReplayCase::metrics is not looked at.
+Measured measure(const std::string& metric, ReplayCase replay_case);
+
+}  // namespace kvreplay::testing
