@@ -32,10 +32,13 @@ void check(const ParameterSpec& spec, std::string_view owner, const std::string&
     case ParameterKind::count_or_all:
       if (text == "all") return;
       [[fallthrough]];
+    case ParameterKind::odd_count:
     case ParameterKind::count: {
       std::size_t value = 0;
-      if (!parses(text, value) || static_cast<double>(value) < spec.min || static_cast<double>(value) > spec.max)
-        fail(fmt::format("a whole number from {}{}{}", spec.min, std::isinf(spec.max) ? "" : fmt::format(" to {}", spec.max),
+      const bool odd = spec.kind == ParameterKind::odd_count;
+      if (!parses(text, value) || static_cast<double>(value) < spec.min || static_cast<double>(value) > spec.max ||
+          (odd && value % 2 == 0))
+        fail(fmt::format("{} number from {}{}{}", odd ? "an odd" : "a whole", spec.min, std::isinf(spec.max) ? "" : fmt::format(" to {}", spec.max),
                          spec.kind == ParameterKind::count_or_all ? " or 'all'" : ""));
       return;
     }

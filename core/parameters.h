@@ -13,7 +13,7 @@ namespace kvreplay {
 /// The value of a count parameter that was given as `all`.
 inline constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
 
-enum class ParameterKind { count, count_or_all, real, choice };
+enum class ParameterKind { count, odd_count, count_or_all, real, choice };
 
 struct ParameterSpec {
   std::string name;

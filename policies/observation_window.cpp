@@ -1,11 +1,8 @@
 #include "policies/observation_window.h"
 
 #include <algorithm>
+#include <cassert>
 #include <vector>
-
-#include <fmt/format.h>
-
-#include "core/error.h"
 
 namespace kvreplay {
 namespace {
@@ -31,7 +28,7 @@ Tensor reduce(const Tensor& rows, std::size_t group_size, GroupReduction group) 
 
 void pool(std::span<float> scores, Pooling pooling, std::size_t kernel) {
   if (pooling == Pooling::none || kernel == 1) return;
-  if (kernel % 2 == 0) throw UsageError(fmt::format("kernel={} is even: pooling would shift the tokens", kernel));
+  assert(kernel % 2 == 1);
   const std::vector<float> source(scores.begin(), scores.end());
   const std::size_t reach = kernel / 2, n = source.size();
   for (std::size_t i = 0; i < n; ++i) {
@@ -87,9 +84,9 @@ ParameterSpec pooling_parameter(std::string default_value) {
 
 ParameterSpec kernel_parameter(std::string default_value) {
   return {.name = "kernel",
-          .kind = ParameterKind::count,
+          .kind = ParameterKind::odd_count,
           .default_value = std::move(default_value),
-          .help = "width of the pooling, odd",
+          .help = "width of the pooling",
           .min = 1};
 }
 

@@ -24,7 +24,7 @@ struct ObservationWindow {
 /// Scores [n_kv_heads or n_q_heads, n_candidates].
 Scores observe(const PromptView& view, const ObservationWindow& observation);
 
-/// Pools in place as torch does: averages pad with counted zeros, maxima with nothing. Throws UsageError for an even kernel.
+/// Pools in place as torch does: averages pad with counted zeros, maxima with nothing. \param kernel  odd
 void pool(std::span<float> scores, Pooling pooling, std::size_t kernel);
 
 /// The parameters `group`, `pooling` and `kernel` as several scorers declare them, and their values.

@@ -23,6 +23,8 @@ std::string_view name_of(ParameterKind kind) {
   switch (kind) {
     case ParameterKind::count:
       return "count";
+    case ParameterKind::odd_count:
+      return "odd count";
     case ParameterKind::count_or_all:
       return "count or 'all'";
     case ParameterKind::real:

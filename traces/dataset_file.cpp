@@ -32,8 +32,6 @@ bool is_reserved(std::string_view name) {
   return std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
 }
 
-// ---------------------------------------------------------------------------------------------------------- writing
-
 /// A dataset that contradicts itself is a mistake of the program.
 [[noreturn]] void refuse(const std::string& message) {
   throw std::logic_error("cannot write this dataset: " + message);
@@ -142,8 +140,6 @@ void write_content(const hdf5::NewHdf5File& file, const Dataset& dataset) {
   for (const TextVariable& text : dataset.texts)
     attach_scale(hdf5::write_strings(root, text.name, text.values), scales[text.dimension], 0);
 }
-
-// ---------------------------------------------------------------------------------------------------------- reading
 
 Attributes read_attributes(hid_t object) {
   Attributes attributes;

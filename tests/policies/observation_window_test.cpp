@@ -39,7 +39,3 @@ TEST_CASE("no pooling and a kernel of one change nothing") {
   CHECK(pooled({1, 9, 2}, Pooling::average, 1) == std::vector<float>{1, 9, 2});
 }
 
-TEST_CASE("an even kernel would shift the tokens and is refused") {
-  std::vector<float> scores(4);
-  CHECK_THROWS_WITH_AS(pool(scores, Pooling::max, 2), "kernel=2 is even: pooling would shift the tokens", UsageError);
-}

@@ -103,5 +103,5 @@ TEST_CASE("snapkv works where sliding-window layers are evicted") {
 TEST_CASE("an even kernel is refused") {
   const LayerData data = random_layer({.n_tokens = 30});
   CHECK_THROWS_WITH_AS(ScorerRun(data, 20).scores("snapkv:window=5,kernel=4"),
-                       "kernel=4 is even: pooling would shift the tokens", UsageError);
+                       "snapkv: kernel=4 is not an odd number from 1", UsageError);
 }

@@ -1,0 +1,68 @@
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "core/policy.h"
+
+// The example of the README, word for word: it compiles, runs, and the contract tests take it up like any other scorer.
+// clang-format off
+// [readme]
+#include <cmath>
+
+#include "core/scorer.h"
+
+namespace kvreplay {
+namespace {
+
+Scores score_value_norm(const PromptView& view, const Parameters& parameters) {
+  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
+  for (std::size_t h = 0; h < scores.n_heads(); ++h)
+    for (std::size_t i = 0; i < scores.n_candidates(); ++i) {
+      float sum = 0;
+      for (const float x : view.values(h).row(i)) sum += x * x;
+      scores.head(h)[i] = std::sqrt(sum);
+    }
+  scores.protection.recent = parameters.count("recent");
+  return scores;
+}
+
+const RegisterScorer value_norm{{
+    .name = "value-norm",
+    .summary = "values of large norm weigh most in the output: keep them",
+    .formula = "s_i = ||v_i||_2; the newest tokens are kept",
+    .paper = "",
+    .needs = "",
+    .parameters = {.parameters = {{.name = "recent", .default_value = "16", .help = "newest tokens kept"}}},
+    .score = score_value_norm,
+}};
+
+}  // namespace
+}  // namespace kvreplay
+// [readme]
+// clang-format on
+
+namespace {
+
+std::string text_of(const std::string& path) {
+  std::ifstream stream(std::string(KVREPLAY_SOURCE_DIR) + "/" + path);
+  return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace
+
+TEST_CASE("the README's example of a policy is the one that is tested here") {
+  const std::string mark = "// [readme]\n";
+  const std::string source = text_of("tests/policies/readme_policy_test.cpp");
+  // The first two occurrences at the start of a line; this function's own string has no line of its own.
+  const std::size_t begin = source.find("\n" + mark) + 1 + mark.size();
+  const std::string example = source.substr(begin, source.find("\n" + mark, begin) + 1 - begin);
+  REQUIRE(example.size() > 500);
+  CHECK(text_of("README.md").find(example) != std::string::npos);
+}
+
+TEST_CASE("adding one file adds a policy") {
+  CHECK(kvreplay::find_scorer("value-norm") != nullptr);
+  CHECK(kvreplay::Policy("value-norm:recent=0+ada").name() == "value-norm:recent=0+ada");
+}
