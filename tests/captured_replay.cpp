@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <cstdio>
 
 #include "tests/random_layer.h"
 
@@ -146,7 +144,8 @@ Deviations deviations(const ReplayCase& replay_case, const CapturedReplay& captu
     for (std::size_t q = 0; q < rows.size(); ++q) {
       const reference::Vector full = reference::full_output(layer, h, rows[q]);
       const double norm = reference::norm(full);
-      worst.outputs = std::max(worst.outputs, reference::norm(reference::difference(captured.reference[h][q], full)) / norm);
+      worst.outputs =
+          std::max(worst.outputs, reference::norm(reference::difference(captured.reference[h][q], full)) / norm);
       for (std::size_t p = 0; p < captured.outputs.size(); ++p)
         for (std::size_t b = 0; b < replay_case.budgets.size(); ++b) {
           const CapturedOutputs& outputs = captured.outputs[p][h][q];
@@ -163,8 +162,8 @@ Deviations deviations(const ReplayCase& replay_case, const CapturedReplay& captu
           const double mass = reference::mass(layer, h, rows[q], cache);
           worst.recall = std::max(worst.recall, std::abs(outputs.recall[b] - mass));
           if (retained.size() == candidates.size())
-            worst.n_nonzero_when_full += reference::norm(outputs.errors[b]) != 0 || outputs.squared_errors[b] != 0 ||
-                                         outputs.recall[b] != 1;
+            worst.n_nonzero_when_full +=
+                reference::norm(outputs.errors[b]) != 0 || outputs.squared_errors[b] != 0 || outputs.recall[b] != 1;
         }
     }
   return worst;
@@ -178,7 +177,6 @@ CapturedReplay check_against_reference(const ReplayCase& replay_case) {
   CHECK(worst.recall <= kOutputTolerance);
   CHECK(worst.squared_errors <= kSquareTolerance);
   CHECK(worst.n_nonzero_when_full == 0);
-  if (std::getenv("KVDEV")) fprintf(stderr, "DEV %.2e %.2e %.2e %.2e %zu\n", worst.outputs, worst.errors, worst.recall, worst.squared_errors, worst.n_nonzero_when_full);
   return captured;
 }
 

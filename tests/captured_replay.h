@@ -14,9 +14,9 @@ struct ReplayCase {
   const LayerData* data = nullptr;
   std::size_t compression_point = 0;
   std::vector<std::string> policies = {};
-  std::vector<double> budgets = {};           ///< tokens
+  std::vector<double> budgets = {};  ///< tokens
   bool evict_sliding = false;
-  std::vector<Scorer> extra_scorers = {};     ///< besides the registered ones
+  std::vector<Scorer> extra_scorers = {};  ///< besides the registered ones
   std::vector<const Metric*> metrics = {};
   std::vector<Span> spans = {};
   DType dtype = DType::float16;
@@ -30,7 +30,7 @@ struct CapturedOutputs {
 };
 
 struct CapturedReplay {
-  UnitResult result;                              ///< sums: of ReplayCase::metrics
+  UnitResult result;                                               ///< sums: of ReplayCase::metrics
   std::vector<std::vector<reference::Vector>> reference;           ///< [n_q_heads][n_queries][value_dim]
   std::vector<std::vector<std::vector<CapturedOutputs>>> outputs;  ///< [n_policies][n_q_heads][n_queries]
 };
@@ -46,17 +46,17 @@ reference::Positions retained_positions(const LayerSelection& selection, const M
 
 /// The largest distances of a replay from the reference, given the sets that it retained.
 struct Deviations {
-  double outputs = 0;         ///< of full-cache outputs, in shares of their norm
-  double errors = 0;          ///< of error vectors, in shares of the norm of the output, replayed or full, that is larger
-  double squared_errors = 0;  ///< from the squared norm of the error vector, relative
-  double recall = 0;          ///< absolute
+  double outputs = 0;  ///< of full-cache outputs, in shares of their norm
+  double errors = 0;   ///< of error vectors, in shares of the norm of the output, replayed or full, that is larger
+  double squared_errors = 0;            ///< from the squared norm of the error vector, relative
+  double recall = 0;                    ///< absolute
   std::size_t n_nonzero_when_full = 0;  ///< errors that are not exactly 0 where everything is retained
 };
 
 Deviations deviations(const ReplayCase& replay_case, const CapturedReplay& captured);
 
-/// Outputs equal those of the reference to this share of their norm: float32 logits of size 10 are good to some 1e-6, and
-/// that is the relative error of a softmax weight. Measured on the layers of these tests: at most 3e-6.
+/// Outputs equal those of the reference to this share of their norm: float32 logits of size 10 are good to some 1e-6,
+/// and that is the relative error of a softmax weight. Measured on the layers of these tests: at most 3e-6.
 inline constexpr double kOutputTolerance = 1e-5;
 /// Sums of up to 64 float32 squares.
 inline constexpr double kSquareTolerance = 1e-5;

@@ -13,16 +13,20 @@ Measured::Measured(const ReplayCase& replay_case, const Metric& metric, UnitResu
 
 std::size_t Measured::n_heads() const {
   switch (metric_->axis) {
-    case MetricAxis::layer: return 1;
-    case MetricAxis::kv_head: return case_.data->model.n_kv_heads;
-    case MetricAxis::q_head: return case_.data->model.n_q_heads;
+    case MetricAxis::layer:
+      return 1;
+    case MetricAxis::kv_head:
+      return case_.data->model.n_kv_heads;
+    case MetricAxis::q_head:
+      return case_.data->model.n_q_heads;
   }
   return 0;
 }
 
 double Measured::numerator(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span) const {
   const std::size_t n_spans = metric_->per_span ? case_.spans.size() : 1;
-  return sums().numerator.at(((head * case_.policies.size() + policy) * case_.budgets.size() + budget) * n_spans + span);
+  return sums().numerator.at(((head * case_.policies.size() + policy) * case_.budgets.size() + budget) * n_spans +
+                             span);
 }
 
 double Measured::denominator(std::size_t head, std::size_t span) const {

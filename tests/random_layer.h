@@ -18,7 +18,7 @@ struct LayerShape {
   std::size_t n_tokens = 50;
   std::size_t sliding_window = 0;
   double softcap = 0;
-  double logit_spread = 2;                 ///< standard deviation of the logits, before the softcap
+  double logit_spread = 2;               ///< standard deviation of the logits, before the softcap
   std::vector<Range> query_ranges = {};  ///< positions whose queries are recorded; empty: all
   std::uint64_t seed = 1;
 };
@@ -26,8 +26,9 @@ struct LayerShape {
 /// Queries, keys and values of independent normal numbers.
 LayerData random_layer(const LayerShape& shape);
 
-/// A layer to work by hand: every query gives token i of KV head g the softmax weight weights[g][i] (before normalising over
-/// what it sees), to the power powers[h] for the h-th query head of the group. Values are 0, head_dim and value_dim 1.
+/// A layer to work by hand: every query gives token i of KV head g the softmax weight weights[g][i] (before normalising
+/// over what it sees), to the power powers[h] for the h-th query head of the group. Values are 0, head_dim and
+/// value_dim 1.
 LayerData weighted_layer(const std::vector<std::vector<double>>& weights, const std::vector<double>& powers = {1});
 
 LayerData copy_of(const LayerData& layer);

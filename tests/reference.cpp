@@ -111,7 +111,8 @@ Sums output_error(const Layer& layer, std::size_t q_head, std::size_t compressio
   return sums;
 }
 
-Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained) {
+Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compression_point,
+                       const Positions& retained) {
   const Positions cache = retained_and_local(layer, retained, compression_point);
   Sums sums;
   for (const std::size_t row : evaluation_rows(layer, compression_point)) {
@@ -122,7 +123,8 @@ Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compr
   return sums;
 }
 
-Sums attention_recall(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained) {
+Sums attention_recall(const Layer& layer, std::size_t q_head, std::size_t compression_point,
+                      const Positions& retained) {
   const Positions cache = retained_and_local(layer, retained, compression_point);
   Sums sums;
   for (const std::size_t row : evaluation_rows(layer, compression_point)) {

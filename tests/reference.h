@@ -7,18 +7,18 @@
 namespace reference {
 
 using Vector = std::vector<double>;
-using Matrix = std::vector<Vector>;           // [rows][cols]
+using Matrix = std::vector<Vector>;          // [rows][cols]
 using Positions = std::vector<std::size_t>;  // of tokens, ascending
 
 /// One layer of one sample. Query head h reads KV head h / (n_q_heads / n_kv_heads).
 struct Layer {
   double scale = 1;
-  double softcap = 0;              ///< 0: none
-  std::size_t sliding_window = 0;  ///< 0: none
-  Positions query_positions;       ///< [n_recorded]
-  std::vector<Matrix> queries;     ///< [n_q_heads][n_recorded][head_dim]
-  std::vector<Matrix> keys;        ///< [n_kv_heads][n_tokens][head_dim]
-  std::vector<Matrix> values;      ///< [n_kv_heads][n_tokens][value_dim]
+  double softcap = 0;                     ///< 0: none
+  std::size_t sliding_window = 0;         ///< 0: none
+  Positions query_positions;              ///< [n_recorded]
+  std::vector<Matrix> queries;            ///< [n_q_heads][n_recorded][head_dim]
+  std::vector<Matrix> keys;               ///< [n_kv_heads][n_tokens][head_dim]
+  std::vector<Matrix> values;             ///< [n_kv_heads][n_tokens][value_dim]
   std::vector<Matrix> output_projection;  ///< [n_q_heads][value_dim][hidden_size], empty without W_O
 
   std::size_t n_tokens() const { return keys[0].size(); }
@@ -59,11 +59,13 @@ struct Sums {
 /// sum_t ||o'_t - o_t||^2 and sum_t ||o_t||^2
 Sums output_error(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained);
 /// sum_t ||o'_t - o_t|| / ||o_t|| and the number of queries
-Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained);
+Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compression_point,
+                       const Positions& retained);
 /// sum_t of the retained mass, and the number of queries
 Sums attention_recall(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained);
 /// The squared norms of output_error after W_O, for one head alone
-Sums head_projected_error(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained);
+Sums head_projected_error(const Layer& layer, std::size_t q_head, std::size_t compression_point,
+                          const Positions& retained);
 /// ... and for all heads together. \param retained  [n_q_heads]
 Sums projected_error(const Layer& layer, std::size_t compression_point, const std::vector<Positions>& retained);
 

@@ -34,10 +34,13 @@ Positions top_protected(const Vector& scores, std::size_t sinks, std::size_t rec
 /// The newest floor(share * k), and the best of the others.
 Positions heavy_hitters(const Vector& scores, double share, std::size_t k);
 /// Ada-KV as kvpress does it: each head is safe with its best floor(alpha * k) tokens (protected ones are best of all),
-/// what is left of the layer's n_heads * k goes to the highest scores anywhere; of equal ones the lower head, then index.
-std::vector<Positions> ada_floor(const Matrix& scores, std::size_t sinks, std::size_t recent, double alpha, std::size_t k);
-/// Ada-KV as its authors do it: round((1 - alpha) * pooled + floor(alpha * c)) tokens beside the protected ones, c = k minus them;
-/// rounding half to even; a full cache stays full. Returns how many tokens each head keeps.
-std::vector<std::size_t> ada_interp(const Matrix& scores, std::size_t sinks, std::size_t recent, double alpha, std::size_t k);
+/// what is left of the layer's n_heads * k goes to the highest scores anywhere; of equal ones the lower head, then
+/// index.
+std::vector<Positions> ada_floor(const Matrix& scores, std::size_t sinks, std::size_t recent, double alpha,
+                                 std::size_t k);
+/// Ada-KV as its authors do it: round((1 - alpha) * pooled + floor(alpha * c)) tokens beside the protected ones, c = k
+/// minus them; rounding half to even; a full cache stays full. Returns how many tokens each head keeps.
+std::vector<std::size_t> ada_interp(const Matrix& scores, std::size_t sinks, std::size_t recent, double alpha,
+                                    std::size_t k);
 
 }  // namespace reference

@@ -50,7 +50,8 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.values("sample", replay.samples, "NAME", "only this sample; several");
   options.values("layer", replay.layers, "LIST", "only these layers: 0,5,10-20");
   options.values("metric,m", replay.metrics, "LIST", "what to measure; without it all that the traces allow");
-  options.values("scores", replay.scores, "NAME=FILE", "a scorer called NAME whose scores an HDF5 file holds");
+  options.values("scores", replay.scores, "[NAME=]FILE",
+                 "a scorer called NAME (or as the file) whose scores an HDF5 file holds; it takes part in --policy too");
   options.flag("evict-sliding", replay.evict_sliding, "let policies evict inside the window of sliding-window layers too");
   options.value("seed", replay.seed, "N", "of everything random");
   options.group("Output");
@@ -143,6 +144,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   if (!options.parse(args, out)) return 0;
   if (options.given("budget") && options.given("compression-ratio"))
     throw UsageError("--budget and --compression-ratio say the same thing; give one");
+  if (options.given("compression-ratio") && replay.compression_ratios.empty())
+    throw UsageError("--compression-ratio is empty");
   check_outputs(output);
   std::ostream silent(nullptr);
   std::ostream& talk = output.quiet ? silent : err;
@@ -153,14 +156,24 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
 
   UnitJournal journal(output.results, journal_options(plan, output), output.force);
+  std::vector<std::filesystem::path> extras;  // written so far
   try {
     replay_units(plan, output, journal, err);
     const auto read_unit = [&](std::size_t unit) { return journal.read(unit); };
-    if (!output.retained.empty()) write_retained_file(output.retained, plan, read_unit);
-    if (!output.outputs.empty()) write_outputs_file(output.outputs, plan, read_unit);
+    if (!output.retained.empty()) {
+      write_retained_file(output.retained, plan, read_unit);
+      extras.emplace_back(output.retained);
+    }
+    if (!output.outputs.empty()) {
+      write_outputs_file(output.outputs, plan, read_unit);
+      extras.emplace_back(output.outputs);
+    }
     write_dataset(output.results, assemble_results(plan, read_unit));
   } catch (const SystemError& error) {
-    // The machine failed, not the input: what is done stays done.
+    // The machine failed, not the input: what is done stays done. But all outputs appear together, or the same command
+    // would be refused for one that exists.
+    std::error_code ignored;
+    for (const std::filesystem::path& path : extras) std::filesystem::remove(path, ignored);
     if (journal.empty()) {
       journal.remove();
       throw;
@@ -173,7 +186,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   }
   journal.remove();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  fmt::print(talk, "wrote {}: {} policies x {} budgets x {} cases x {} layers in {}\n", output.results,
+  fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}) in {}\n", output.results,
              plan.policies.size(), plan.budgets.values.size(), plan.cases.size(), plan.layers.size(), duration_text(seconds));
   return 0;
 }

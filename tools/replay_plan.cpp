@@ -49,6 +49,7 @@ void choose_layers(const ReplayOptions& options, ReplayPlan& plan) {
     }
     plan.layers.push_back(static_cast<std::size_t>(found - recorded.begin()));
   }
+  if (plan.layers.empty()) throw UsageError("--layer names no layer");
 }
 
 // A named point of the sample, or a position given as a number.
@@ -133,13 +134,14 @@ std::string unmet_need(const ReplayPlan& plan, const Policy& policy) {
 void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
   const bool asked = !options.policies.empty();
   std::vector<std::string> wanted = asked ? split_policies(options.policies) : all_policy_names();
+  if (wanted.empty()) throw UsageError("--policy names no policy");
   if (!asked)
     for (const Scorer& scorer : plan.external_scorers) wanted.push_back(scorer.name);
   for (const std::string& text : wanted) {
     Policy policy(text, plan.external_scorers);
     for (const Policy& other : plan.policies)
       if (other.complete() == policy.complete())
-        throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", other.name(), policy.name(), policy.complete()));
+        throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", other.name(), text, policy.complete()));
     if (const std::string need = unmet_need(plan, policy); !need.empty()) {
       if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), need));
       talk << "leaving out policy " << policy.name() << ": " << need << '\n';
@@ -163,6 +165,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
     for (const std::string& name : split_list(options.metrics)) wanted.push_back(&find_metric(name));
   else
     for (const Metric& metric : all_metrics()) wanted.push_back(&metric);
+  if (wanted.empty()) throw UsageError("--metric names no metric");
   for (const Metric* metric : wanted) {
     std::string lack;
     if (metric->needs_output_projection) lack = without_projection;
@@ -187,12 +190,15 @@ nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& pla
     throw UsageError("--scores goes with one trace: its arrays are numbered by that trace's samples");
   for (const std::string& text : options.scores) {
     const std::size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos || equals + 1 == text.size())
-      throw UsageError(fmt::format("--scores '{}' is not NAME=FILE", text));
-    const std::string name = text.substr(0, equals), path = text.substr(equals + 1);
+    if (equals == 0 || equals + 1 == text.size())
+      throw UsageError(fmt::format("--scores '{}' is neither FILE nor NAME=FILE", text));
+    const std::string path = equals == std::string::npos ? text : text.substr(equals + 1);
+    const std::string name = equals == std::string::npos ? std::filesystem::path(text).stem().string() : text.substr(0, equals);
     const auto known = all_policy_names();
     if (std::ranges::find(known, name) != known.end() || find_allocator(name) || files.contains(name))
       throw UsageError(fmt::format("--scores '{}': the policy name '{}' is taken", text, name));
+    if (name.find_first_of(":+,= ") != std::string::npos)
+      throw UsageError(fmt::format("--scores '{}': '{}' cannot name a policy; give NAME={}", text, name, path));
     const auto file = std::make_shared<ScoreFile>(path);
     plan.external_scorers.push_back({
         .name = name,

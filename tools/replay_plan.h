@@ -19,7 +19,7 @@ namespace kvreplay {
 struct ReplayOptions {
   std::vector<std::string> traces;
   std::vector<std::string> policies;            ///< empty: all whose needs the traces meet
-  std::vector<std::string> scores;              ///< NAME=FILE
+  std::vector<std::string> scores;              ///< FILE or NAME=FILE
   std::string budgets{kDefaultBudgets};
   std::string compression_ratios;               ///< instead of budgets when not empty
   std::vector<std::string> metrics;             ///< empty: all that the traces allow

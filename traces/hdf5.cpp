@@ -60,6 +60,9 @@ PropertyList file_access(H5F_libver_t newest) {
   PropertyList access = new_properties(H5P_FILE_ACCESS);
   check("set up", -1, "file access", [&] { return H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, newest); });
   check("set up", -1, "file access", [&] { return H5Pset_file_locking(access, false, true); });
+  // No chunk cache unless a dataset asks for one: whole chunks are read and written, then without a copy. And on a full
+  // disk there is nothing left for H5Dclose() to write, to fail, and to keep the file open.
+  check("set up", -1, "file access", [&] { return H5Pset_cache(access, 0, 1, 0, 1); });
   return access;
 }
 
@@ -109,8 +112,6 @@ File open_file(const std::filesystem::path& path) {
   const Lock lock;
   if (H5Fis_hdf5(path.c_str()) <= 0) throw Violation("expected an HDF5 file, found something else");
   const PropertyList access = file_access(H5F_LIBVER_LATEST);
-  // No chunk cache: tensors are read by whole chunks, which then come without a copy.
-  check("set up", -1, "file access", [&] { return H5Pset_cache(access, 0, 1, 0, 1); });
   return File(check("open", -1, "HDF5 file", [&] { return H5Fopen(path.c_str(), H5F_ACC_RDONLY, access); }));
 }
 

@@ -21,6 +21,8 @@ ScoreFile::ScoreFile(const std::filesystem::path& path) try
     : impl_(new Impl{.path = path, .bytes = FileBytes(path), .file = hdf5::open_file(path)}) {
 } catch (const hdf5::Failure& failure) {
   throw InputError(fmt::format("{}: {}", path.string(), failure.what()));
+} catch (const hdf5::Violation& violation) {
+  throw InputError(fmt::format("{}: {}", path.string(), violation.what()));
 }
 
 ScoreFile::~ScoreFile() = default;

@@ -33,7 +33,7 @@ StoredArray open_array(hid_t location, const std::string& name, const ExpectedSh
 /// The same for any shape.
 StoredArray open_array(hid_t location, const std::string& name, std::uint64_t file_size);
 
-/// Reads a whole array of float16, bfloat16 or float32 into `out`, through a buffer of a few MiB.
+/// Reads a whole array of float16, bfloat16 or float32 into `out`, by blocks of 512 KiB, or of a chunk up to 32 MiB.
 /// Throws Violation when a value is NaN or infinite.
 /// \param place  names the element at these indices: "head 2, token 17, channel 3"
 void read_tensor(const StoredArray& array, std::span<float> out,

@@ -8,12 +8,12 @@ using namespace kvreplay;
 using namespace kvreplay::testing;
 
 TEST_CASE("attention recall by hand: the mass on what is retained, and on later tokens") {
-  // Weights 1, 2, 3 in the prompt, then 4 (the first query's own) and 10 (the second one's). Token 2 is retained: the query
-  // at 3 has (3 + 4) / 10 = 0.7 left, the one at 4 (3 + 4 + 10) / 20 = 0.85.
+  // Weights 1, 2, 3 in the prompt, then 4 (the first query's own) and 10 (the second one's). Token 2 is retained: the
+  // query at 3 has (3 + 4) / 10 = 0.7 left, the one at 4 (3 + 4 + 10) / 20 = 0.85.
   const LayerData layer = weighted_layer({{1, 2, 3, 4, 10}});
-  const Measured recall = measure(
-      "attention_recall",
-      {.data = &layer, .compression_point = 3, .policies = {"streaming-llm:sinks=0"}, .budgets = {1, 0, 3}});
+  const Measured recall =
+      measure("attention_recall",
+              {.data = &layer, .compression_point = 3, .policies = {"streaming-llm:sinks=0"}, .budgets = {1, 0, 3}});
   CHECK(recall.numerator(0, 0, 0) == doctest::Approx(0.7 + 0.85));
   CHECK(recall.denominator(0) == 2);
   CHECK(recall.numerator(0, 0, 1) == doctest::Approx(0.4 + 0.7));

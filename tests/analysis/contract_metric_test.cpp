@@ -126,12 +126,19 @@ TEST_CASE("the sums of a metric do not depend on which other metrics are measure
 TEST_CASE("sums add up over queries: two halves of the evaluation queries give the whole") {
   // Metrics of retained sets alone count no queries.
   const LayerData layer = standard_layer();
-  LayerData early = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 6, .hidden_size = 10, .n_tokens = 80, .query_ranges = {{0, 55}}});
-  LayerData late = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 6, .hidden_size = 10, .n_tokens = 80, .query_ranges = {{0, 40}, {55, 80}}});
+  LayerData early = random_layer(
+      {.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 6, .hidden_size = 10, .n_tokens = 80, .query_ranges = {{0, 55}}});
+  LayerData late = random_layer({.n_q_heads = 4,
+                                 .n_kv_heads = 2,
+                                 .value_dim = 6,
+                                 .hidden_size = 10,
+                                 .n_tokens = 80,
+                                 .query_ranges = {{0, 40}, {55, 80}}});
   for (LayerData* part : {&early, &late}) {
     for (std::size_t h = 0; h < 4; ++h)
       for (std::size_t row = 0; row < part->query_positions.size(); ++row)
-        std::ranges::copy(layer.queries.matrix(h).row(part->query_positions[row]), part->queries.matrix(h).row(row).begin());
+        std::ranges::copy(layer.queries.matrix(h).row(part->query_positions[row]),
+                          part->queries.matrix(h).row(row).begin());
     std::ranges::copy(layer.keys.values(), part->keys.values().begin());
     std::ranges::copy(layer.values.values(), part->values.values().begin());
     std::ranges::copy(layer.output_projection.values(), part->output_projection.values().begin());
@@ -139,11 +146,13 @@ TEST_CASE("sums add up over queries: two halves of the evaluation queries give t
   for (const std::string& name : metrics_with_sums()) {
     if (!find_metric(name).needs_outputs) continue;
     CAPTURE(name);
-    const MetricSums whole = measure(name, standard_case(layer)).sums(), first = measure(name, standard_case(early)).sums(),
+    const MetricSums whole = measure(name, standard_case(layer)).sums(),
+                     first = measure(name, standard_case(early)).sums(),
                      second = measure(name, standard_case(late)).sums();
     for (std::size_t i = 0; i < whole.numerator.size(); ++i)
       CHECK(whole.numerator[i] == doctest::Approx(first.numerator[i] + second.numerator[i]).epsilon(kSumTolerance));
     for (std::size_t i = 0; i < whole.denominator.size(); ++i)
-      CHECK(whole.denominator[i] == doctest::Approx(first.denominator[i] + second.denominator[i]).epsilon(kSumTolerance));
+      CHECK(whole.denominator[i] ==
+            doctest::Approx(first.denominator[i] + second.denominator[i]).epsilon(kSumTolerance));
   }
 }

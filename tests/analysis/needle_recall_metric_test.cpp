@@ -11,10 +11,13 @@ using namespace kvreplay::testing;
 TEST_CASE("needle recall is the retained share of each span, as far as it is up for eviction") {
   // 12 tokens up for eviction; kept are 0, 1 and the newest: at budget 4 {0, 1, 10, 11}, at budget 7 {0, 1, 7..11}.
   const LayerData layer = random_layer({.n_q_heads = 2, .n_kv_heads = 2, .n_tokens = 20});
-  const std::vector<Span> spans = {{"question", {9, 15}}, {"context", {0, 8}}, {"answer", {13, 18}}, {"everything", {0, 20}}};
-  const Measured recall = measure(
-      "needle_recall",
-      {.data = &layer, .compression_point = 12, .policies = {"streaming-llm:sinks=2"}, .budgets = {4, 7, 12}, .spans = spans});
+  const std::vector<Span> spans = {
+      {"question", {9, 15}}, {"context", {0, 8}}, {"answer", {13, 18}}, {"everything", {0, 20}}};
+  const Measured recall = measure("needle_recall", {.data = &layer,
+                                                    .compression_point = 12,
+                                                    .policies = {"streaming-llm:sinks=2"},
+                                                    .budgets = {4, 7, 12},
+                                                    .spans = spans});
   for (std::size_t h = 0; h < 2; ++h) {
     CHECK(recall.denominator(h, 0) == 3);  // 9, 10, 11: the rest comes later
     CHECK(recall.numerator(h, 0, 0, 0) == 2);

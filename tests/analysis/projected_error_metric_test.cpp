@@ -11,8 +11,8 @@ using namespace kvreplay::testing;
 
 namespace {
 
-/// Two heads that lose token 0 alike. All weights are equal; head 0 has value 6 there, head 1 has `other`; W_O is (3, 0) and
-/// (3, 4).
+/// Two heads that lose token 0 alike. All weights are equal; head 0 has value 6 there, head 1 has `other`; W_O is (3,
+/// 0) and (3, 4).
 LayerData two_heads(float other) {
   LayerData layer = weighted_layer({{1, 1, 1}, {1, 1, 1}});
   layer.values.matrix(0)(0, 0) = 6;
@@ -60,14 +60,15 @@ TEST_CASE("errors of heads that cancel after W_O do cancel") {
 TEST_CASE("projected errors equal the reference, whether W_O is wide or narrow") {
   for (const std::size_t hidden_size : {3u, 24u, 200u}) {
     CAPTURE(hidden_size);
-    const LayerData data = random_layer(
-        {.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 5, .hidden_size = hidden_size, .n_tokens = 85});
+    const LayerData data =
+        random_layer({.n_q_heads = 4, .n_kv_heads = 2, .value_dim = 5, .hidden_size = hidden_size, .n_tokens = 85});
     const reference::Layer layer = reference_layer(data);
     const ReplayCase replay_case{.data = &data,
                                  .compression_point = 45,
                                  .policies = {"knorm", "snapkv:window=5,group=none", "knorm+ada"},
                                  .budgets = {5, 20, 44, 45}};
-    const Measured together = measure("projected_error", replay_case), apart = measure("head_projected_error", replay_case);
+    const Measured together = measure("projected_error", replay_case),
+                   apart = measure("head_projected_error", replay_case);
     for (std::size_t p = 0; p < 3; ++p)
       for (std::size_t b = 0; b < 4; ++b) {
         std::vector<reference::Positions> retained;

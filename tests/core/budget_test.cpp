@@ -42,8 +42,8 @@ TEST_CASE("fractions round half up, and keep at least one token") {
 
 TEST_CASE("tokens are tokens, and never more than there are") {
   CHECK(tokens_kept(BudgetKind::tokens, 64, 64) == 64);
-  CHECK_THROWS_WITH_AS(tokens_kept(BudgetKind::tokens, 65, 64), "budget of 65 tokens is above the 64 tokens up for eviction",
-                       UsageError);
+  CHECK_THROWS_WITH_AS(tokens_kept(BudgetKind::tokens, 65, 64),
+                       "budget of 65 tokens is above the 64 tokens up for eviction", UsageError);
 }
 
 TEST_CASE("a list of budgets is of fractions or of tokens") {

@@ -39,6 +39,7 @@ TEST_CASE("among equally near names the first one is meant") {
 
 TEST_CASE("an unknown name is answered with the nearest and all known ones") {
   const std::vector<std::string> known = {"knorm", "snapkv"};
-  CHECK(unknown_name("policy", "snpkv", known) == "unknown policy 'snpkv'; did you mean 'snapkv'? known: knorm, snapkv");
+  CHECK(unknown_name("policy", "snpkv", known) ==
+        "unknown policy 'snpkv'; did you mean 'snapkv'? known: knorm, snapkv");
   CHECK(unknown_name("metric", "bytes", known) == "unknown metric 'bytes'; known: knorm, snapkv");
 }

@@ -93,7 +93,8 @@ TEST_CASE("mistaken policies are refused, with the nearest name") {
   CHECK(message_of("knorm+").starts_with("policy 'knorm+': unknown allocator ''; known: "));
   CHECK(message_of("knorm+knorm").starts_with("policy 'knorm+knorm': unknown allocator 'knorm'; known: "));
   CHECK(message_of("knorm+ada+uniform") == "policy 'knorm+ada+uniform' has more than one allocator");
-  CHECK(message_of("knorm+ada:alpha=0.1+uniform") == "policy 'knorm+ada:alpha=0.1+uniform' has more than one allocator");
+  CHECK(message_of("knorm+ada:alpha=0.1+uniform") ==
+        "policy 'knorm+ada:alpha=0.1+uniform' has more than one allocator");
   CHECK(message_of("knorm+ada:alpha=2") == "ada: alpha=2 is not a number from 0 to 1");
   CHECK(message_of("knorm:window=3") == "knorm: unknown parameter 'window'; known: ");
   CHECK(message_of("snapkv:windows=3").starts_with("snapkv: unknown parameter 'windows'; did you mean 'window'?"));
@@ -101,9 +102,11 @@ TEST_CASE("mistaken policies are refused, with the nearest name") {
 
 TEST_CASE("a preset takes neither parameters nor an allocator") {
   CHECK(message_of("ada-snapkv:window=32") ==
-        "policy 'ada-snapkv:window=32': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
-  CHECK(message_of("ada-snapkv+uniform") ==
-        "policy 'ada-snapkv+uniform': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
+        "policy 'ada-snapkv:window=32': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change "
+        "it");
+  CHECK(
+      message_of("ada-snapkv+uniform") ==
+      "policy 'ada-snapkv+uniform': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
 }
 
 TEST_CASE("a name is taken once over scorers, allocators and presets, and has no letter of the grammar") {
@@ -136,7 +139,8 @@ TEST_CASE("a scorer from elsewhere takes part like the registered ones") {
 }
 
 TEST_CASE("equal scores keep the lower positions") {
-  const Policy policy("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& v) { return constant_scores(v, 0); })});
+  const Policy policy("mine",
+                      std::vector<Scorer>{scorer("mine", [](const PromptView& v) { return constant_scores(v, 0); })});
   View v;
   const std::size_t budgets[] = {5, 1};
   const LayerSelection selection = policy.select(v.view, budgets);
@@ -167,11 +171,13 @@ TEST_CASE("scores of the wrong shape are a programmer's error") {
   const Policy too_few_heads("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& view) {
                                return Scores::for_heads(HeadAxis::kv, 1, view.n_candidates());
                              })});
-  CHECK_THROWS_WITH_AS(too_few_heads.select(v.view, budgets), "mine scored 1 heads x 12 tokens of 2 x 12", std::logic_error);
+  CHECK_THROWS_WITH_AS(too_few_heads.select(v.view, budgets), "mine scored 1 heads x 12 tokens of 2 x 12",
+                       std::logic_error);
   const Policy too_few_tokens("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& view) {
                                 return Scores::for_heads(HeadAxis::query, 4, view.n_candidates() - 1);
                               })});
-  CHECK_THROWS_WITH_AS(too_few_tokens.select(v.view, budgets), "mine scored 4 heads x 11 tokens of 4 x 12", std::logic_error);
+  CHECK_THROWS_WITH_AS(too_few_tokens.select(v.view, budgets), "mine scored 4 heads x 11 tokens of 4 x 12",
+                       std::logic_error);
 }
 
 TEST_CASE("what a policy asks of a trace is known before the work starts") {

@@ -102,10 +102,10 @@ TEST_CASE("queries that are not recorded are refused, with their positions") {
   const auto backend = make_cpu_backend();
   const PromptView view(data, {0, 30}, *backend);
   CHECK_NOTHROW(view.attention_sums(11));
-  CHECK_THROWS_WITH_AS(view.attention_sums(12), "it needs the queries at positions 18 to 29, and none is recorded at 18",
-                       InputError);
-  CHECK_THROWS_WITH_AS(view.attention_sums(kAll), "it needs the queries at positions 0 to 29, and none is recorded at 0",
-                       InputError);
+  CHECK_THROWS_WITH_AS(view.attention_sums(12),
+                       "it needs the queries at positions 18 to 29, and none is recorded at 18", InputError);
+  CHECK_THROWS_WITH_AS(view.attention_sums(kAll),
+                       "it needs the queries at positions 0 to 29, and none is recorded at 0", InputError);
 }
 
 TEST_CASE("a window longer than the candidates is refused, even when all queries were asked for before") {

@@ -13,10 +13,11 @@ namespace {
 struct Line {
   std::vector<float> keys, values;
 
-  std::vector<double> output(const AttentionRule& rule, std::size_t position, std::vector<std::uint32_t> retained, Range local) const {
+  std::vector<double> output(const AttentionRule& rule, std::size_t position, std::vector<std::uint32_t> retained,
+                             Range local) const {
     const float query[] = {1.0f};
-    return exact_output(rule, query, position, {keys.data(), keys.size(), 1, 1}, {values.data(), values.size(), 1, 1}, retained,
-                        local);
+    return exact_output(rule, query, position, {keys.data(), keys.size(), 1, 1}, {values.data(), values.size(), 1, 1},
+                        retained, local);
   }
 };
 
@@ -33,9 +34,10 @@ TEST_CASE("an output far below the maximum of the full softmax is a softmax of i
 TEST_CASE("what a query does not see has no part in its output") {
   // At position 3 token 4 is in the future.
   CHECK(kLine.output({}, 3, {}, {3, 5})[0] == 4);
-  // A window of 2 at position 4 sees 3 and 4: the retained token 0 is out of sight.
+  // A window of 2 at position 4 sees 3 and 4: the retained token 0 and the local token 2, largest of all, are out of
+  // sight.
   const double expected = (4 * std::exp(-2) + 8) / (std::exp(-2) + 1);
-  CHECK(kLine.output({.sliding_window = 2}, 4, {0}, {3, 5})[0] == doctest::Approx(expected).epsilon(1e-14));
+  CHECK(kLine.output({.sliding_window = 2}, 4, {0}, {2, 5})[0] == doctest::Approx(expected).epsilon(1e-14));
 }
 
 TEST_CASE("scale and softcap come before the softmax") {

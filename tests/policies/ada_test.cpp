@@ -24,7 +24,8 @@ Scores scores_of(const reference::Matrix& rows, Protection protection = {}) {
 
 std::vector<std::size_t> ada(const Scores& scores, std::size_t budget, const std::string& parameters = "") {
   const Allocator& allocator = *find_allocator("ada");
-  return allocator.allocate(scores, std::vector<std::size_t>{budget}, Parameters(allocator.parameters, "ada", parameters))[0];
+  return allocator.allocate(scores, std::vector<std::size_t>{budget},
+                            Parameters(allocator.parameters, "ada", parameters))[0];
 }
 
 /// Rounded to multiples of 1 / n_levels, so that few levels give many ties.
@@ -40,8 +41,8 @@ reference::Matrix random_scores(std::size_t n_heads, std::size_t n, double n_lev
 }  // namespace
 
 TEST_CASE("the best scores of a layer win, whichever head they belong to") {
-  // 2 heads of budget 3: six places. Without a safeguard: 9 8 7 6 of head 0, then 5 of head 1 and 5 of head 0 (lower head
-  // first, but both fit).
+  // 2 heads of budget 3: six places. Without a safeguard: 9 8 7 6 of head 0, then 5 of head 1 and 5 of head 0 (lower
+  // head first, but both fit).
   const Scores scores = scores_of({{9, 8, 1, 7, 6, 5}, {0, 5, 1, 0, 0, 0}});
   CHECK(ada(scores, 3, "alpha=0") == std::vector<std::size_t>{5, 1});
   // alpha = 0.7: floor(2.1) = 2 of each head are safe, two places are left: 7 and 6.
@@ -86,7 +87,8 @@ TEST_CASE("both safeguards equal the reference, with ties, sinks and recent toke
             const std::vector<std::size_t> floor_counts = ada(scores, budget, "safeguard=floor" + strength);
             for (std::size_t h = 0; h < n_heads; ++h) {
               const std::vector<std::uint32_t> ranking = rank(scores.head(h), protection);
-              reference::Positions kept(ranking.begin(), ranking.begin() + static_cast<std::ptrdiff_t>(floor_counts[h]));
+              reference::Positions kept(ranking.begin(),
+                                        ranking.begin() + static_cast<std::ptrdiff_t>(floor_counts[h]));
               std::ranges::sort(kept);
               CHECK(kept == sets[h]);
             }
@@ -103,5 +105,15 @@ TEST_CASE("a recent share of the budget is protected in every head") {
     const std::vector<std::size_t> counts = ada(scores, budget);
     CHECK(std::accumulate(counts.begin(), counts.end(), std::size_t{0}) == 3 * budget);
     for (const std::size_t count : counts) CHECK(count >= budget / 2);
+  }
+}
+
+TEST_CASE("budgets do not depend on which others are asked for") {
+  const Allocator& allocator = *find_allocator("ada");
+  const std::vector<std::size_t> budgets = {40, 3, 20, 7, 20, 0};
+  for (const Protection& protection : {Protection{.recent = 3}, Protection{.recent_share = 0.5}}) {
+    const Scores scores = scores_of(random_scores(3, 40, 1e6, 5), protection);
+    const HeadBudgets together = allocator.allocate(scores, budgets, Parameters(allocator.parameters, "ada", ""));
+    for (std::size_t b = 0; b < budgets.size(); ++b) CHECK(together[b] == ada(scores, budgets[b]));
   }
 }

@@ -12,7 +12,8 @@ using namespace kvreplay::testing;
 namespace {
 
 LayerData layer_of_keys(const std::vector<std::vector<float>>& keys) {
-  LayerData layer = random_layer({.n_q_heads = 1, .n_kv_heads = 1, .head_dim = keys[0].size(), .n_tokens = keys.size()});
+  LayerData layer =
+      random_layer({.n_q_heads = 1, .n_kv_heads = 1, .head_dim = keys[0].size(), .n_tokens = keys.size()});
   for (std::size_t i = 0; i < keys.size(); ++i)
     for (std::size_t d = 0; d < keys[i].size(); ++d) layer.keys.matrix(0)(i, d) = keys[i][d];
   return layer;

@@ -38,4 +38,3 @@ TEST_CASE("no pooling and a kernel of one change nothing") {
   CHECK(pooled({1, 9, 2}, Pooling::none, 4) == std::vector<float>{1, 9, 2});
   CHECK(pooled({1, 9, 2}, Pooling::average, 1) == std::vector<float>{1, 9, 2});
 }
-

@@ -10,7 +10,8 @@ using namespace kvreplay;
 using namespace kvreplay::testing;
 
 TEST_CASE("the oracle scores by the attention that the evaluation queries will pay") {
-  const LayerData data = random_layer({.n_q_heads = 6, .n_kv_heads = 2, .n_tokens = 90, .query_ranges = {{50, 70}, {75, 90}}});
+  const LayerData data =
+      random_layer({.n_q_heads = 6, .n_kv_heads = 2, .n_tokens = 90, .query_ranges = {{50, 70}, {75, 90}}});
   const reference::Layer layer = reference_layer(data);
   reference::Matrix future;
   for (std::size_t h = 0; h < 6; ++h) future.push_back(reference::column_sums(layer, h, 60, 90));

@@ -230,12 +230,14 @@ TEST_CASE("queries that a trace lacks are refused, with their positions, before 
 TEST_CASE("an observation window longer than the context is refused") {
   const ScorerRun run(layer(), kPrompt);
   for (const Scorer& scorer : all_scorers()) {
-    if (std::ranges::find(scorer.parameters.parameters, "window", &ParameterSpec::name) == scorer.parameters.parameters.end())
+    if (std::ranges::find(scorer.parameters.parameters, "window", &ParameterSpec::name) ==
+        scorer.parameters.parameters.end())
       continue;
     CAPTURE(scorer.name);
     CHECK_NOTHROW(run.scores(scorer.name + ":window=" + std::to_string(kPrompt)));
     CHECK_THROWS_WITH_AS(run.scores(scorer.name + ":window=" + std::to_string(kPrompt + 1)),
-                         "its observation window of 421 queries is longer than the 420 tokens up for eviction", InputError);
+                         "its observation window of 421 queries is longer than the 420 tokens up for eviction",
+                         InputError);
   }
 }
 
@@ -248,7 +250,8 @@ TEST_CASE("every scorer works on the fewest tokens that its window allows, and i
     const std::size_t colon = std::min(text.find(':'), text.size() - 1);
     std::size_t fewest = 1;
     if (scorer.query_window != nullptr) {
-      const Parameters parameters(scorer.parameters, scorer.name, text.find(':') == std::string::npos ? "" : text.substr(colon + 1));
+      const Parameters parameters(scorer.parameters, scorer.name,
+                                  text.find(':') == std::string::npos ? "" : text.substr(colon + 1));
       const std::size_t window = scorer.query_window(parameters);
       if (window != kAll) fewest = window;
     }

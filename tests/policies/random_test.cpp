@@ -12,7 +12,8 @@ using namespace kvreplay::testing;
 namespace {
 
 std::vector<float> draw(const LayerData& layer, const std::string& text, std::uint64_t seed, std::size_t head = 0) {
-  const Scores scores = ScorerRun(layer, 2000, false, {.sample = 0, .compression_point = "end", .seed = seed}).scores(text);
+  const Scores scores =
+      ScorerRun(layer, 2000, false, {.sample = 0, .compression_point = "end", .seed = seed}).scores(text);
   return {scores.head(head).begin(), scores.head(head).end()};
 }
 

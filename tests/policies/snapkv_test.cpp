@@ -9,8 +9,8 @@ using namespace kvreplay;
 using namespace kvreplay::testing;
 
 TEST_CASE("snapkv averages the window's attention over its queries and over neighbours, zeros counted at the ends") {
-  // All weights equal: the queries at 4 and 5 pay 1/5 and 1/6 to each token, 11/60 in the mean. Over 3 neighbours of the 4
-  // tokens before the window the ends keep 2/3 of it.
+  // All weights equal: the queries at 4 and 5 pay 1/5 and 1/6 to each token, 11/60 in the mean. Over 3 neighbours of
+  // the 4 tokens before the window the ends keep 2/3 of it.
   const LayerData layer = weighted_layer({{1, 1, 1, 1, 1, 1, 1}});
   const Scores scores = ScorerRun(layer, 6).scores("snapkv:window=2,kernel=3");
   const double whole = 11.0 / 60, edge = 2.0 / 3 * whole;
@@ -82,7 +82,8 @@ TEST_CASE("snapkv equals the reference in every dialect") {
 }
 
 TEST_CASE("the order of pooling and group reduction matters to maxima") {
-  // Head 0 has its peak at 1, head 1 at 3. Pooled first, token 2 has both peaks (mean: all of them); reduced first, the half.
+  // Head 0 has its peak at 1, head 1 at 3. Pooled first, token 2 has both peaks (mean: all of them); reduced first, the
+  // half.
   const LayerData layer = weighted_layer({{1, 64, 1, 1.0 / 64, 1, 1, 1}}, {1, -1});
   const ScorerRun run(layer, 6);
   const double total = 64 + 1.0 / 64 + 4;  // of the query at 5
@@ -95,9 +96,10 @@ TEST_CASE("the order of pooling and group reduction matters to maxima") {
 TEST_CASE("snapkv works where sliding-window layers are evicted") {
   const LayerData data = random_layer({.n_tokens = 130, .sliding_window = 40});
   const ScorerRun run(data, 120, true);
-  check_scores(run.scores("snapkv:window=10,pooling=none"),
-               reference::group_mean(
-                   reference::truncated(reference::observed_attention(reference_layer(data), 81, 120, 10, true), 29), 2));
+  check_scores(
+      run.scores("snapkv:window=10,pooling=none"),
+      reference::group_mean(
+          reference::truncated(reference::observed_attention(reference_layer(data), 81, 120, 10, true), 29), 2));
 }
 
 TEST_CASE("an even kernel is refused") {

@@ -219,14 +219,19 @@ TEST_CASE("on a full disk the file and the reason are named, and nothing stays b
     CHECK(code == kFailure);
     CHECK(std::filesystem::is_empty(folder.path()));
   }
-  Dataset dataset;
-  dataset.dimensions = {{"i", std::vector<std::int64_t>(300'000), {}}};
-  int code = 0;
-  CHECK(
-      message_of([&] { write_dataset(folder / "results.h5", dataset); }, &code).ends_with(": No space left on device"));
-  CHECK(code == kFailure);
-  CHECK(std::filesystem::is_empty(folder.path()));
-
+  Dataset labels, values;  // contiguous, and in compressed chunks
+  labels.dimensions = {{"i", std::vector<std::int64_t>(300'000), {}}};
+  values.dimensions = {{"i", std::vector<std::int64_t>(1000), {}}, {"j", std::vector<std::int64_t>(300), {}}};
+  values.variables = {{"v", {"i", "j"}, std::vector<double>(300'000), {}}};
+  for (std::size_t i = 0; i < 300'000; ++i) values.variables[0].values[i] = std::sqrt(static_cast<double>(i));
+  for (const Dataset& dataset : {labels, values}) {
+    int code = 0;
+    const std::string message = message_of([&] { write_dataset(folder / "results.h5", dataset); }, &code);
+    CHECK(message.starts_with((folder / "results.h5").string() + ": cannot write /"));
+    CHECK(message.ends_with(": No space left on device"));
+    CHECK(code == kFailure);
+    CHECK(std::filesystem::is_empty(folder.path()));
+  }
   CHECK(n_open_files() == n_open_before);
   write_trace(folder / "small.h5", small_info());  // the library and the disk still work
   CHECK(TraceReader(folder / "small.h5").info().samples.size() == 2);

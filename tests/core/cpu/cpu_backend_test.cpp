@@ -27,7 +27,8 @@ struct Primitives {
   void weigh(std::size_t q_head, std::size_t first_row, std::size_t n_queries) {
     const QueryPanel panel{data.queries.matrix(q_head).rows_between(first_row, first_row + n_queries),
                            std::span(data.query_positions).subspan(first_row, n_queries)};
-    backend->weigh(attention_rule(data.model, data.layer), panel, keys(q_head), {0, panel.positions.back() + 1}, weights);
+    backend->weigh(attention_rule(data.model, data.layer), panel, keys(q_head), {0, panel.positions.back() + 1},
+                   weights);
   }
 
   void combine(std::size_t q_head, const CellPlan& plan) {
@@ -44,7 +45,8 @@ struct Primitives {
 };
 
 /// Errors of one query head for these masks, against the reference.
-void check_masks(const LayerData& data, std::size_t compression_point, const std::vector<std::vector<std::uint8_t>>& masks) {
+void check_masks(const LayerData& data, std::size_t compression_point,
+                 const std::vector<std::vector<std::uint8_t>>& masks) {
   const reference::Layer layer = reference_layer(data);
   Primitives primitives{data, compression_point};
   const CellPlan plan = plan_general(compression_point, masks);
@@ -60,7 +62,8 @@ void check_masks(const LayerData& data, std::size_t compression_point, const std
         const auto full = reference::full_output(layer, h, compression_point + q);
         const auto replayed = reference::output(layer, h, compression_point + q, cache);
         reference::Vector error;
-        for (std::size_t d = 0; d < dim; ++d) error.push_back(primitives.errors.errors[(b * dim + d) * kPanelWidth + q]);
+        for (std::size_t d = 0; d < dim; ++d)
+          error.push_back(primitives.errors.errors[(b * dim + d) * kPanelWidth + q]);
         const double distance = reference::norm(reference::difference(error, reference::difference(replayed, full)));
         worst = std::max(worst, distance / std::max(reference::norm(full), reference::norm(replayed)));
         const double mass = reference::mass(layer, h, compression_point + q, cache);
@@ -147,7 +150,8 @@ TEST_CASE("disjoint sets, a full one and an empty one are replayed together") {
   Primitives primitives{data, 30};
   primitives.weigh(0, 30, 20);
   primitives.combine(0, plan_general(30, masks));
-  for (std::size_t at = 0; at < 8 * kPanelWidth; ++at) CHECK(primitives.errors.errors[2 * 8 * kPanelWidth + at] == 0.0f);
+  for (std::size_t at = 0; at < 8 * kPanelWidth; ++at)
+    CHECK(primitives.errors.errors[2 * 8 * kPanelWidth + at] == 0.0f);
   for (std::size_t l = 0; l < kPanelWidth; ++l) {
     CHECK(primitives.errors.squared_errors[2 * kPanelWidth + l] == 0.0f);
     CHECK(primitives.errors.recall[2 * kPanelWidth + l] == 1.0f);
@@ -190,7 +194,11 @@ TEST_CASE("a backend may be used for large and small work in turn") {
 
 TEST_CASE("column sums of attention are summed over every query, in panels") {
   for (const std::size_t sliding_window : {0u, 20u}) {
-    const LayerData data = random_layer({.n_q_heads = 1, .n_kv_heads = 1, .n_tokens = 90, .sliding_window = sliding_window, .query_ranges = {{4, 40}, {50, 90}}});
+    const LayerData data = random_layer({.n_q_heads = 1,
+                                         .n_kv_heads = 1,
+                                         .n_tokens = 90,
+                                         .sliding_window = sliding_window,
+                                         .query_ranges = {{4, 40}, {50, 90}}});
     std::vector<float> sums(90, -1.0f);
     const auto backend = make_cpu_backend();
     backend->attention_sums(attention_rule(data.model, data.layer), data.queries.matrix(0), data.query_positions,

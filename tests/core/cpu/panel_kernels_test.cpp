@@ -32,8 +32,13 @@ class OnlyTarget {
 }  // namespace
 
 TEST_CASE("every instruction set of this machine gives the reference's outputs and errors") {
-  const LayerData layer = random_layer(
-      {.n_q_heads = 4, .n_kv_heads = 2, .head_dim = 16, .value_dim = 21, .n_tokens = 700, .softcap = 20, .query_ranges = {{550, 639}}});
+  const LayerData layer = random_layer({.n_q_heads = 4,
+                                        .n_kv_heads = 2,
+                                        .head_dim = 16,
+                                        .value_dim = 21,
+                                        .n_tokens = 700,
+                                        .softcap = 20,
+                                        .query_ranges = {{550, 639}}});
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     CAPTURE(hwy::TargetName(target));
     const OnlyTarget only(target);
@@ -86,6 +91,33 @@ TEST_CASE("lanes not in use have no part in column sums") {
       CHECK(sums[0] == doctest::Approx(10 + static_cast<double>(n_lanes) / 6).epsilon(1e-6));
       CHECK(sums[1] == doctest::Approx(static_cast<double>(n_lanes) / 3).epsilon(1e-6));
       CHECK(sums[2] == doctest::Approx(static_cast<double>(n_lanes) / 2).epsilon(1e-6));
+    }
+  }
+}
+
+TEST_CASE("the error of an eviction by hand, also where nothing is evicted or nothing is kept") {
+  // One dimension. Retained: weight 3, weighted values 6 (mean 2); evicted: weight 1, weighted values 10 (mean 10).
+  // Full output (6 + 10) / 4 = 4, replayed output 2: the error is -2.
+  alignas(64) float values_s[kPanelWidth], weights_s[kPanelWidth], values_e[kPanelWidth], weights_e[kPanelWidth];
+  alignas(64) float errors[kPanelWidth], squared_errors[kPanelWidth], recall[kPanelWidth];
+  for (std::size_t l = 0; l < kPanelWidth; ++l) {
+    const bool evicts = l % 3 != 1, keeps = l % 3 != 2;
+    values_s[l] = keeps ? 6 : 0;
+    weights_s[l] = keeps ? 3 : 0;
+    values_e[l] = evicts ? 10 : 0;
+    weights_e[l] = evicts ? 1 : 0;
+  }
+  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    CAPTURE(hwy::TargetName(target));
+    const OnlyTarget only(target);
+    cpu::error_of_eviction(values_s, weights_s, values_e, weights_e, 1, errors, squared_errors, recall);
+    for (std::size_t l = 0; l < kPanelWidth; ++l) {
+      // Without anything kept the retained side is taken as 0 (the engine does such queries again): the error is -10.
+      const double expected[3][3] = {{-2, 4, 0.75}, {0, 0, 1}, {-10, 100, 0}};
+      CHECK(errors[l] == doctest::Approx(expected[l % 3][0]).epsilon(1e-6));
+      CHECK(squared_errors[l] == doctest::Approx(expected[l % 3][1]).epsilon(1e-6));
+      CHECK(recall[l] == doctest::Approx(expected[l % 3][2]).epsilon(1e-6));
+      if (l % 3 == 1) CHECK((errors[l] == 0 && squared_errors[l] == 0 && recall[l] == 1));
     }
   }
 }

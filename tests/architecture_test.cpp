@@ -1,0 +1,147 @@
+// The law of the tree: who may include whom, which folder knows which library, and one name for one file.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<std::string> kFolders{"core", "traces", "policies", "analysis", "tools", "tests"};
+
+/// What each folder may include, besides itself.
+const std::map<std::string, std::set<std::string>> kMayInclude{
+    {"core", {}},
+    {"traces", {"core"}},
+    {"policies", {"core"}},
+    {"analysis", {"core"}},
+    {"tools", {"core", "traces", "policies", "analysis"}},
+    {"tests", {"core", "traces", "policies", "analysis", "tools"}},
+};
+
+/// Libraries that stay in some folders, known by how their headers begin. Tests may use all but Boost.
+struct Library {
+  std::string name;
+  std::regex header;
+  std::set<std::string> folders;
+};
+
+const std::vector<Library>& libraries() {
+  static const std::vector<Library> all{
+      {"HDF5", std::regex("hdf5.*|H5.*"), {"traces", "tests"}},
+      {"Boost", std::regex("boost/.*"), {"tools"}},
+      {"BLAS", std::regex("(open)?(f77)?c?blas.*|lapacke?.*"), {"core", "analysis", "tests"}},
+      {"Highway", std::regex("hwy/.*"), {"core", "tests"}},
+      {"CUDA", std::regex("cuda.*|cublas.*|cub/.*|thrust/.*"), {"core"}},
+      {"doctest", std::regex("doctest/.*"), {"tests"}},
+      {"Google Benchmark", std::regex("benchmark/.*"), {"tests"}},
+  };
+  return all;
+}
+
+struct Source {
+  std::string path;    ///< from the root of the tree
+  std::string folder;  ///< of the root
+  std::vector<std::string> own, foreign;  ///< what it includes with "" and with <>
+};
+
+Source read_source(const fs::path& root, const fs::path& file) {
+  Source source{.path = fs::relative(file, root).generic_string(), .folder = {}, .own = {}, .foreign = {}};
+  source.folder = source.path.substr(0, source.path.find('/'));
+  static const std::regex include(R"(^\s*#\s*include\s*([<"])([^>"]+)[>"].*)");
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line);)
+    if (std::smatch match; std::regex_match(line, match, include))
+      (match[1] == "\"" ? source.own : source.foreign).push_back(match[2]);
+  return source;
+}
+
+const std::vector<Source>& sources() {
+  static const std::vector<Source> all = [] {
+    const fs::path root = KVREPLAY_SOURCE_DIR;
+    const std::set<std::string> endings{".h", ".cpp", ".cu", ".cuh"};
+    std::vector<Source> found;
+    for (const std::string& folder : kFolders)
+      for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root / folder))
+        if (entry.is_regular_file() && endings.contains(entry.path().extension().string()))
+          found.push_back(read_source(root, entry.path()));
+    return found;
+  }();
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("every folder is there, and its sources have been read") {
+  // Without this the tests below would pass on an empty tree.
+  for (const std::string& folder : kFolders)
+    CHECK_MESSAGE(std::ranges::count(sources(), folder, &Source::folder) >= 5, folder);
+  std::size_t n_own = 0;
+  for (const Source& source : sources()) n_own += source.own.size();
+  CHECK(n_own > sources().size());
+}
+
+TEST_CASE("core <- traces | policies | analysis <- tools <- tests: nobody includes against the arrows") {
+  for (const Source& source : sources())
+    for (const std::string& header : source.own) {
+      const std::string folder = header.substr(0, header.find('/'));
+      const bool allowed = folder == source.folder || kMayInclude.at(source.folder).contains(folder);
+      // Highway's foreach_target.h and its -inl.h headers are written as they want to be.
+      CHECK_MESSAGE((allowed || header.starts_with("hwy/")), source.path << " includes " << header);
+    }
+}
+
+TEST_CASE("own headers are named from the root of the tree and exist") {
+  for (const Source& source : sources())
+    for (const std::string& header : source.own)
+      if (!header.starts_with("hwy/")) CHECK_MESSAGE(fs::exists(fs::path(KVREPLAY_SOURCE_DIR) / header), source.path << " includes " << header);
+}
+
+TEST_CASE("a library is known to the folders it belongs to, and to no other") {
+  for (const Source& source : sources()) {
+    std::vector<std::string> headers = source.foreign;
+    headers.insert(headers.end(), source.own.begin(), source.own.end());
+    for (const std::string& header : headers)
+      for (const Library& library : libraries())
+        if (std::regex_match(header, library.header))
+          CHECK_MESSAGE(library.folders.contains(source.folder), source.path << " includes " << header << " of " << library.name);
+  }
+}
+
+TEST_CASE("HDF5 stays out of the headers that other folders include") {
+  const auto find = [](const std::string& path) { return std::ranges::find(sources(), path, &Source::path); };
+  // Headers of traces/ that lead to hdf5.h, directly or through others.
+  std::set<std::string> leaking;
+  for (std::size_t before = 1; before != leaking.size();) {
+    before = leaking.size();
+    for (const Source& source : sources()) {
+      const bool direct = std::ranges::any_of(source.foreign, [](const std::string& h) { return h.starts_with("hdf5"); });
+      if (direct || std::ranges::any_of(source.own, [&](const std::string& h) { return leaking.contains(h); }))
+        leaking.insert(source.path);
+    }
+  }
+  CHECK(find("traces/hdf5.h") != sources().end());
+  CHECK(leaking.contains("traces/hdf5.h"));
+  for (const std::string& path : leaking) {
+    const std::string folder = path.substr(0, path.find('/'));
+    CHECK_MESSAGE((folder == "traces" || folder == "tests"), path);
+  }
+}
+
+TEST_CASE("a file name is used once in the whole tree") {
+  std::map<std::string, std::vector<std::string>> by_name;
+  for (const Source& source : sources()) by_name[fs::path(source.path).filename().string()].push_back(source.path);
+  for (const auto& [name, paths] : by_name) {
+    std::string all;
+    for (const std::string& path : paths) all += path + " ";
+    CHECK_MESSAGE(paths.size() == 1, all);
+  }
+}

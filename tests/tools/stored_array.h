@@ -1,0 +1,66 @@
+#pragma once
+// Reads one array or attribute of an HDF5 file, with nothing of kvreplay in between.
+
+#include <doctest/doctest.h>
+#include <hdf5.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace kvreplay::testing {
+
+template <typename Number>
+struct StoredNumbers {
+  std::vector<std::size_t> shape;
+  std::vector<Number> values;
+};
+
+template <typename Number>
+StoredNumbers<Number> stored_numbers(const std::string& path, const std::string& name) {
+  const hid_t type = std::is_same_v<Number, float>          ? H5T_NATIVE_FLOAT
+                     : std::is_same_v<Number, std::int64_t> ? H5T_NATIVE_INT64
+                                                            : H5T_NATIVE_UINT8;
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  REQUIRE(file >= 0);
+  const hid_t dataset = H5Dopen2(file, name.c_str(), H5P_DEFAULT);
+  REQUIRE_MESSAGE(dataset >= 0, name);
+  const hid_t space = H5Dget_space(dataset);
+  std::vector<hsize_t> dims(static_cast<std::size_t>(H5Sget_simple_extent_ndims(space)));
+  H5Sget_simple_extent_dims(space, dims.data(), nullptr);
+  StoredNumbers<Number> numbers{{dims.begin(), dims.end()}, {}};
+  numbers.values.resize(static_cast<std::size_t>(H5Sget_simple_extent_npoints(space)));
+  CHECK(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, numbers.values.data()) >= 0);
+  H5Sclose(space);
+  H5Dclose(dataset);
+  H5Fclose(file);
+  return numbers;
+}
+
+/// A string attribute of an object, "/" for the file's own.
+inline std::string stored_text(const std::string& path, const std::string& object, const std::string& attribute) {
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  REQUIRE(file >= 0);
+  const hid_t id = H5Aopen_by_name(file, object.c_str(), attribute.c_str(), H5P_DEFAULT, H5P_DEFAULT);
+  REQUIRE_MESSAGE(id >= 0, attribute);
+  const hid_t type = H5Aget_type(id);
+  std::string text;
+  if (H5Tis_variable_str(type) > 0) {
+    char* value = nullptr;
+    CHECK(H5Aread(id, type, &value) >= 0);
+    text = value;
+    H5free_memory(value);
+  } else {
+    text.resize(H5Tget_size(type));
+    CHECK(H5Aread(id, type, text.data()) >= 0);
+    text.resize(text.find('\0') == std::string::npos ? text.size() : text.find('\0'));
+  }
+  H5Tclose(type);
+  H5Aclose(id);
+  H5Fclose(file);
+  return text;
+}
+
+}  // namespace kvreplay::testing
