@@ -518,7 +518,7 @@ TEST_CASE("filters other than gzip, shuffle and fletcher32 are refused by name")
     CHECK(patient.complaint() ==
           keys + R"(: expected no filter, gzip, shuffle or fletcher32, found "szip" (filter 4))");
   }
-  SUBCASE("one that this library does not know") {
+  SUBCASE("one of somebody's own") {
     const H5Z_class2_t fake = {
         H5Z_CLASS_T_VERS,
         333,
@@ -531,7 +531,6 @@ TEST_CASE("filters other than gzip, shuffle and fletcher32 are refused by name")
     REQUIRE(H5Zregister(&fake) >= 0);
     H5Pset_filter(creation, 333, H5Z_FLAG_MANDATORY, 0, nullptr);
     patient.replace_tensor(keys, {2, 25, 6}, type_for(DType::float16), creation);
-    H5Zunregister(333);
     CHECK(patient.complaint() ==
           keys + R"(: expected no filter, gzip, shuffle or fletcher32, found "moonpack" (filter 333))");
   }
