@@ -161,6 +161,10 @@ Comparison describe(const Dataset& results) {
   comparison.model_id = text_attribute(results.attributes, "model_id");
   comparison.budget_kind = text_attribute(results.attributes, "budget_kind");
   comparison.cases = label_texts(results.dimension("case"));
+  for (const std::string& point : text_values(results, "case_point")) {
+    const auto found = std::find(comparison.points.begin(), comparison.points.end(), point);
+    if (found == comparison.points.end()) comparison.points.push_back(point);
+  }
   comparison.layers = std::get<std::vector<std::int64_t>>(results.dimension("layer").labels);
   const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
   const std::vector<std::string> names = text_values(results, "case_sample");

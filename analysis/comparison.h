@@ -80,6 +80,7 @@ struct Comparison {
   std::string model_id;
   std::string budget_kind;
   std::vector<std::string> cases;
+  std::vector<std::string> points;  ///< names of the compression points of the cases, each once
   std::vector<std::int64_t> layers;
   std::size_t n_samples = 0;
   std::size_t n_queries = 0;  ///< evaluation queries, summed over cases
@@ -99,8 +100,8 @@ struct Comparison {
 /// that were replayed on different work; InputError for results that break their format.
 Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options);
 
-/// The notes: errors that rise with the budget, oracles and `random` that are beaten or win where they should not,
-/// policies that keep more or less than asked for, missing values.
+/// The notes: compression points pooled, errors that rise with the budget, oracles and `random` that are beaten or win
+/// where they should not, policies that keep more or less than asked for, missing values.
 std::vector<Note> comparison_notes(const Comparison& comparison);
 
 }  // namespace kvreplay

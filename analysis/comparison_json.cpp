@@ -99,6 +99,7 @@ std::string comparison_json(const Comparison& comparison) {
                   {"files", comparison.files},
                   {"model_id", comparison.model_id},
                   {"cases", comparison.cases},
+                  {"compression_points", comparison.points},
                   {"layers", comparison.layers},
                   {"n_samples", comparison.n_samples},
                   {"n_evaluation_queries", comparison.n_queries},

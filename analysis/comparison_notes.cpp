@@ -147,10 +147,20 @@ void note_missing_values(const Comparison& comparison, const ComparedMetric& met
   }
 }
 
+/// A policy that has seen the question has an easier task than one that has not: their mean describes neither.
+void note_pooled_points(const Comparison& comparison, Notes& notes) {
+  if (comparison.points.size() < 2 || comparison.level == Level::by_case) return;
+  notes.push_back(
+      {.metric = "",
+       .text = fmt::format("figures pool the compression points {}, which are different tasks; --case @{} shows one",
+                           fmt::join(comparison.points, ", "), comparison.points.front())});
+}
+
 }  // namespace
 
 std::vector<Note> comparison_notes(const Comparison& comparison) {
   Notes notes;
+  note_pooled_points(comparison, notes);
   for (const ComparedMetric& metric : comparison.metrics) {
     note_missing_values(comparison, metric, notes);
     if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);

@@ -16,7 +16,7 @@ done
 
 install_packages doctest-dev libbenchmark-dev
 configure=(cmake --preset release -DKVREPLAY_TESTS=ON)
-select=(--label-exclude '^$')
+select=()
 if $fast; then
   select=(--label-regex fast)
 else

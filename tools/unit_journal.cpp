@@ -52,6 +52,7 @@ UnitJournal::UnitJournal(const fs::path& results, const std::string& options, bo
       file.commit();
     }
   } catch (...) {
+    fs::remove(folder_, error);  // an empty one, made just now; any other stays
     close(lock_);
     throw;
   }

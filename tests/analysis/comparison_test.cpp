@@ -199,6 +199,20 @@ TEST_CASE("keeping more than asked for is noted, rounding to tokens is not") {
                                                    "of 3 budgets, most at 0.25: 0.3 against 0.25"});
 }
 
+TEST_CASE("pooling several compression points is noted, one point is not") {
+  Dataset data = ResultsFixture().build();
+  add_kept_fraction(data);
+  CHECK(notes_of(data).empty());
+  for (TextVariable& text : data.texts) {
+    if (text.name == "case_point") text.values = {"context", "prompt"};
+  }
+  CHECK(notes_of(data) == std::vector<std::string>{": figures pool the compression points context, prompt, which are "
+                                                   "different tasks; --case @context shows one"});
+  ComparisonOptions options;
+  options.cases = {"@prompt"};
+  CHECK(compare({{"r.h5", data}}, options).notes.empty());
+}
+
 TEST_CASE("missing values are noted") {
   ResultsFixture fixture = single_unit({"snapkv", "h2o"});
   fixture.layers = {0, 1};

@@ -33,6 +33,15 @@ TEST_CASE("the nearest name is at most a third of the letters away, or begins wi
   CHECK(nearest_name("knorm", std::vector<std::string>{}) == "");
 }
 
+TEST_CASE("a third of the letters may be wrong, in names of three letters or more") {
+  // Of six letters two may be wrong, of three one, of two none.
+  CHECK(nearest_name("abcxyf", std::vector<std::string>{"abcdef"}) == "abcdef");
+  CHECK(nearest_name("abcxyz", std::vector<std::string>{"abcdef"}) == "");
+  CHECK(nearest_name("abcxy", std::vector<std::string>{"abcde"}) == "");
+  CHECK(nearest_name("xbc", std::vector<std::string>{"abc"}) == "abc");
+  CHECK(nearest_name("xb", std::vector<std::string>{"ab"}) == "");
+}
+
 TEST_CASE("among equally near names the first one is meant") {
   CHECK(nearest_name("cat", std::vector<std::string>{"bat", "cap"}) == "bat");
 }

@@ -120,6 +120,17 @@ TEST_CASE("evict_sliding puts the window - 1 tokens up for eviction that later q
   }
 }
 
+TEST_CASE("a budget in tokens is meant for the whole cache: a sliding layer that has fewer keeps them all") {
+  const LayerData layer = random_layer({.n_tokens = 60, .sliding_window = 16});
+  const CapturedReplay captured = check_against_reference({.data = &layer,
+                                                           .compression_point = 40,
+                                                           .policies = {"knorm", "snapkv:window=5"},
+                                                           .budgets = {14, 15, 16, 40},
+                                                           .evict_sliding = true});
+  for (const LayerSelection& selection : captured.result.selections)
+    for (const CellPlan& plan : selection.heads) CHECK(plan.n_retained == std::vector<std::size_t>{14, 15, 15, 15});
+}
+
 TEST_CASE("a window wider than the context hides nothing") {
   const LayerData wide = random_layer({.n_tokens = 50, .sliding_window = 1000});
   check_against_reference(

@@ -62,7 +62,10 @@ inline std::string refused(const TemporaryFolder& folder, int exit_code, std::ve
   CHECK(done.out.empty());
   CHECK_MESSAGE(std::count(done.err.begin(), done.err.end(), '\n') == 1, done.err);
   CHECK(done.err.starts_with("kvreplay: "));
-  for (const char* suffix : {"", ".tmp", ".units"}) CHECK(!std::filesystem::exists(results + suffix));
+  for (const char* suffix : {"", ".tmp", ".units"}) {
+    CHECK(!std::filesystem::exists(results + suffix));
+    std::filesystem::remove_all(results + suffix);  // no trouble for the next one
+  }
   return done.err;
 }
 

@@ -48,8 +48,8 @@ TEST_CASE("unknown names come with the known ones and the nearest") {
 TEST_CASE("an empty list chooses nothing, and that is refused") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
-  for (const char* option : {"--policy", "--metric", "--layer", "--sample", "--compression-point"})
-    for (const char* text : {"", ","}) {
+  for (const std::string option : {"--policy", "--metric", "--layer", "--sample", "--compression-point"})
+    for (const std::string text : {"", ","}) {
       CAPTURE(option);
       CAPTURE(text);
       refused(folder, 2, {trace, option, text});
