@@ -16,10 +16,11 @@ class CacheBytes final : public MetricAccumulator {
  public:
   explicit CacheBytes(const UnitShape& shape)
       : shape_(shape),
-        bytes_per_token_(static_cast<double>((shape.layer->model.head_dim + shape.layer->model.value_dim) *
-                                             size_of(shape.dtype))) {
+        bytes_per_token_(
+            static_cast<double>((shape.layer->model.head_dim + shape.layer->model.value_dim) * size_of(shape.dtype))) {
     sums_.numerator.assign(shape.n_policies * shape.n_budgets, 0.0);
-    sums_.denominator = {bytes_per_token_ * static_cast<double>(shape.layer->model.n_kv_heads * shape.candidates.size())};
+    sums_.denominator = {bytes_per_token_ *
+                         static_cast<double>(shape.layer->model.n_kv_heads * shape.candidates.size())};
   }
 
   void add_selection(std::size_t policy, const LayerSelection& selection) override {

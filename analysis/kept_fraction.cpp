@@ -11,8 +11,8 @@ class KeptFraction final : public MetricAccumulator {
   explicit KeptFraction(const UnitShape& shape)
       : shape_(shape),
         sums_{.numerator = std::vector<double>(shape.layer->model.n_kv_heads * shape.n_policies * shape.n_budgets, 0.0),
-              .denominator = std::vector<double>(shape.layer->model.n_kv_heads,
-                                                 static_cast<double>(shape.candidates.size()))} {}
+              .denominator =
+                  std::vector<double>(shape.layer->model.n_kv_heads, static_cast<double>(shape.candidates.size()))} {}
 
   void add_selection(std::size_t policy, const LayerSelection& selection) override {
     for_each_set(selection, shape_.layer->model, [&](std::size_t head, const CellPlan& plan, double share) {

@@ -33,8 +33,7 @@ class MeanOutputError final : public QueryHeadSums {
 
   void add_reference(const PanelReference& panel) override {
     denominator(panel.q_head) += static_cast<double>(panel.n_queries);
-    for (std::size_t l = 0; l < panel.n_queries; ++l)
-      norms_[l] = std::sqrt(squared_norm(panel.outputs, value_dim_, l));
+    for (std::size_t l = 0; l < panel.n_queries; ++l) norms_[l] = std::sqrt(squared_norm(panel.outputs, value_dim_, l));
   }
 
   void add_outputs(const PanelOutputs& panel) override {
@@ -53,7 +52,8 @@ class MeanOutputError final : public QueryHeadSums {
 const RegisterMetric output_error{{
     .name = "output_error",
     .unit = "1",
-    .summary = "relative L2 error of the attention output: sqrt(sum ||o' - o||^2 / sum ||o||^2) over the evaluation queries",
+    .summary =
+        "relative L2 error of the attention output: sqrt(sum ||o' - o||^2 / sum ||o||^2) over the evaluation queries",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::q_head,

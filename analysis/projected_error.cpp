@@ -149,7 +149,8 @@ class HeadProjectedError final : public QueryHeadSums {
 const RegisterMetric projected_error{{
     .name = "projected_error",
     .unit = "1",
-    .summary = "relative L2 error of the attention block's output, all heads after W_O: cancellation between heads counts",
+    .summary =
+        "relative L2 error of the attention block's output, all heads after W_O: cancellation between heads counts",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
@@ -171,7 +172,8 @@ const RegisterMetric absolute_projected_error{{
 const RegisterMetric head_projected_error{{
     .name = "head_projected_error",
     .unit = "1",
-    .summary = "relative L2 error of each head after its block of W_O: the cheap form, without cancellation between heads",
+    .summary =
+        "relative L2 error of each head after its block of W_O: the cheap form, without cancellation between heads",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::q_head,

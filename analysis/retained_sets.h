@@ -8,8 +8,8 @@
 
 namespace kvreplay {
 
-/// Calls visit(kv_head, plan, share) for every retained set. A KV head whose query heads keep sets of their own has several,
-/// each with an equal share of 1.
+/// Calls visit(kv_head, plan, share) for every retained set. A KV head whose query heads keep sets of their own has
+/// several, each with an equal share of 1.
 template <typename Visit>
 void for_each_set(const LayerSelection& selection, const ModelInfo& model, Visit visit) {
   const std::size_t sets_per_head = selection.axis == HeadAxis::kv ? 1 : model.group_size();

@@ -29,7 +29,7 @@ AttentionRule attention_rule(const ModelInfo& model, const LayerInfo& layer);
 
 /// A panel: at most kPanelWidth queries of one head, one SIMD lane each.
 struct QueryPanel {
-  ConstMatrixView queries;                ///< [n, head_dim]
+  ConstMatrixView queries;                 ///< [n, head_dim]
   std::span<const std::size_t> positions;  ///< [n], ascending
 };
 
@@ -52,7 +52,7 @@ struct PanelSums {
 
 /// Replayed outputs of a panel at all budgets of one plan.
 struct PanelErrors {
-  Buffer<float> errors;          ///< [n_budgets, value_dim, kPanelWidth]: output of the retained cache minus full output
+  Buffer<float> errors;  ///< [n_budgets, value_dim, kPanelWidth]: output of the retained cache minus full output
   Buffer<float> squared_errors;  ///< [n_budgets, kPanelWidth]: their squared norms
   Buffer<float> recall;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
 };
@@ -76,19 +76,16 @@ class Backend {
                         std::span<const std::size_t> set_ends, PanelSums& out) = 0;
 
   /// From the sums of the cells and of the local tokens to errors at every budget. The error is formed as
-  /// (Z_E / Z) (N_S / Z_S - N_E / Z_E), never as a difference of two nearly equal outputs; it is exactly 0 where nothing
-  /// is evicted.
-  /// \param local  sums of the tokens that are always visible, one set
+  /// (Z_E / Z) (N_S / Z_S - N_E / Z_E), never as a difference of two nearly equal outputs; it is exactly 0 where
+  /// nothing is evicted. \param local  sums of the tokens that are always visible, one set
   virtual void combine(const CellPlan& plan, const PanelSums& cells, const PanelSums& local, std::size_t value_dim,
                        PanelErrors& out) = 0;
 
-  /// Column sums of causal softmax attention: out[i] = sum over the queries of a_{t, i}. Streamed in panels, nothing of size
-  /// n_queries x n_tokens is kept.
-  /// \param queries    [n, head_dim] at `positions`
-  /// \param keys       [n_tokens, head_dim]
-  /// \param out        [n_tokens]; overwritten
-  virtual void attention_sums(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
-                              ConstMatrixView keys, std::span<float> out) = 0;
+  /// Column sums of causal softmax attention: out[i] = sum over the queries of a_{t, i}. Streamed in panels, nothing of
+  /// size n_queries x n_tokens is kept. \param queries    [n, head_dim] at `positions` \param keys       [n_tokens,
+  /// head_dim] \param out        [n_tokens]; overwritten
+  virtual void attention_sums(const AttentionRule& rule, ConstMatrixView queries,
+                              std::span<const std::size_t> positions, ConstMatrixView keys, std::span<float> out) = 0;
 };
 
 /// The backend that runs everywhere. One thread per object.

@@ -1,11 +1,11 @@
 #include "core/budget.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <optional>
-
-#include <fmt/format.h>
 
 #include "core/error.h"
 
@@ -52,9 +52,12 @@ Value parse_value(std::string_view text, std::string_view whole) {
 
 std::string_view name_of(BudgetKind kind) {
   switch (kind) {
-    case BudgetKind::fraction: return "fraction";
-    case BudgetKind::tokens: return "tokens";
-    case BudgetKind::compression_ratio: return "compression_ratio";
+    case BudgetKind::fraction:
+      return "fraction";
+    case BudgetKind::tokens:
+      return "tokens";
+    case BudgetKind::compression_ratio:
+      return "compression_ratio";
   }
   return "?";
 }
@@ -66,7 +69,8 @@ std::size_t BudgetGrid::tokens(std::size_t budget, std::size_t n_candidates) con
       return std::min(n_candidates, std::max<std::size_t>(1, static_cast<std::size_t>(std::floor(value * n + 0.5))));
     case BudgetKind::tokens:
       if (value > n)
-        throw UsageError(fmt::format("budget of {} tokens is above the {} tokens up for eviction", value, n_candidates));
+        throw UsageError(
+            fmt::format("budget of {} tokens is above the {} tokens up for eviction", value, n_candidates));
       return static_cast<std::size_t>(value);
     case BudgetKind::compression_ratio:
       // The order of operations is kvpress's and matters: 1000 * (1 - 0.9) is 99.99999999999997.
@@ -126,7 +130,8 @@ BudgetGrid parse_compression_ratios(std::string_view text) {
   for (const std::string_view part : split(text, ',')) {
     const double ratio = parse_number(part, text);
     if (ratio < 0 || ratio >= 1)
-      throw UsageError(fmt::format("compression ratio '{}': {} is the share removed, from 0 up to but not 1", text, part));
+      throw UsageError(
+          fmt::format("compression ratio '{}': {} is the share removed, from 0 up to but not 1", text, part));
     for (const double other : grid.values)
       if (other == ratio) throw UsageError(fmt::format("compression ratio '{}' names {} twice", text, ratio));
     grid.values.push_back(ratio);

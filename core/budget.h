@@ -29,8 +29,9 @@ struct BudgetGrid {
 /// 16 fractions from 0.02 to 1, equally spaced in logarithm.
 inline constexpr std::string_view kDefaultBudgets = "0.02:1:16";
 
-/// Reads `--budget`: a list `0.1,0.25,1` of fractions (with a point, or 1) or `64,128,t1` of tokens (whole numbers above
-/// 1, or with a `t` before), or a range `FROM:TO:COUNT`, log-spaced, of either. Throws UsageError with the text in it.
+/// Reads `--budget`: a list `0.1,0.25,1` of fractions (with a point, or 1) or `64,128,t1` of tokens (whole numbers
+/// above 1, or with a `t` before), or a range `FROM:TO:COUNT`, log-spaced, of either. Throws UsageError with the text
+/// in it.
 BudgetGrid parse_budgets(std::string_view text);
 
 /// Reads `--compression-ratio`: a list of shares removed, as kvpress counts them.

@@ -1,10 +1,10 @@
 #include "core/metric.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
@@ -23,18 +23,24 @@ std::string_view name_of(Better better) { return better == Better::lower ? "lowe
 
 std::string_view name_of(MetricFormula formula) {
   switch (formula) {
-    case MetricFormula::ratio: return "ratio";
-    case MetricFormula::sqrt_ratio: return "sqrt_ratio";
-    case MetricFormula::sum: return "sum";
+    case MetricFormula::ratio:
+      return "ratio";
+    case MetricFormula::sqrt_ratio:
+      return "sqrt_ratio";
+    case MetricFormula::sum:
+      return "sum";
   }
   return "?";
 }
 
 std::string_view name_of(MetricAxis axis) {
   switch (axis) {
-    case MetricAxis::layer: return "layer";
-    case MetricAxis::kv_head: return "kv_head";
-    case MetricAxis::q_head: return "q_head";
+    case MetricAxis::layer:
+      return "layer";
+    case MetricAxis::kv_head:
+      return "kv_head";
+    case MetricAxis::q_head:
+      return "q_head";
   }
   return "?";
 }

@@ -1,8 +1,8 @@
 #pragma once
 // Metrics are table rows: a name, a unit, a direction, and sums that a replay gathers and a comparison pools.
 //
-// Every metric is `formula(numerator, denominator)` of two sums. Results store the sums beside the value, so that heads,
-// layers and samples are pooled by adding sums, never by averaging ratios.
+// Every metric is `formula(numerator, denominator)` of two sums. Results store the sums beside the value, so that
+// heads, layers and samples are pooled by adding sums, never by averaging ratios.
 
 #include <cstddef>
 #include <memory>
@@ -36,10 +36,10 @@ double metric_value(MetricFormula formula, double numerator, double denominator)
 /// What one work unit measures: one layer of one sample at one compression point.
 struct UnitShape {
   const LayerData* layer = nullptr;
-  DType dtype = DType::float16;          ///< of the recorded cache, for bytes
-  Range candidates;                      ///< token positions up for eviction
+  DType dtype = DType::float16;  ///< of the recorded cache, for bytes
+  Range candidates;              ///< token positions up for eviction
   const std::vector<Span>* spans = nullptr;
-  std::size_t n_queries = 0;             ///< evaluation queries
+  std::size_t n_queries = 0;  ///< evaluation queries
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
 };
@@ -57,9 +57,10 @@ struct PanelOutputs {
   std::size_t q_head = 0;
   std::size_t n_queries = 0;
   const float* reference = nullptr;  ///< [value_dim, kPanelWidth]: full-cache outputs
-  const float* errors = nullptr;     ///< [n_budgets, value_dim, kPanelWidth]: retained-cache output minus full-cache output
+  const float* errors =
+      nullptr;  ///< [n_budgets, value_dim, kPanelWidth]: retained-cache output minus full-cache output
   const float* squared_errors = nullptr;  ///< [n_budgets, kPanelWidth]: their squared norms
-  const float* recall = nullptr;     ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
+  const float* recall = nullptr;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
 };
 
 /// The two sums of one metric over one work unit.
@@ -91,7 +92,7 @@ struct Metric {
   MetricFormula formula = MetricFormula::ratio;
   MetricAxis axis = MetricAxis::layer;
   bool per_span = false;
-  bool needs_outputs = true;            ///< false: a matter of the retained sets alone, no attention is computed
+  bool needs_outputs = true;  ///< false: a matter of the retained sets alone, no attention is computed
   bool needs_output_projection = false;
   /// Another metric whose sums this one reads differently: its numerator over the number of evaluation queries.
   /// Empty for a metric with sums of its own; then `make` is set.

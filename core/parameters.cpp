@@ -1,12 +1,12 @@
 #include "core/parameters.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <stdexcept>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
@@ -38,7 +38,8 @@ void check(const ParameterSpec& spec, std::string_view owner, const std::string&
       const bool odd = spec.kind == ParameterKind::odd_count;
       if (!parses(text, value) || static_cast<double>(value) < spec.min || static_cast<double>(value) > spec.max ||
           (odd && value % 2 == 0))
-        fail(fmt::format("{} number from {}{}{}", odd ? "an odd" : "a whole", spec.min, std::isinf(spec.max) ? "" : fmt::format(" to {}", spec.max),
+        fail(fmt::format("{} number from {}{}{}", odd ? "an odd" : "a whole", spec.min,
+                         std::isinf(spec.max) ? "" : fmt::format(" to {}", spec.max),
                          spec.kind == ParameterKind::count_or_all ? " or 'all'" : ""));
       return;
     }
@@ -53,6 +54,7 @@ void check(const ParameterSpec& spec, std::string_view owner, const std::string&
 
 std::map<std::string, std::string, std::less<>> split_assignments(std::string_view owner, std::string_view text) {
   std::map<std::string, std::string, std::less<>> given;
+  if (text.ends_with(',')) throw UsageError(fmt::format("{}: '{}' ends in the middle of a list", owner, text));
   while (!text.empty()) {
     const std::string_view assignment = text.substr(0, text.find(','));
     text.remove_prefix(std::min(text.size(), assignment.size() + 1));
@@ -73,7 +75,8 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
 
   std::vector<ParameterSpec> specs = table.parameters;
   if (!table.dialects.empty()) {
-    ParameterSpec dialect{.name = "dialect", .kind = ParameterKind::choice, .default_value = table.dialects[0].name, .help = ""};
+    ParameterSpec dialect{
+        .name = "dialect", .kind = ParameterKind::choice, .default_value = table.dialects[0].name, .help = ""};
     for (const Dialect& each : table.dialects) dialect.choices.push_back(each.name);
     specs.insert(specs.begin(), dialect);
   }
@@ -87,13 +90,13 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
   for (const ParameterSpec& spec : specs) {
     std::string standard = spec.default_value;
     if (dialect != nullptr)
-      if (const auto other = dialect->defaults.find(spec.name); other != dialect->defaults.end()) standard = other->second;
+      if (const auto other = dialect->defaults.find(spec.name); other != dialect->defaults.end())
+        standard = other->second;
     const auto found = given.find(spec.name);
     const std::string value = found == given.end() ? standard : found->second;
     check(spec, owner, value);
     values_[spec.name] = value;
-    if (spec.name == "dialect")
-      dialect = &*std::ranges::find(table.dialects, value, &Dialect::name);
+    if (spec.name == "dialect") dialect = &*std::ranges::find(table.dialects, value, &Dialect::name);
     const std::string assignment = spec.name + "=" + value;
     complete_ += (complete_.empty() ? ":" : ",") + assignment;
     if (value != standard) canonical_ += (canonical_.empty() ? ":" : ",") + assignment;

@@ -1,9 +1,9 @@
 #include "core/policy.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <stdexcept>
-
-#include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
@@ -48,6 +48,7 @@ struct Part {
 Part split_part(std::string_view text) {
   const std::size_t colon = text.find(':');
   if (colon == std::string_view::npos) return {text, {}};
+  if (colon + 1 == text.size()) throw UsageError(fmt::format("policy '{}': no parameters after the colon", text));
   return {text.substr(0, colon), text.substr(colon + 1)};
 }
 
@@ -62,13 +63,15 @@ Halves parse(std::string_view text, std::span<const Scorer> extra) {
   const std::size_t plus = text.find('+');
   const Part scorer = split_part(text.substr(0, plus));
   const auto own = std::ranges::find(extra, scorer.name, &Scorer::name);
-  Halves halves{own == extra.end() ? find_scorer(scorer.name) : &*own, scorer.parameters, find_allocator("uniform"), {}};
+  Halves halves{
+      own == extra.end() ? find_scorer(scorer.name) : &*own, scorer.parameters, find_allocator("uniform"), {}};
   if (halves.scorer == nullptr) {
     if (find_allocator(scorer.name))
-      throw UsageError(fmt::format("policy '{}': '{}' is an allocator; write SCORER+{}", text, scorer.name, scorer.name));
+      throw UsageError(
+          fmt::format("policy '{}': '{}' is an allocator; write SCORER+{}", text, scorer.name, scorer.name));
     if (const Preset* preset = find_preset(scorer.name))
-      throw UsageError(fmt::format("policy '{}': '{}' is a preset and stands for '{}'; write that out to change it", text,
-                                   preset->name, preset->policy));
+      throw UsageError(fmt::format("policy '{}': '{}' is a preset and stands for '{}'; write that out to change it",
+                                   text, preset->name, preset->policy));
     std::vector<std::string> known = all_policy_names();
     for (const Scorer& each : extra) known.push_back(each.name);
     throw UsageError(unknown_name("policy", scorer.name, known));
@@ -134,13 +137,13 @@ std::string Policy::unmet_need(const SampleInfo& sample, Range candidates) const
 LayerSelection Policy::select(const PromptView& view, std::span<const std::size_t> budgets) const {
   const std::size_t n = view.n_candidates();
   const Scores scores = scorer_.score(scorer_.traits.oracle ? view.with_lookahead() : view, scorer_parameters_);
-  const std::size_t n_heads =
-      scores.axis == HeadAxis::kv ? view.model().n_kv_heads : view.model().n_q_heads;
+  const std::size_t n_heads = scores.axis == HeadAxis::kv ? view.model().n_kv_heads : view.model().n_q_heads;
   if (scores.n_heads() != n_heads || scores.n_candidates() != n)
     throw std::logic_error(fmt::format("{} scored {} heads x {} tokens of {} x {}", scorer_.name, scores.n_heads(),
                                        scores.n_candidates(), n_heads, n));
 
-  // Ranked before anything is allocated: a ranking refuses scores that are NaN, which no sort inside an allocator survives.
+  // Ranked before anything is allocated: a ranking refuses scores that are NaN, which no sort inside an allocator
+  // survives.
   std::vector<std::vector<std::uint32_t>> rankings;
   for (std::size_t h = 0; h < n_heads; ++h) rankings.push_back(rank(scores.head(h), scores.protection));
   const HeadBudgets counts = scorer_.traits.keeps_all

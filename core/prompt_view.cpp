@@ -1,9 +1,9 @@
 #include "core/prompt_view.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <stdexcept>
-
-#include <fmt/format.h>
 
 #include "core/error.h"
 
@@ -74,13 +74,13 @@ std::size_t PromptView::n_seen_by(std::size_t i, std::size_t window) const {
   const std::size_t position = candidates_.begin + i;
   const std::size_t first_query = std::max(position, candidates_.end - n);
   std::size_t end_query = candidates_.end;
-  if (const std::size_t sliding = data_->layer.sliding_window; sliding > 0) end_query = std::min(end_query, position + sliding);
+  if (const std::size_t sliding = data_->layer.sliding_window; sliding > 0)
+    end_query = std::min(end_query, position + sliding);
   return end_query > first_query ? end_query - first_query : 0;
 }
 
 const Tensor& PromptView::evaluation_attention() const {
-  if (!lookahead_)
-    throw std::logic_error("a scorer that is not marked as an oracle asked for the evaluation queries");
+  if (!lookahead_) throw std::logic_error("a scorer that is not marked as an oracle asked for the evaluation queries");
   if (evidence_->evaluation_attention.empty()) {
     const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end);
     const Range rows{static_cast<std::size_t>(begin - data_->query_positions.begin()), data_->query_positions.size()};

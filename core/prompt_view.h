@@ -21,8 +21,8 @@ struct UnitIdentity {
   std::uint64_t seed = 0;         ///< depends on the replay's seed, the trace, the sample and the layer
 };
 
-/// Why the last `window` prompt queries (kAll: every query of a candidate) are not to be had, as one clause; "" if they are.
-/// \param query_positions  ascending positions of the recorded queries
+/// Why the last `window` prompt queries (kAll: every query of a candidate) are not to be had, as one clause; "" if they
+/// are. \param query_positions  ascending positions of the recorded queries
 std::string missing_queries(std::span<const std::size_t> query_positions, Range candidates, std::size_t window);
 
 /// One layer of one sample as a policy sees it at compression point c. Nothing at or after c can be reached, but for
@@ -54,8 +54,8 @@ class PromptView {
   /// How many of these queries see candidate i: the divisor that makes a mean of the sum above.
   std::size_t n_seen_by(std::size_t i, std::size_t window) const;
 
-  /// Oracles only: sums over all evaluation queries (positions >= c) of full-cache attention, [1, n_q_heads, n_candidates].
-  /// Throws Error unless look-ahead was granted.
+  /// Oracles only: sums over all evaluation queries (positions >= c) of full-cache attention, [1, n_q_heads,
+  /// n_candidates]. Throws Error unless look-ahead was granted.
   const Tensor& evaluation_attention() const;
   /// A view of the same evidence that may look ahead.
   PromptView with_lookahead() const;

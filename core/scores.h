@@ -36,8 +36,8 @@ struct Scores {
 std::vector<std::uint32_t> order_by_score(std::span<const float> scores);
 
 /// The order in which one head gives its budget to tokens: prefixes of it are the retained sets. Protected tokens come
-/// first (sinks in ascending order, then the newest backwards); a recent_share interleaves newest and best tokens so that
-/// every prefix of k tokens holds floor(recent_share * k) newest ones and the best of the others.
+/// first (sinks in ascending order, then the newest backwards); a recent_share interleaves newest and best tokens so
+/// that every prefix of k tokens holds floor(recent_share * k) newest ones and the best of the others.
 std::vector<std::uint32_t> rank(std::span<const float> scores, const Protection& protection);
 
 }  // namespace kvreplay

@@ -83,7 +83,7 @@ struct TraceInfo {
   std::string creator;
   std::string created;
   ModelInfo model;
-  DType dtype = DType::float32;  ///< of queries, keys, values
+  DType dtype = DType::float32;   ///< of queries, keys, values
   std::vector<LayerInfo> layers;  ///< the recorded ones, ascending
   std::vector<SampleInfo> samples;
 };

@@ -1,10 +1,10 @@
 #include "core/unit_replay.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-
-#include <fmt/format.h>
 
 #include "core/error.h"
 #include "core/prompt_view.h"
@@ -18,8 +18,8 @@ struct PanelState {
   std::size_t q_head = 0;
   QueryPanel panel;
   PanelWeights weights;
-  PanelSums all;        ///< over everything visible
-  PanelSums local;      ///< over the tokens from the compression point on
+  PanelSums all;            ///< over everything visible
+  PanelSums local;          ///< over the tokens from the compression point on
   Buffer<float> reference;  ///< [value_dim, kPanelWidth] full-cache outputs
 };
 
@@ -38,7 +38,11 @@ class UnitReplay {
   }
 
   UnitResult run() {
-    UnitResult result{.n_candidates = candidates_.size(), .n_queries = query_rows_.size(), .sums = {}, .selections = select(), .outputs = {}};
+    UnitResult result{.n_candidates = candidates_.size(),
+                      .n_queries = query_rows_.size(),
+                      .sums = {},
+                      .selections = select(),
+                      .outputs = {}};
     if (task_.keep_outputs) result.outputs = Tensor(data_.model.n_q_heads, query_rows_.size(), data_.model.value_dim);
     const UnitShape shape{.layer = &data_,
                           .dtype = task_.dtype,
@@ -122,8 +126,7 @@ class UnitReplay {
       const std::size_t kv_head = h / model.group_size();
       load_panel(h, rows);
       if (!outputs.empty()) keep_outputs(rows, outputs);
-      const PanelReference reference{
-          .q_head = h, .n_queries = rows.size(), .outputs = state_.reference.data()};
+      const PanelReference reference{.q_head = h, .n_queries = rows.size(), .outputs = state_.reference.data()};
       for (auto& accumulator : accumulators_) accumulator->add_reference(reference);
       for (std::size_t p = 0; p < walks_.size(); ++p) {
         const std::size_t set = walks_[p].axis == HeadAxis::query ? h : kv_head;
@@ -144,8 +147,8 @@ class UnitReplay {
     const std::size_t n_all[] = {keys.size()}, n_local[] = {keys.end - candidates_.end};
     backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(keys.begin, keys.size()), n_all,
                       state_.all);
-    backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(candidates_.end, n_local[0]), n_local,
-                      state_.local);
+    backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(candidates_.end, n_local[0]),
+                      n_local, state_.local);
     state_.reference.reserve_discard(dim * kPanelWidth);
     for (std::size_t d = 0; d < dim; ++d)
       for (std::size_t l = 0; l < kPanelWidth; ++l)

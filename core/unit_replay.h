@@ -1,5 +1,6 @@
 #pragma once
-// The engine: one work unit = one layer of one sample at one compression point, through all policies and budgets at once.
+// The engine: one work unit = one layer of one sample at one compression point, through all policies and budgets at
+// once.
 
 #include <span>
 #include <string>
@@ -13,8 +14,9 @@
 
 namespace kvreplay {
 
-/// Positions up for eviction when a policy acts at `compression_point`: all before it; in a sliding-window layer nothing
-/// (its cache is bounded already), or, with `evict_sliding`, the window - 1 tokens that later queries may still see.
+/// Positions up for eviction when a policy acts at `compression_point`: all before it; in a sliding-window layer
+/// nothing (its cache is bounded already), or, with `evict_sliding`, the window - 1 tokens that later queries may still
+/// see.
 Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool evict_sliding);
 
 struct UnitTask {
@@ -35,8 +37,8 @@ struct UnitResult {
   std::size_t n_queries = 0;
   std::vector<MetricSums> sums;            ///< [n_metrics]
   std::vector<LayerSelection> selections;  ///< [n_policies]
-  /// Full-cache attention outputs of the evaluation queries, [n_q_heads, n_queries, value_dim]: what the recorded model's
-  /// own attention gave.
+  /// Full-cache attention outputs of the evaluation queries, [n_q_heads, n_queries, value_dim]: what the recorded
+  /// model's own attention gave.
   Tensor outputs;
 };
 

@@ -15,7 +15,8 @@ std::vector<std::size_t> pooled_counts(const std::vector<Sequence>& heads, const
                                        std::size_t total) {
   std::vector<float> pool;
   for (std::size_t h = 0; h < heads.size(); ++h)
-    pool.insert(pool.end(), heads[h].begin() + static_cast<std::ptrdiff_t>(std::min(taken[h], heads[h].size())), heads[h].end());
+    pool.insert(pool.end(), heads[h].begin() + static_cast<std::ptrdiff_t>(std::min(taken[h], heads[h].size())),
+                heads[h].end());
   std::vector<std::size_t> counts(heads.size(), 0);
   total = std::min(total, pool.size());
   if (total == 0) return counts;
@@ -29,7 +30,9 @@ std::vector<std::size_t> pooled_counts(const std::vector<Sequence>& heads, const
   }
   for (std::size_t h = 0; h < heads.size(); ++h) {
     const auto begin = heads[h].begin() + static_cast<std::ptrdiff_t>(std::min(taken[h], heads[h].size()));
-    const auto ties = static_cast<std::size_t>(std::ranges::upper_bound(begin, heads[h].end(), cut, std::greater{}) - begin) - counts[h];
+    const auto ties =
+        static_cast<std::size_t>(std::ranges::upper_bound(begin, heads[h].end(), cut, std::greater{}) - begin) -
+        counts[h];
     const std::size_t share = std::min(ties, total - given);
     counts[h] += share;
     given += share;
@@ -63,8 +66,9 @@ HeadBudgets allocate_ada(const Scores& scores, std::span<const std::size_t> budg
     std::vector<std::size_t>& head_counts = counts.emplace_back(n_heads, n);
     // Rounding must not drop a token of a full cache; the authors' code does not compress then either.
     if (budget >= n) continue;
-    const std::size_t n_recent_now = std::max(
-        scores.protection.recent, static_cast<std::size_t>(scores.protection.recent_share * static_cast<double>(budget)));
+    const std::size_t n_recent_now =
+        std::max(scores.protection.recent,
+                 static_cast<std::size_t>(scores.protection.recent_share * static_cast<double>(budget)));
     if (heads.empty() || n_recent != n_recent_now) heads = competing(scores, n_recent = n_recent_now);
     // Protected tokens stand above every score; they are not pooled but counted.
     const std::size_t n_protected = std::min(budget, scores.protection.sinks + n_recent);
@@ -76,10 +80,11 @@ HeadBudgets allocate_ada(const Scores& scores, std::span<const std::size_t> budg
       for (std::size_t h = 0; h < n_heads; ++h) head_counts[h] = base + pooled[h];
     } else {
       const std::size_t shared = budget - n_protected;
-      const std::vector<std::size_t> pooled = pooled_counts(heads, std::vector<std::size_t>(n_heads, 0), shared * n_heads);
+      const std::vector<std::size_t> pooled =
+          pooled_counts(heads, std::vector<std::size_t>(n_heads, 0), shared * n_heads);
       for (std::size_t h = 0; h < n_heads; ++h) {
-        // As the authors' code does it: the floor is cut to whole tokens and the sum is rounded half to even, so that the
-        // layer's total may be missed by a few.
+        // As the authors' code does it: the floor is cut to whole tokens and the sum is rounded half to even, so that
+        // the layer's total may be missed by a few.
         const double mixed =
             (1 - alpha) * static_cast<double>(pooled[h]) + std::floor(alpha * static_cast<double>(shared));
         head_counts[h] = std::min(n, n_protected + static_cast<std::size_t>(std::nearbyint(mixed)));
@@ -91,7 +96,8 @@ HeadBudgets allocate_ada(const Scores& scores, std::span<const std::size_t> budg
 
 const RegisterAllocator ada{{
     .name = "ada",
-    .summary = "the heads of a layer share one budget: the best scores over all heads win, above a safeguard for each head",
+    .summary =
+        "the heads of a layer share one budget: the best scores over all heads win, above a safeguard for each head",
     .formula = "pool the layer's scores, keep the top n_heads * b; floor: each head's top alpha * b are safe; interp: "
                "b_h = round((1 - alpha) pooled_h + floor(alpha b)) over the tokens that are not protected",
     .paper = "Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation, arXiv 2407.11550",

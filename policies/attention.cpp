@@ -6,7 +6,8 @@ namespace {
 const RegisterScorer attention{{
     .name = "attention",
     .summary = "attention that the last prompt queries paid to a token",
-    .formula = "s_i = mean or sum over t in [c - window, c) of a_{t,i}; softmax over all that t sees; then pooling over i",
+    .formula =
+        "s_i = mean or sum over t in [c - window, c) of a_{t,i}; softmax over all that t sees; then pooling over i",
     .paper = "the common form of Scissorhands (arXiv 2305.17118) and of kvpress's ObservedAttentionPress",
     .needs = "the last `window` prompt queries",
     .parameters =
@@ -24,7 +25,8 @@ const RegisterScorer attention{{
                         kernel_parameter("5"),
                         group_parameter(),
                         {.name = "recent", .default_value = "0", .help = "newest tokens kept whatever their score"}},
-         .dialects = {{.name = "kvpress", .summary = "ObservedAttentionPress: mean over all prompt queries, nothing protected"},
+         .dialects = {{.name = "kvpress",
+                       .summary = "ObservedAttentionPress: mean over all prompt queries, nothing protected"},
                       {.name = "scissorhands",
                        .summary = "mean over the last 400 queries, 10 newest tokens kept",
                        .defaults = {{"window", "400"}, {"recent", "10"}}}}},

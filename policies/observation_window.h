@@ -12,13 +12,13 @@ enum class GroupReduction { mean, max, sum, none };
 enum class Pooling { none, average, max };
 
 struct ObservationWindow {
-  std::size_t window = kAll;             ///< last prompt queries; kAll: every one
-  bool mean = true;                      ///< mean over the queries that see a token, else the sum
-  bool without_window = false;           ///< only tokens before the window are scored (and pooled); the rest gets 0
-  Pooling pooling = Pooling::none;       ///< over neighbouring tokens, stride 1
-  std::size_t kernel = 1;                ///< pooling width, odd
+  std::size_t window = kAll;        ///< last prompt queries; kAll: every one
+  bool mean = true;                 ///< mean over the queries that see a token, else the sum
+  bool without_window = false;      ///< only tokens before the window are scored (and pooled); the rest gets 0
+  Pooling pooling = Pooling::none;  ///< over neighbouring tokens, stride 1
+  std::size_t kernel = 1;           ///< pooling width, odd
   GroupReduction group = GroupReduction::mean;
-  bool group_first = false;              ///< reduce the group before pooling over tokens, not after
+  bool group_first = false;  ///< reduce the group before pooling over tokens, not after
 };
 
 /// Scores [n_kv_heads or n_q_heads, n_candidates].

@@ -27,7 +27,8 @@ const RegisterScorer random_scorer{{
     .formula = "s_i = hash(seed, sample, layer, head, position)",
     .paper = "",
     .needs = "",
-    .parameters = {.parameters = {{.name = "draw", .default_value = "0", .help = "number of the draw, for several in one run"}}},
+    .parameters =
+        {.parameters = {{.name = "draw", .default_value = "0", .help = "number of the draw, for several in one run"}}},
     .traits = {.random = true},
     .score = score_random,
 }};

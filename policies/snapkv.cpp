@@ -5,8 +5,10 @@ namespace {
 
 const RegisterScorer snapkv{{
     .name = "snapkv",
-    .summary = "attention of an observation window at the end of the prompt, pooled over neighbours; the window is kept",
-    .formula = "s_i = pool_i(mean over t in [c - window, c) of a_{t,i}) for i < c - window; softmax over all that t sees",
+    .summary =
+        "attention of an observation window at the end of the prompt, pooled over neighbours; the window is kept",
+    .formula =
+        "s_i = pool_i(mean over t in [c - window, c) of a_{t,i}) for i < c - window; softmax over all that t sees",
     .paper = "SnapKV: LLM Knows What You Are Looking for Before Generation, arXiv 2404.14469",
     .needs = "the last `window` prompt queries",
     .parameters =

@@ -25,9 +25,10 @@ const RegisterScorer tova{{
     .formula = "s_i = mean over query heads of a_{c-1,i}",
     .paper = "Transformers are Multi-State RNNs, arXiv 2401.06104",
     .needs = "the last prompt query",
-    .parameters = {.parameters = {{.name = "recent", .default_value = "1", .help = "newest tokens kept whatever their score"}},
-                   .dialects = {{.name = "kvpress", .summary = "TOVAPress: the last token is kept"},
-                                {.name = "paper", .summary = "no token is protected", .defaults = {{"recent", "0"}}}}},
+    .parameters =
+        {.parameters = {{.name = "recent", .default_value = "1", .help = "newest tokens kept whatever their score"}},
+         .dialects = {{.name = "kvpress", .summary = "TOVAPress: the last token is kept"},
+                      {.name = "paper", .summary = "no token is protected", .defaults = {{"recent", "0"}}}}},
     .traits = {.layer_wide = true},
     .score = score_tova,
     .query_window = [](const Parameters&) { return std::size_t{1}; },

@@ -48,8 +48,8 @@ const std::vector<Library>& libraries() {
 }
 
 struct Source {
-  std::string path;    ///< from the root of the tree
-  std::string folder;  ///< of the root
+  std::string path;                       ///< from the root of the tree
+  std::string folder;                     ///< of the root
   std::vector<std::string> own, foreign;  ///< what it includes with "" and with <>
 };
 
@@ -102,7 +102,8 @@ TEST_CASE("core <- traces | policies | analysis <- tools <- tests: nobody includ
 TEST_CASE("own headers are named from the root of the tree and exist") {
   for (const Source& source : sources())
     for (const std::string& header : source.own)
-      if (!header.starts_with("hwy/")) CHECK_MESSAGE(fs::exists(fs::path(KVREPLAY_SOURCE_DIR) / header), source.path << " includes " << header);
+      if (!header.starts_with("hwy/"))
+        CHECK_MESSAGE(fs::exists(fs::path(KVREPLAY_SOURCE_DIR) / header), source.path << " includes " << header);
 }
 
 TEST_CASE("a library is known to the folders it belongs to, and to no other") {
@@ -112,7 +113,8 @@ TEST_CASE("a library is known to the folders it belongs to, and to no other") {
     for (const std::string& header : headers)
       for (const Library& library : libraries())
         if (std::regex_match(header, library.header))
-          CHECK_MESSAGE(library.folders.contains(source.folder), source.path << " includes " << header << " of " << library.name);
+          CHECK_MESSAGE(library.folders.contains(source.folder),
+                        source.path << " includes " << header << " of " << library.name);
   }
 }
 
@@ -123,7 +125,8 @@ TEST_CASE("HDF5 stays out of the headers that other folders include") {
   for (std::size_t before = 1; before != leaking.size();) {
     before = leaking.size();
     for (const Source& source : sources()) {
-      const bool direct = std::ranges::any_of(source.foreign, [](const std::string& h) { return h.starts_with("hdf5"); });
+      const bool direct =
+          std::ranges::any_of(source.foreign, [](const std::string& h) { return h.starts_with("hdf5"); });
       if (direct || std::ranges::any_of(source.own, [&](const std::string& h) { return leaking.contains(h); }))
         leaking.insert(source.path);
     }

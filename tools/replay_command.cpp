@@ -50,9 +50,11 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.values("sample", replay.samples, "NAME", "only this sample; several");
   options.values("layer", replay.layers, "LIST", "only these layers: 0,5,10-20");
   options.values("metric,m", replay.metrics, "LIST", "what to measure; without it all that the traces allow");
-  options.values("scores", replay.scores, "[NAME=]FILE",
-                 "a scorer called NAME (or as the file) whose scores an HDF5 file holds; it takes part in --policy too");
-  options.flag("evict-sliding", replay.evict_sliding, "let policies evict inside the window of sliding-window layers too");
+  options.values(
+      "scores", replay.scores, "[NAME=]FILE",
+      "a scorer called NAME (or as the file) whose scores an HDF5 file holds; it takes part in --policy too");
+  options.flag("evict-sliding", replay.evict_sliding,
+               "let policies evict inside the window of sliding-window layers too");
   options.value("seed", replay.seed, "N", "of everything random");
   options.group("Output");
   options.value("output,o", output.results, "FILE", "the results; required");
@@ -64,7 +66,8 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.flag("quiet,q", output.quiet, "say nothing but errors");
   options.example("kvreplay replay trace.h5 -o results.h5");
   options.example("kvreplay replay trace.h5 -p snapkv -p snapkv:window=32+ada -b 0.05:1:8 -o results.h5");
-  options.example("kvreplay replay trace.h5 -p knorm,tova --compression-ratio 0.25,0.5,0.75 --save-retained sets.h5 -o r.h5");
+  options.example(
+      "kvreplay replay trace.h5 -p knorm,tova --compression-ratio 0.25,0.5,0.75 --save-retained sets.h5 -o r.h5");
 }
 
 void check_outputs(const OutputOptions& output) {
@@ -75,7 +78,8 @@ void check_outputs(const OutputOptions& output) {
     if (path.empty()) continue;
     check_output(path, output.force);
     const auto whole = std::filesystem::absolute(path).lexically_normal();
-    if (std::ranges::find(paths, whole) != paths.end()) throw UsageError(fmt::format("{} is given for two outputs", path));
+    if (std::ranges::find(paths, whole) != paths.end())
+      throw UsageError(fmt::format("{} is given for two outputs", path));
     paths.push_back(whole);
   }
 }
@@ -90,16 +94,17 @@ Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, const OutputO
   const ReplayCase& each = plan.cases[unit.case_index];
   const TraceReader& trace = *plan.traces[each.trace];
   const LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer]);
-  const UnitTask task{.data = &data,
-                      .dtype = trace.info().dtype,
-                      .spans = &plan.sample(each).spans,
-                      .compression_point = each.point.position,
-                      .evict_sliding = plan.evict_sliding,
-                      .policies = &plan.policies,
-                      .budgets = &plan.budgets,
-                      .metrics = plan.computed,
-                      .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)},
-                      .keep_outputs = !output.outputs.empty()};
+  const UnitTask task{
+      .data = &data,
+      .dtype = trace.info().dtype,
+      .spans = &plan.sample(each).spans,
+      .compression_point = each.point.position,
+      .evict_sliding = plan.evict_sliding,
+      .policies = &plan.policies,
+      .budgets = &plan.budgets,
+      .metrics = plan.computed,
+      .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)},
+      .keep_outputs = !output.outputs.empty()};
   try {
     const UnitResult result = replay_unit(task, backend);
     Dataset entry = unit_dataset(plan, unit, result);
@@ -121,9 +126,8 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
                plan.units.size());
 
   // Long ones first, so that no thread is left alone with one at the end.
-  std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) {
-    return plan.cases[plan.units[unit].case_index].point.position;
-  });
+  std::ranges::stable_sort(todo, std::greater{},
+                           [&](std::size_t unit) { return plan.cases[plan.units[unit].case_index].point.position; });
   const std::size_t n_threads = std::min(output.threads, std::max<std::size_t>(1, todo.size()));
   std::vector<std::unique_ptr<Backend>> backends;
   for (std::size_t t = 0; t < n_threads; ++t) backends.push_back(make_cpu_backend());
@@ -137,9 +141,10 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
   ReplayOptions replay;
   OutputOptions output;
-  Options options("replay [OPTIONS] TRACE... --output FILE",
-                  "Replays recorded attention through eviction policies, all budgets in one pass, and writes what each loses. "
-                  "Interrupted, it goes on where it stopped when the same command is run again.");
+  Options options(
+      "replay [OPTIONS] TRACE... --output FILE",
+      "Replays recorded attention through eviction policies, all budgets in one pass, and writes what each loses. "
+      "Interrupted, it goes on where it stopped when the same command is run again.");
   declare(options, replay, output);
   if (!options.parse(args, out)) return 0;
   if (options.given("budget") && options.given("compression-ratio"))
@@ -178,8 +183,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
       journal.remove();
       throw;
     }
-    throw SystemError(fmt::format("{} (finished units are kept in {}: the same command goes on from there)", error.what(),
-                                  journal.folder().string()));
+    throw SystemError(fmt::format("{} (finished units are kept in {}: the same command goes on from there)",
+                                  error.what(), journal.folder().string()));
   } catch (...) {
     journal.remove();
     throw;
@@ -187,7 +192,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   journal.remove();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}) in {}\n", output.results,
-             plan.policies.size(), plan.budgets.values.size(), plan.cases.size(), plan.layers.size(), duration_text(seconds));
+             plan.policies.size(), plan.budgets.values.size(), plan.cases.size(), plan.layers.size(),
+             duration_text(seconds));
   return 0;
 }
 

@@ -62,7 +62,8 @@ CompressionPoint find_point(const SampleInfo& sample, const std::string& text, c
   CompressionPoint point{.name = text};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), point.position);
   if (error != std::errc{} || end != text.data() + text.size())
-    throw UsageError(fmt::format("{}: sample '{}': {}", file, sample.name, unknown_name("compression point", text, known)));
+    throw UsageError(
+        fmt::format("{}: sample '{}': {}", file, sample.name, unknown_name("compression point", text, known)));
   if (point.position == 0 || point.position >= sample.n_tokens)
     throw UsageError(fmt::format("{}: sample '{}': compression point {} is not inside its {} tokens", file, sample.name,
                                  text, sample.n_tokens));
@@ -77,15 +78,17 @@ void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& 
     for (std::size_t s = 0; s < trace.info().samples.size(); ++s) {
       const SampleInfo& sample = trace.info().samples[s];
       known_samples.push_back(sample.name);
-      if (!options.samples.empty() && std::ranges::find(options.samples, sample.name) == options.samples.end()) continue;
+      if (!options.samples.empty() && std::ranges::find(options.samples, sample.name) == options.samples.end())
+        continue;
       std::vector<CompressionPoint> points;
       for (const std::string& text : options.compression_points) points.push_back(find_point(sample, text, file));
       const bool asked = !points.empty();
       if (!asked) points = sample.compression_points;
       for (const CompressionPoint& point : points) {
         if (sample.query_ranges.empty() || sample.query_ranges.back().end <= point.position) {
-          const std::string message = fmt::format("{}: sample '{}' has no query recorded at or after compression point '{}'",
-                                                  file, sample.name, point.name);
+          const std::string message =
+              fmt::format("{}: sample '{}' has no query recorded at or after compression point '{}'", file, sample.name,
+                          point.name);
           if (asked) throw InputError(message);
           talk << "leaving out " << message << '\n';
           continue;
@@ -99,7 +102,8 @@ void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& 
   for (const std::string& name : options.samples)
     if (std::ranges::find(known_samples, name) == known_samples.end())
       throw UsageError(unknown_name("sample", name, known_samples));
-  if (plan.cases.empty()) throw InputError("nothing to replay: no sample has a compression point with queries after it");
+  if (plan.cases.empty())
+    throw InputError("nothing to replay: no sample has a compression point with queries after it");
   std::map<std::string, std::size_t> seen;
   for (const ReplayCase& each : plan.cases)
     if (const auto [first, is_new] = seen.emplace(each.label, each.trace); !is_new)
@@ -193,7 +197,8 @@ nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& pla
     if (equals == 0 || equals + 1 == text.size())
       throw UsageError(fmt::format("--scores '{}' is neither FILE nor NAME=FILE", text));
     const std::string path = equals == std::string::npos ? text : text.substr(equals + 1);
-    const std::string name = equals == std::string::npos ? std::filesystem::path(text).stem().string() : text.substr(0, equals);
+    const std::string name =
+        equals == std::string::npos ? std::filesystem::path(text).stem().string() : text.substr(0, equals);
     const auto known = all_policy_names();
     if (std::ranges::find(known, name) != known.end() || find_allocator(name) || files.contains(name))
       throw UsageError(fmt::format("--scores '{}': the policy name '{}' is taken", text, name));
@@ -234,7 +239,8 @@ std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {
   const ReplayCase& each = cases[unit.case_index];
   // Not the compression point: a draw for a token must not change with what comes after it.
   std::uint64_t hash = seed;
-  for (const std::uint64_t part : {std::uint64_t{each.trace}, std::uint64_t{each.sample}, std::uint64_t{layer(unit).index}})
+  for (const std::uint64_t part :
+       {std::uint64_t{each.trace}, std::uint64_t{each.sample}, std::uint64_t{layer(unit).index}})
     hash = (hash ^ (part + 0x9e3779b97f4a7c15u + (hash << 6) + (hash >> 2))) * 0xff51afd7ed558ccdu;
   return hash;
 }
@@ -245,7 +251,7 @@ ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
   plan.evict_sliding = options.evict_sliding;
   plan.seed = options.seed;
   plan.budgets = options.compression_ratios.empty() ? parse_budgets(options.budgets)
-                                                     : parse_compression_ratios(options.compression_ratios);
+                                                    : parse_compression_ratios(options.compression_ratios);
   open_traces(options, plan);
   const nlohmann::ordered_json scores = open_scores(options, plan);
   choose_layers(options, plan);

@@ -18,8 +18,8 @@ namespace kvreplay {
 /// The options of `replay` as given.
 struct ReplayOptions {
   std::vector<std::string> traces;
-  std::vector<std::string> policies;            ///< empty: all whose needs the traces meet
-  std::vector<std::string> scores;              ///< FILE or NAME=FILE
+  std::vector<std::string> policies;  ///< empty: all whose needs the traces meet
+  std::vector<std::string> scores;    ///< FILE or NAME=FILE
   std::string budgets{kDefaultBudgets};
   std::string compression_ratios;               ///< instead of budgets when not empty
   std::vector<std::string> metrics;             ///< empty: all that the traces allow
@@ -53,7 +53,7 @@ struct ReplayPlan {
   std::vector<const Metric*> computed;  ///< those with sums of their own that these need
   std::vector<std::size_t> layers;      ///< indices into TraceInfo::layers, the same for all traces
   std::vector<ReplayCase> cases;
-  std::vector<ReplayUnit> units;        ///< canonical order: by case, then layer
+  std::vector<ReplayUnit> units;  ///< canonical order: by case, then layer
   bool evict_sliding = false;
   std::uint64_t seed = 1;
   std::string options;  ///< JSON: everything that the numbers depend on, nothing else

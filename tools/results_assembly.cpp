@@ -91,7 +91,8 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
   for (std::size_t m = 0; m < plan.computed.size(); ++m) {
     const Metric& metric = *plan.computed[m];
     const auto add = [&](const char* suffix, std::vector<std::string> dimensions, const std::vector<double>& sums) {
-      Variable variable{.name = metric.name + suffix, .dimensions = std::move(dimensions), .values = sums, .attributes = {}};
+      Variable variable{
+          .name = metric.name + suffix, .dimensions = std::move(dimensions), .values = sums, .attributes = {}};
       if (metric.per_span) variable.values = by_span_name(plan, unit, sums);
       // A sample without spans has nothing to sum up.
       variable.values.resize(dataset.volume(variable.dimensions), 0.0);
@@ -127,8 +128,8 @@ class Assembly {
     for (const Metric* metric : plan_.computed)
       for (const char* suffix : {"_numerator", "_denominator"}) {
         const Variable& part = sums.variable(metric->name + suffix);
-        std::ranges::copy(part.values, variable(part.name).values.begin() +
-                                           static_cast<std::ptrdiff_t>(slot * part.values.size()));
+        std::ranges::copy(part.values,
+                          variable(part.name).values.begin() + static_cast<std::ptrdiff_t>(slot * part.values.size()));
       }
   }
 
@@ -180,7 +181,10 @@ class Assembly {
     }
     results_.texts = {traces, fingerprints, samples, points, parameters};
 
-    add({.name = "n_queries", .dimensions = {"case"}, .values = {}, .attributes = {{"long_name", "evaluation queries"}}});
+    add({.name = "n_queries",
+         .dimensions = {"case"},
+         .values = {},
+         .attributes = {{"long_name", "evaluation queries"}}});
     add({.name = "n_candidates",
          .dimensions = {"case", "layer"},
          .values = {},
@@ -204,9 +208,7 @@ class Assembly {
     results_.variables.push_back(std::move(variable));
   }
 
-  Variable& variable(std::string_view name) {
-    return *std::ranges::find(results_.variables, name, &Variable::name);
-  }
+  Variable& variable(std::string_view name) { return *std::ranges::find(results_.variables, name, &Variable::name); }
 
   Variable value_of(const Metric& metric) {
     const bool is_mean = !metric.mean_of.empty();

@@ -70,11 +70,12 @@ void append_retained(const UnitResult& result, Dataset& entry) {
 void append_outputs(const UnitResult& result, Dataset& entry) {
   const Tensor& outputs = result.outputs;
   const auto values = outputs.values();
-  entry.variables.push_back({.name = kOutputs,
-                             .dimensions = {dimension(entry, "head", outputs.count()), dimension(entry, "query", outputs.rows()),
-                                            dimension(entry, "channel", outputs.cols())},
-                             .values = {values.begin(), values.end()},
-                             .attributes = {}});
+  entry.variables.push_back(
+      {.name = kOutputs,
+       .dimensions = {dimension(entry, "head", outputs.count()), dimension(entry, "query", outputs.rows()),
+                      dimension(entry, "channel", outputs.cols())},
+       .values = {values.begin(), values.end()},
+       .attributes = {}});
 }
 
 void write_retained_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit) {
@@ -99,9 +100,10 @@ void write_retained_file(const std::filesystem::path& path, const ReplayPlan& pl
             retained[(b * n_heads + h) * n_candidates + i] = holders.values[(h * n_cells + cell) * n_budgets + b] != 0;
           }
       const bool per_query_head = n_heads != plan.model().n_kv_heads;
-      file.write(layer_path(plan, unit) + "/retained/" + plan.policies[p].name(),
-                 std::vector<std::size_t>{n_budgets, n_heads, n_candidates}, std::span<const std::uint8_t>(retained),
-                 {{"head_axis", per_query_head ? "query" : "kv"}, {"first_position", std::to_string(candidates.begin)}});
+      file.write(
+          layer_path(plan, unit) + "/retained/" + plan.policies[p].name(),
+          std::vector<std::size_t>{n_budgets, n_heads, n_candidates}, std::span<const std::uint8_t>(retained),
+          {{"head_axis", per_query_head ? "query" : "kv"}, {"first_position", std::to_string(candidates.begin)}});
     }
   }
   file.commit();

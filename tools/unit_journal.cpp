@@ -42,8 +42,8 @@ UnitJournal::UnitJournal(const fs::path& results, const std::string& options, bo
     const fs::path options_file = folder_ / kOptionsFile;
     if (fs::exists(options_file) && read_text(options_file) != options) {
       if (!overwrite)
-        throw UsageError(fmt::format("{} holds units of a replay with other options; finish that one, or --force to drop it",
-                                     folder_.string()));
+        throw UsageError(fmt::format(
+            "{} holds units of a replay with other options; finish that one, or --force to drop it", folder_.string()));
       for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) fs::remove_all(entry.path());
     }
     if (!fs::exists(options_file)) {

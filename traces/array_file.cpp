@@ -29,7 +29,8 @@ struct ArrayFile::Impl {
     if (size > kWorthCompressing) {
       std::vector<hsize_t> chunk = dims;
       for (std::size_t d = 0; d + 1 < chunk.size(); ++d) chunk[d] = 1;
-      hdf5::check("chunk", file, name, [&] { return H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()); });
+      hdf5::check("chunk", file, name,
+                  [&] { return H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()); });
       hdf5::compress(creation, 1);
     }
     const hdf5::Dataset dataset = hdf5::create_dataset(file, name, type, space, creation);

@@ -45,12 +45,13 @@ Scores ScoreFile::read(const PromptView& view) const try {
     throw hdf5::Violation(fmt::format("/{} is {}; expected [{} or {}, at least {}]", name, hdf5::shape_text(array.dims),
                                       model.n_kv_heads, model.n_q_heads, view.compression_point()));
   Tensor stored(1, n_heads, n_tokens);
-  hdf5::read_tensor(array, stored.values(), [](std::span<const hsize_t> at) {
-    return fmt::format("head {}, token {}", at[0], at[1]);
-  });
-  Scores scores = Scores::for_heads(n_heads == model.n_kv_heads ? HeadAxis::kv : HeadAxis::query, n_heads, view.n_candidates());
+  hdf5::read_tensor(array, stored.values(),
+                    [](std::span<const hsize_t> at) { return fmt::format("head {}, token {}", at[0], at[1]); });
+  Scores scores =
+      Scores::for_heads(n_heads == model.n_kv_heads ? HeadAxis::kv : HeadAxis::query, n_heads, view.n_candidates());
   for (std::size_t h = 0; h < n_heads; ++h)
-    std::ranges::copy(stored.matrix(0).row(h).subspan(view.first_position(), view.n_candidates()), scores.head(h).begin());
+    std::ranges::copy(stored.matrix(0).row(h).subspan(view.first_position(), view.n_candidates()),
+                      scores.head(h).begin());
   return scores;
 } catch (const hdf5::Failure& failure) {
   throw InputError(fmt::format("{}: {}", impl_->path.string(), failure.what()));

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 namespace kvreplay {
 
@@ -19,7 +21,10 @@ void choose_blas_core(char** argv) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (!avx512 && !avx2) return;
   setenv("OPENBLAS_CORETYPE", avx512 ? "SkylakeX" : "Haswell", 0);
-  execv("/proc/self/exe", argv);
+  // Through its real name, or process lists would show a program called "exe".
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) execv(self.c_str(), argv);
   // Still here: go on with the slow kernels.
 #else
   static_cast<void>(argv);

@@ -3,8 +3,8 @@
 
 namespace kvreplay {
 
-/// Call first thing in main(). Where OpenBLAS has fallen back to kernels far below what the processor can do, starts the
-/// program again with OPENBLAS_CORETYPE set, which the library reads only when it is loaded. Does nothing when the
+/// Call first thing in main(). Where OpenBLAS has fallen back to kernels far below what the processor can do, starts
+/// the program again with OPENBLAS_CORETYPE set, which the library reads only when it is loaded. Does nothing when the
 /// variable is set already, or where a program cannot start itself again.
 void choose_blas_core(char** argv);
 

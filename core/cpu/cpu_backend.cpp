@@ -149,7 +149,8 @@ class CpuBackend final : public Backend {
     }
     void copy(std::size_t to, std::size_t from, std::size_t size) {
       std::memcpy(values_.data() + to * size, values_.data() + from * size, size * sizeof(float));
-      std::memcpy(weights_.data() + to * kPanelWidth, weights_.data() + from * kPanelWidth, kPanelWidth * sizeof(float));
+      std::memcpy(weights_.data() + to * kPanelWidth, weights_.data() + from * kPanelWidth,
+                  kPanelWidth * sizeof(float));
     }
     const float* values(std::size_t i, std::size_t size) const { return values_.data() + i * size; }
     const float* weights(std::size_t i) const { return weights_.data() + i * kPanelWidth; }

@@ -72,8 +72,8 @@ struct Upcoming {
   std::size_t n;
 };
 
-// kDims dimensions of the values at a time: as many accumulators as the register file holds. With kSumWeights the weights
-// themselves are summed too.
+// kDims dimensions of the values at a time: as many accumulators as the register file holds. With kSumWeights the
+// weights themselves are summed too.
 template <std::size_t kDims, bool kSumWeights>
 HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values,
                                std::size_t value_stride, const std::uint32_t* HWY_RESTRICT index, std::size_t n,
@@ -116,8 +116,8 @@ HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* H
 void Accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
                 const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
   constexpr std::size_t kDims = std::max<std::size_t>(1, kVecs <= 2 ? 8 : 8 / kVecs);
-  // A block of tokens whose weights (8 KiB) and values (16 KiB at 64 dimensions) stay in the first-level cache while all
-  // dimensions go over them.
+  // A block of tokens whose weights (8 KiB) and values (16 KiB at 64 dimensions) stay in the first-level cache while
+  // all dimensions go over them.
   constexpr std::size_t kBlock = 64;
   constexpr std::size_t kLine = 64 / sizeof(float);
   const std::size_t weight_lines = kPanelWidth / kLine;
@@ -134,14 +134,16 @@ void Accumulate(const float* weights, const float* values, std::size_t value_str
     std::size_t d = 0;
     for (; d + kDims <= value_dim; d += kDims) {
       if (d == 0)
-        AccumulateDims<kDims, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values, out_weights);
+        AccumulateDims<kDims, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values,
+                                    out_weights);
       else
         AccumulateDims<kDims, false>(weights, values + d, value_stride, index + begin, count, upcoming(),
                                      out_values + d * kPanelWidth, out_weights);
     }
     for (; d < value_dim; ++d) {
       if (d == 0)
-        AccumulateDims<1, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values, out_weights);
+        AccumulateDims<1, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values,
+                                out_weights);
       else
         AccumulateDims<1, false>(weights, values + d, value_stride, index + begin, count, upcoming(),
                                  out_values + d * kPanelWidth, out_weights);
@@ -192,8 +194,8 @@ void AddNormalisedRows(const float* weights, std::size_t n_rows, std::size_t n_l
     }
   for (std::size_t v = 0; v < kVecs; ++v) {
     const std::size_t used = n_lanes > v * kLanes ? n_lanes - v * kLanes : 0;
-    scale[v] = hn::IfThenElseZero(hn::FirstN(kFloats, std::min(used, kLanes)),
-                                  hn::Div(hn::Set(kFloats, 1.0f), scale[v]));
+    scale[v] =
+        hn::IfThenElseZero(hn::FirstN(kFloats, std::min(used, kLanes)), hn::Div(hn::Set(kFloats, 1.0f), scale[v]));
   }
   for (std::size_t i = 0; i < n_rows; ++i) {
     Vec sum = hn::Zero(kFloats);

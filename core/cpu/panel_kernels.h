@@ -7,8 +7,8 @@
 
 namespace kvreplay::cpu {
 
-/// Longest run of float32 additions. Rounding would grow with the length of a context: terms that are equal all round in the
-/// same direction, and n of them drift by up to n * 2^-25.
+/// Longest run of float32 additions. Rounding would grow with the length of a context: terms that are equal all round
+/// in the same direction, and n of them drift by up to n * 2^-25.
 inline constexpr std::size_t kSumBlock = 512;
 
 /// Logits to weights, in place: the softcap, the mask, the maximum of each lane, exp(logit - max).
@@ -18,8 +18,8 @@ inline constexpr std::size_t kSumBlock = 512;
 void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
                        float softcap, float* max);
 
-/// out_values[d, lane] += sum of e_i v_i[d] and out_weights[lane] += sum of e_i over rows i = index[0..n) of both arrays.
-/// The rank-1 updates walk the tokens through the index: nothing is gathered.
+/// out_values[d, lane] += sum of e_i v_i[d] and out_weights[lane] += sum of e_i over rows i = index[0..n) of both
+/// arrays. The rank-1 updates walk the tokens through the index: nothing is gathered.
 void accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
                 const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights);
 

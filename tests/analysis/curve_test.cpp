@@ -43,7 +43,7 @@ TEST_CASE("there is no mean height where the curve is not known") {
   CHECK(std::isnan(mean_height(Curve(), {0.2, 0.4})));
 }
 
-TEST_CASE("the common range is where all curves are known; a single kept fraction has no say") {
+TEST_CASE("the common range is where all curves are known, a single kept fraction has no say") {
   const std::array curves{curve({0.1, 1.0}, {1, 0}), curve({0.2, 0.9}, {1, 0}), curve({1.0, 1.0}, {0, 0}), Curve()};
   const KeptRange range = common_range(curves);
   CHECK(range.from == 0.2);

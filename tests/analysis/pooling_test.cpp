@@ -152,7 +152,7 @@ TEST_CASE("metrics of whole layers stay whole where heads are asked for") {
   CHECK(pool_kept_fraction(data, pooled, Level::by_head)[pooled.index(1, 0, 1)] == doctest::Approx(0.5));
 }
 
-TEST_CASE("without kept_fraction the budget stands in for it; tokens are related to the candidates") {
+TEST_CASE("without kept_fraction the budget stands in for it, tokens are related to the candidates") {
   ResultsFixture fixture;
   fixture.budget_kind = "tokens";
   fixture.budgets = {25, 150};

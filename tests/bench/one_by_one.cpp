@@ -14,8 +14,8 @@ namespace kvreplay::bench {
 double output_error_by_itself(const LayerData& data, std::size_t compression_point, const LayerSelection& selection,
                               std::size_t budget, const Tensor& reference) {
   const std::size_t dim = data.model.head_dim, n_tokens = data.n_tokens(), group = data.model.group_size();
-  const auto first_row = static_cast<std::size_t>(
-      std::ranges::lower_bound(data.query_positions, compression_point) - data.query_positions.begin());
+  const auto first_row = static_cast<std::size_t>(std::ranges::lower_bound(data.query_positions, compression_point) -
+                                                  data.query_positions.begin());
   const std::size_t n_queries = data.query_positions.size() - first_row, n_local = n_tokens - compression_point;
   double error = 0, norm = 0;
   static thread_local Buffer<float> keys, values, logits, outputs, queries;
@@ -47,12 +47,15 @@ double output_error_by_itself(const LayerData& data, std::size_t compression_poi
           const std::size_t row = first_row + begin + std::min(l, count - 1);
           if (l < count)
             std::memcpy(queries.data() + l * dim, data.queries.matrix(h).row(row).data(), dim * sizeof(float));
-          last[l] = static_cast<std::int32_t>(n_kept + std::min(n_local, data.query_positions[row] - compression_point + 1)) - 1;
+          last[l] =
+              static_cast<std::int32_t>(n_kept + std::min(n_local, data.query_positions[row] - compression_point + 1)) -
+              1;
         }
         float max[kPanelWidth];
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(n), kPanelWidth,
                     static_cast<blasint>(dim), static_cast<float>(data.model.softmax_scale), keys.data(),
-                    static_cast<blasint>(dim), queries.data(), static_cast<blasint>(dim), 0.0f, logits.data(), kPanelWidth);
+                    static_cast<blasint>(dim), queries.data(), static_cast<blasint>(dim), 0.0f, logits.data(),
+                    kPanelWidth);
         cpu::logits_to_weights(logits.data(), n, first, last, 0.0f, max);
         cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<blasint>(dim), kPanelWidth,
                     static_cast<blasint>(n), 1.0f, values.data(), static_cast<blasint>(dim), logits.data(), kPanelWidth,

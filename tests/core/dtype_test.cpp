@@ -89,7 +89,7 @@ TEST_CASE("every 16-bit pattern becomes the float32 of the same value") {
   });
 }
 
-TEST_CASE("every 16-bit pattern survives float32 and back; NaN stays NaN") {
+TEST_CASE("every 16-bit pattern survives float32 and back, NaN stays NaN") {
   std::vector<std::uint16_t> patterns(65536);
   for (std::size_t i = 0; i < patterns.size(); ++i) patterns[i] = static_cast<std::uint16_t>(i);
   on_every_target([&] {

@@ -1,6 +1,6 @@
 #pragma once
-// The program in a process of its own, to be stopped and killed. It is the test program itself, started anew: a fork alone
-// would share the state of BLAS and HDF5 with the tests that ran before.
+// The program in a process of its own, to be stopped and killed. It is the test program itself, started anew: a fork
+// alone would share the state of BLAS and HDF5 with the tests that ran before.
 
 #include <doctest/doctest.h>
 #include <signal.h>

@@ -26,7 +26,8 @@ Dataset replayed_small(const TemporaryFolder& folder, std::vector<std::string> o
 TEST_CASE("a replay without options runs every policy, metric, point and layer at the 16 default budgets") {
   const TemporaryFolder folder;
   const Dataset results = replayed_small(folder, {});
-  CHECK(labels<std::string>(results, "case") == std::vector<std::string>{"synthetic-0000@context", "synthetic-0000@prompt"});
+  CHECK(labels<std::string>(results, "case") ==
+        std::vector<std::string>{"synthetic-0000@context", "synthetic-0000@prompt"});
   CHECK(labels<std::int64_t>(results, "layer") == std::vector<std::int64_t>{0, 1});
   CHECK(labels<std::int64_t>(results, "q_head") == std::vector<std::int64_t>{0, 1, 2, 3});
   CHECK(labels<std::int64_t>(results, "kv_head") == std::vector<std::int64_t>{0, 1});
@@ -61,7 +62,8 @@ TEST_CASE("results say what they are, what made them, and nothing of folders, th
   CHECK(texts["case_point"] == std::vector<std::string>{"context", "prompt"});
   CHECK(texts["case_fingerprint"][0].size() == 32);
   CHECK(texts["policy_parameters"].size() == all_policy_names().size());
-  for (const std::string& parameters : texts["policy_parameters"]) CHECK(contains(parameters, "+"));  // the allocator too
+  for (const std::string& parameters : texts["policy_parameters"])
+    CHECK(contains(parameters, "+"));  // the allocator too
 
   CHECK(results.variable("n_queries").values == std::vector<double>{48, 16});
   CHECK(results.variable("n_candidates").values == std::vector<double>{kContext, kContext, kPrompt, kPrompt});
@@ -109,7 +111,8 @@ TEST_CASE("keeping everything loses nothing: no error at all, and all of the att
   const TemporaryFolder folder;
   const Dataset results = replayed_small(folder);
   const std::size_t full = index_of(results, "policy", "full"), whole = 5;  // the last budget
-  for (const char* name : {"output_error", "mean_output_error", "projected_error", "absolute_projected_error", "head_projected_error"})
+  for (const char* name :
+       {"output_error", "mean_output_error", "projected_error", "absolute_projected_error", "head_projected_error"})
     for_each_value(results, name, [&](const Index& at, double value) {
       if (at.at("policy") == full || at.at("budget") == whole) CHECK(value == 0);
       if (at.at("policy") != full && at.at("budget") == 0) CHECK(value > 0);
@@ -126,7 +129,8 @@ TEST_CASE("keeping everything loses nothing: no error at all, and all of the att
 TEST_CASE("attention recall rises with the budget wherever larger sets contain smaller ones") {
   const TemporaryFolder folder;
   const Dataset results = replayed_small(folder);
-  const std::size_t h2o = index_of(results, "policy", "h2o");  // half of every budget is recent: its sets are not nested
+  const std::size_t h2o =
+      index_of(results, "policy", "h2o");  // half of every budget is recent: its sets are not nested
   for_each_value(results, "attention_recall", [&](const Index& at, double value) {
     if (at.at("policy") == h2o || at.at("budget") == 0) return;
     Index smaller = at;

@@ -26,7 +26,8 @@ class SmallDisk {
 
   explicit operator bool() const { return mounted_; }
   void grow(const std::string& kilobytes) {
-    REQUIRE(mount("kvreplay-test", folder_.file("").c_str(), "tmpfs", MS_REMOUNT, ("size=" + kilobytes + "k").c_str()) == 0);
+    REQUIRE(mount("kvreplay-test", folder_.file("").c_str(), "tmpfs", MS_REMOUNT,
+                  ("size=" + kilobytes + "k").c_str()) == 0);
   }
   std::string file(const std::string& name) const { return folder_.file(name); }
   std::size_t n_files() const { return folder_.n_files(); }
@@ -36,9 +37,11 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
-/// All that decides how large units and results are, so that the disks fit them also when the program learns more policies.
+/// All that decides how large units and results are, so that the disks fit them also when the program learns more
+/// policies.
 std::vector<std::string> fixed_replay(const std::string& trace, const std::string& results) {
-  return {trace, "-p", "knorm,tova,keydiff,random,oracle,snapkv", "-m", "output_error,attention_recall,kept_fraction", "-o", results};
+  return {trace, "-p",   "knorm,tova,keydiff,random,oracle,snapkv", "-m", "output_error,attention_recall,kept_fraction",
+          "-o",  results};
 }
 
 /// Files with this ending below the results' folder of units.

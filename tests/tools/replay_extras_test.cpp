@@ -81,7 +81,8 @@ TEST_CASE("saved outputs are the attention of the full cache, at the positions t
   const TraceReader reader(trace);
   for (const std::size_t layer : {0, 1}) {
     const reference::Layer slow = reference_layer(reader.read_layer(0, layer));
-    const auto stored = stored_numbers<float>(outputs, "/samples/0000/context/layers/0" + std::to_string(layer) + "/outputs");
+    const auto stored =
+        stored_numbers<float>(outputs, "/samples/0000/context/layers/0" + std::to_string(layer) + "/outputs");
     REQUIRE(stored.shape == std::vector<std::size_t>{4, 48, 12});
     const std::vector<std::size_t> rows = reference::evaluation_rows(slow, kContext);
     REQUIRE(rows.size() == 48);
@@ -104,8 +105,9 @@ TEST_CASE("outputs are refused before the work when they exist or are named twic
   CHECK(contains(refused(folder, 2, {trace, "--save-retained", mine}), "--force"));
   CHECK(contains(refused(folder, 2, {trace, "--save-outputs", mine}), "--force"));
   CHECK(content_of(mine) == "mine");
-  CHECK(contains(refused(folder, 2, {trace, "--save-retained", folder.file("x.h5"), "--save-outputs", folder.file("./x.h5")}),
-                 "given for two outputs"));
+  CHECK(contains(
+      refused(folder, 2, {trace, "--save-retained", folder.file("x.h5"), "--save-outputs", folder.file("./x.h5")}),
+      "given for two outputs"));
   CHECK(contains(refused(folder, 2, {trace, "--save-retained", folder.file("refused.h5")}), "given for two outputs"));
   CHECK(folder.n_files() == 2);
 }

@@ -14,7 +14,8 @@
 
 namespace kvreplay::testing {
 
-/// Compression points `context` at 224 and `prompt` at 256, 272 tokens; 4 query heads on 2 KV heads, 2 layers; a needle.
+/// Compression points `context` at 224 and `prompt` at 256, 272 tokens; 4 query heads on 2 KV heads, 2 layers; a
+/// needle.
 inline SyntheticTraceOptions small_trace() {
   SyntheticTraceOptions options;
   options.n_layers = 2;
@@ -87,7 +88,8 @@ using Index = std::map<std::string, std::size_t>;
 inline double value_at(const Dataset& dataset, const std::string& name, const Index& at) {
   const Variable& variable = dataset.variable(name);
   std::size_t flat = 0;
-  for (const std::string& dimension : variable.dimensions) flat = flat * dataset.dimension(dimension).size() + at.at(dimension);
+  for (const std::string& dimension : variable.dimensions)
+    flat = flat * dataset.dimension(dimension).size() + at.at(dimension);
   return variable.values.at(flat);
 }
 

@@ -39,7 +39,8 @@ TEST_CASE("unknown names come with the known ones and the nearest") {
   CHECK(contains(refuse("--policy", "snapkv+adaa"), "unknown allocator 'adaa'; did you mean 'ada'?"));
   CHECK(contains(refuse("--metric", "output_eror"), "unknown metric 'output_eror'; did you mean 'output_error'?"));
   CHECK(contains(refuse("--compression-point", "promt"), "did you mean 'prompt'? known: context, prompt"));
-  CHECK(contains(refuse("--sample", "synthetic-0001"), "unknown sample 'synthetic-0001'; did you mean 'synthetic-0000'?"));
+  CHECK(contains(refuse("--sample", "synthetic-0001"),
+                 "unknown sample 'synthetic-0001'; did you mean 'synthetic-0000'?"));
   CHECK(contains(refuse("--layer", "7"), "layer 7 is not recorded; there are: 0, 1"));
   CHECK(contains(refuse("--layer", "one"), "takes numbers and ranges"));
   CHECK(contains(refuse("--polcy", "snapkv"), "did you mean '--policy'?"));
@@ -79,7 +80,8 @@ TEST_CASE("compression points lie inside the sample") {
                    "compression point " + point + " is not inside its 272 tokens"));
   refused(folder, 2, {trace, "--compression-point=-1"});
   refused(folder, 2, {trace, "--compression-point", "99999999999999999999999"});
-  CHECK(contains(refused(folder, 2, {trace, "--compression-point", "prompt", "--compression-point", "prompt"}), "two cases"));
+  CHECK(contains(refused(folder, 2, {trace, "--compression-point", "prompt", "--compression-point", "prompt"}),
+                 "two cases"));
 }
 
 TEST_CASE("outputs are checked before the work: none, one that exists, one that cannot be") {
@@ -116,7 +118,8 @@ TEST_CASE("files that are no whole trace are bad input") {
   const std::string whole = content_of(trace);
   for (const double share : {0.0, 0.3, 0.9}) {
     const std::string path = folder.file("cut.h5");
-    std::ofstream(path, std::ios::binary) << whole.substr(0, static_cast<std::size_t>(share * static_cast<double>(whole.size())));
+    std::ofstream(path, std::ios::binary)
+        << whole.substr(0, static_cast<std::size_t>(share * static_cast<double>(whole.size())));
     refuse(path);
   }
   CHECK(contains(refused(folder, 2, {}), "TRACE"));

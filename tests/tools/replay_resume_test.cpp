@@ -72,7 +72,8 @@ TEST_CASE("a replay killed with -9 goes on where it stopped and gives the same b
 
   const ProgramRun resumed = run(command(results, "2"));
   CHECK(resumed.exit_code == 0);
-  CHECK(contains(resumed.err, "taking up an interrupted replay: " + std::to_string(n_done) + " of 20 units are done\n"));
+  CHECK(
+      contains(resumed.err, "taking up an interrupted replay: " + std::to_string(n_done) + " of 20 units are done\n"));
   CHECK(content_of(results) == content_of(whole));
   CHECK(content_of(results + ".sets") == content_of(whole + ".sets"));
   CHECK(!std::filesystem::exists(results + ".units"));

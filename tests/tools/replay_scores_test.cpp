@@ -26,8 +26,8 @@ float mixed(std::size_t layer, std::size_t head, std::size_t token) {
 using Score = std::function<float(std::size_t layer, std::size_t head, std::size_t token)>;
 
 /// \param point  "" or "/POINT": for that compression point alone
-void add_scores(ArrayFile& file, std::size_t n_heads, std::size_t n_tokens, const Score& score, const std::string& point = "",
-                std::size_t n_layers = 2) {
+void add_scores(ArrayFile& file, std::size_t n_heads, std::size_t n_tokens, const Score& score,
+                const std::string& point = "", std::size_t n_layers = 2) {
   for (std::size_t layer = 0; layer < n_layers; ++layer) {
     std::vector<float> values;
     for (std::size_t h = 0; h < n_heads; ++h)
@@ -37,8 +37,8 @@ void add_scores(ArrayFile& file, std::size_t n_heads, std::size_t n_tokens, cons
   }
 }
 
-std::string write_scores(const TemporaryFolder& folder, const std::string& name, std::size_t n_heads, std::size_t n_tokens,
-                         const Score& score, std::size_t n_layers = 2) {
+std::string write_scores(const TemporaryFolder& folder, const std::string& name, std::size_t n_heads,
+                         std::size_t n_tokens, const Score& score, std::size_t n_layers = 2) {
   ArrayFile file(folder.file(name), {});
   add_scores(file, n_heads, n_tokens, score, "", n_layers);
   file.commit();
@@ -55,7 +55,8 @@ std::vector<std::size_t> retained(const StoredNumbers<std::uint8_t>& sets, std::
 }
 
 /// The `count` highest scores of a head among the first n tokens.
-std::vector<std::size_t> best(const Score& score, std::size_t layer, std::size_t head, std::size_t n, std::size_t count) {
+std::vector<std::size_t> best(const Score& score, std::size_t layer, std::size_t head, std::size_t n,
+                              std::size_t count) {
   std::vector<std::size_t> tokens(n);
   std::iota(tokens.begin(), tokens.end(), 0u);
   std::ranges::stable_sort(tokens, std::greater{}, [&](std::size_t i) { return score(layer, head, i); });
@@ -74,8 +75,8 @@ TEST_CASE("the retained sets of a score file are its highest scores, at every bu
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder), sets = folder.file("sets.h5");
   const std::string scores = write_scores(folder, "mine.h5", 2, kTokens, mixed);
-  const Dataset results = replayed(folder, {trace, "--scores", "mine=" + scores, "-p", "mine,mine+ada", "-b", "16,100",
-                                            "--save-retained", sets});
+  const Dataset results = replayed(
+      folder, {trace, "--scores", "mine=" + scores, "-p", "mine,mine+ada", "-b", "16,100", "--save-retained", sets});
   CHECK(labels<std::string>(results, "policy") == std::vector<std::string>{"mine", "mine+ada"});
   for (const auto& [point, n] : {std::pair<std::string, std::size_t>{"context", kContext}, {"prompt", kPrompt}})
     for (const std::size_t layer : {0, 1}) {
@@ -98,7 +99,8 @@ TEST_CASE("the retained sets of a score file are its highest scores, at every bu
 TEST_CASE("a score file takes part by default, beside the policies of the program") {
   const TemporaryFolder folder;
   const std::string scores = write_scores(folder, "mine.h5", 2, kTokens, mixed);
-  const Dataset results = replayed(folder, {write_trace(folder), "--scores", "mine=" + scores, "-b", "0.1", "-m", "kept_fraction"});
+  const Dataset results =
+      replayed(folder, {write_trace(folder), "--scores", "mine=" + scores, "-b", "0.1", "-m", "kept_fraction"});
   const std::vector<std::string> policies = labels<std::string>(results, "policy");
   CHECK(policies.back() == "mine");
   CHECK(std::ranges::count(policies, "knorm") == 1);
@@ -120,7 +122,8 @@ TEST_CASE("scores can stand apart for a compression point, which then go before 
   add_scores(file, 2, kTokens, mixed);
   add_scores(file, 2, kContext, oldest, "/context");
   file.commit();
-  replayed(folder, {write_trace(folder), "--scores", "mine=" + scores, "-p", "mine", "-b", "20", "--save-retained", sets});
+  replayed(folder,
+           {write_trace(folder), "--scores", "mine=" + scores, "-p", "mine", "-b", "20", "--save-retained", sets});
   const auto context = stored_numbers<std::uint8_t>(sets, sets_at("context", 1, "mine"));
   const auto prompt = stored_numbers<std::uint8_t>(sets, sets_at("prompt", 1, "mine"));
   CHECK(retained(context, 0, 1) == best(oldest, 1, 1, kContext, 20));
@@ -130,16 +133,14 @@ TEST_CASE("scores can stand apart for a compression point, which then go before 
 TEST_CASE("scores per query head give a retained set to each query head") {
   const TemporaryFolder folder;
   const std::string scores = write_scores(folder, "mine.h5", 4, kTokens, mixed), sets = folder.file("sets.h5");
-  const Dataset results =
-      replayed(folder, {write_trace(folder), "--scores", "mine=" + scores, "-p", "mine", "-b", "20,256", "--save-retained", sets,
-                        "--compression-point", "prompt"});
+  const Dataset results = replayed(folder, {write_trace(folder), "--scores", "mine=" + scores, "-p", "mine", "-b",
+                                            "20,256", "--save-retained", sets, "--compression-point", "prompt"});
   const auto stored = stored_numbers<std::uint8_t>(sets, sets_at("prompt", 0, "mine"));
   CHECK(stored.shape == std::vector<std::size_t>{2, 4, kPrompt});
   CHECK(stored_text(sets, sets_at("prompt", 0, "mine"), "head_axis") == "query");
   for (const std::size_t h : {0, 1, 2, 3}) CHECK(retained(stored, 0, h) == best(mixed, 0, h, kPrompt, 20));
-  for_each_value(results, "output_error", [&](const Index& at, double value) {
-    CHECK((value == 0) == (at.at("budget") == 1));
-  });
+  for_each_value(results, "output_error",
+                 [&](const Index& at, double value) { CHECK((value == 0) == (at.at("budget") == 1)); });
 }
 
 TEST_CASE("score files that do not fit are refused with file, array and reason") {
@@ -169,11 +170,15 @@ TEST_CASE("score files that do not fit are refused with file, array and reason")
 TEST_CASE("names of score files are words of their own, and a score file belongs to one trace") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder), scores = write_scores(folder, "mine.h5", 2, kTokens, mixed);
-  const auto refuse = [&](const std::string& text) { return refused(folder, 2, {trace, "--scores", text, "-b", "0.1"}); };
-  for (const std::string name : {"knorm", "ada", "ada-snapkv"}) CHECK(contains(refuse(name + "=" + scores), "is taken"));
+  const auto refuse = [&](const std::string& text) {
+    return refused(folder, 2, {trace, "--scores", text, "-b", "0.1"});
+  };
+  for (const std::string name : {"knorm", "ada", "ada-snapkv"})
+    CHECK(contains(refuse(name + "=" + scores), "is taken"));
   for (const std::string text : {"=x.h5", "mine="}) CHECK(contains(refuse(text), "is neither FILE nor NAME=FILE"));
   // With these a policy could not be told from its parameters and allocator.
-  for (const std::string name : {"a+b", "a:b", "a,b", "a b"}) CHECK(contains(refuse(name + "=" + scores), "cannot name a policy"));
+  for (const std::string name : {"a+b", "a:b", "a,b", "a b"})
+    CHECK(contains(refuse(name + "=" + scores), "cannot name a policy"));
   CHECK(contains(refused(folder, 2, {trace, "--scores", "a=" + scores, "--scores", "a=" + scores}), "is taken"));
   CHECK(contains(refused(folder, 2, {trace, write_trace(folder, "u.h5"), "--scores", "a=" + scores}), "one trace"));
 }

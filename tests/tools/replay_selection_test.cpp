@@ -48,8 +48,8 @@ TEST_CASE("budgets are fractions, tokens or a log-spaced range of either") {
 TEST_CASE("compression ratios keep what kvpress keeps, and are labelled by what is kept") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
-  const Dataset results = replayed(
-      folder, {trace, "-p", "knorm", "--compression-point", "200", "--compression-ratio", "0,0.1,0.9,0.35"});
+  const Dataset results =
+      replayed(folder, {trace, "-p", "knorm", "--compression-point", "200", "--compression-ratio", "0,0.1,0.9,0.35"});
   // int(200 * (1 - r)): 200 * (1 - 0.9) is 19.999999999999996 in floating point, so kvpress keeps 19 where 20 are meant
   CHECK(tokens_kept(results) == std::vector<double>{200, 180, 19, 130});
   CHECK(labels<double>(results, "budget") == std::vector<double>{1, 0.9, 0.1, 0.65});
@@ -98,11 +98,13 @@ TEST_CASE("samples are chosen by name and give the numbers that they give among 
   const std::string trace = write_trace(folder, "three.h5", options);
   const std::vector<std::string> common{trace, "-p", "snapkv,random", "-b", "0.1", "--compression-point", "prompt"};
   const Dataset all = replayed(folder, common);
-  CHECK(cases(all) == std::vector<std::string>{"synthetic-0000@prompt", "synthetic-0001@prompt", "synthetic-0002@prompt"});
+  CHECK(cases(all) ==
+        std::vector<std::string>{"synthetic-0000@prompt", "synthetic-0001@prompt", "synthetic-0002@prompt"});
   std::vector<std::string> args = common;
   args.insert(args.end(), {"--sample", "synthetic-0002", "--sample", "synthetic-0001"});
   const Dataset two = replayed(folder, args);
-  CHECK(cases(two) == std::vector<std::string>{"synthetic-0001@prompt", "synthetic-0002@prompt"});  // in the trace's order
+  CHECK(cases(two) ==
+        std::vector<std::string>{"synthetic-0001@prompt", "synthetic-0002@prompt"});  // in the trace's order
   for_each_value(two, "output_error", [&](Index at, double value) {
     ++at["case"];
     CHECK(value == value_at(all, "output_error", at));
@@ -133,7 +135,8 @@ TEST_CASE("several traces of one model are one replay, and their names stand bef
   CHECK(contains(refused(folder, 3, {a, wide}), wide + " and " + a + " differ in their heads"));
   other = small_trace();
   other.n_layers = 3;
-  CHECK(contains(refused(folder, 3, {a, write_trace(folder, "deep.h5", other)}), "differ in the layers that they recorded"));
+  CHECK(contains(refused(folder, 3, {a, write_trace(folder, "deep.h5", other)}),
+                 "differ in the layers that they recorded"));
 }
 
 TEST_CASE("sliding-window layers keep everything, unless their window is put up for eviction") {
@@ -186,5 +189,6 @@ TEST_CASE("what a trace cannot feed is left out with a word, and refused when as
   CHECK(std::ranges::count(labels<std::string>(read, "policy"), "snapkv") == 1);
 
   CHECK(contains(refused(folder, 3, {trace, "-p", "knorm,h2o"}), "policy 'h2o': "));
-  CHECK(contains(refused(folder, 3, {trace, "-p", "knorm", "-m", "projected_error"}), "metric 'projected_error': no W_O"));
+  CHECK(contains(refused(folder, 3, {trace, "-p", "knorm", "-m", "projected_error"}),
+                 "metric 'projected_error': no W_O"));
 }

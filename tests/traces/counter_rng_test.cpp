@@ -40,7 +40,7 @@ TEST_CASE("normals have mean 0, variance 1 and next to no correlation from strea
   CHECK(squares / n == doctest::Approx(1).epsilon(0.02));
 }
 
-TEST_CASE("uniforms lie in [0, 1) and whole numbers below their bound") {
+TEST_CASE("uniforms lie from 0 up to but not 1, and whole numbers below their bound") {
   const CounterRng rng(3);
   std::vector<int> counts(5);
   for (std::size_t i = 0; i < 5000; ++i) {

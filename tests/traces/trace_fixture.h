@@ -1,8 +1,7 @@
 #pragma once
-// Small traces for tests, and where to put them.
+// Small traces for tests.
 
 #include <doctest/doctest.h>
-#include <stdlib.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -15,31 +14,10 @@
 #include "core/error.h"
 #include "core/matrix.h"
 #include "core/trace_info.h"
+#include "tests/temporary_folder.h"
 #include "traces/trace_writer.h"
 
 namespace kvreplay::testing {
-
-/// A folder of its own, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "kvreplay-test-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Two samples of 40 and 25 tokens, layers 1 and 3 of 5, 4 query heads over 2 KV heads, head_dim 6, value_dim 4.
 inline TraceInfo small_info(DType dtype = DType::float16) {
