@@ -25,7 +25,7 @@ void choose_blas_core(char** argv) {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (!error) execv(self.c_str(), argv);
-  // Still here: go on with the slow kernels.
+    // Still here: go on with the slow kernels.
 #else
   static_cast<void>(argv);
 #endif

@@ -3,7 +3,6 @@
 #include <cblas.h>
 
 #include <algorithm>
-#include <cstring>
 #include <mutex>
 #include <vector>
 
@@ -54,8 +53,6 @@ class CpuBackend final : public Backend {
     const std::size_t dim = values.cols, n_sets = set_ends.size();
     out.values.reserve_discard(n_sets * dim * kPanelWidth);
     out.weights.reserve_discard(n_sets * kPanelWidth);
-    std::fill_n(out.values.data(), n_sets * dim * kPanelWidth, 0.0f);
-    std::fill_n(out.weights.data(), n_sets * kPanelWidth, 0.0f);
     block_values_.reserve_discard(dim * kPanelWidth);
     block_weights_.reserve_discard(kPanelWidth);
     // The weights start at first_key while positions count from 0: shift the base, so that one index serves both.
@@ -64,18 +61,15 @@ class CpuBackend final : public Backend {
     for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
       float* set_values = out.values.data() + s * dim * kPanelWidth;
       float* set_weights = out.weights.data() + s * kPanelWidth;
-      for (std::size_t from = begin; from < set_ends[s]; from += cpu::kSumBlock) {
+      const auto sum = [&](std::size_t from, float* to_values, float* to_weights) {
         const std::size_t n = std::min(cpu::kSumBlock, set_ends[s] - from);
-        if (n == set_ends[s] - begin) {
-          cpu::accumulate(base, values.data, values.stride, dim, positions.data() + from, n, set_values, set_weights);
-        } else {
-          std::fill_n(block_values_.data(), dim * kPanelWidth, 0.0f);
-          std::fill_n(block_weights_.data(), kPanelWidth, 0.0f);
-          cpu::accumulate(base, values.data, values.stride, dim, positions.data() + from, n, block_values_.data(),
-                          block_weights_.data());
-          cpu::add(block_values_.data(), dim * kPanelWidth, set_values);
-          cpu::add(block_weights_.data(), kPanelWidth, set_weights);
-        }
+        cpu::sum_tokens(base, values.data, values.stride, dim, positions.data() + from, n, to_values, to_weights);
+      };
+      sum(begin, set_values, set_weights);
+      for (std::size_t from = begin + cpu::kSumBlock; from < set_ends[s]; from += cpu::kSumBlock) {
+        sum(from, block_values_.data(), block_weights_.data());
+        cpu::add(set_values, block_values_.data(), dim * kPanelWidth, set_values);
+        cpu::add(set_weights, block_weights_.data(), kPanelWidth, set_weights);
       }
     }
   }
@@ -87,32 +81,34 @@ class CpuBackend final : public Backend {
     out.squared_errors.reserve_discard(n_budgets * kPanelWidth);
     out.recall.reserve_discard(n_budgets * kPanelWidth);
 
-    // Where plans are nested, sums over the first k and over the last k cells give every budget's two sides.
-    const std::size_t n_sides = plan.nested ? n_cells + 1 : 1;
-    kept_.assign_zero(n_sides, size);
-    evicted_.assign_zero(n_sides, size);
-    if (plan.nested) {
-      kept_.add(0, local, 0, size);
-      for (std::size_t k = 1; k <= n_cells; ++k) {
-        kept_.copy(k, k - 1, size);
-        kept_.add(k, cells, k - 1, size);
-        evicted_.copy(n_cells - k, n_cells - k + 1, size);
-        evicted_.add(n_cells - k, cells, n_cells - k, size);
+    const auto measure = [&](std::size_t budget, std::size_t kept_side) {
+      cpu::error_of_eviction(kept_.values(kept_side, size), kept_.weights(kept_side), evicted_.values(0, size),
+                             evicted_.weights(0), value_dim, out.errors.data() + budget * size,
+                             out.squared_errors.data() + budget * kPanelWidth,
+                             out.recall.data() + budget * kPanelWidth);
+    };
+    if (!plan.nested) {
+      for (std::size_t b = 0; b < n_budgets; ++b) {
+        kept_.set(0, local, size);
+        evicted_.set_zero(0, size);
+        for (std::size_t c = 0; c < n_cells; ++c) (plan.holds(c, b) ? kept_ : evicted_).add(0, 0, cells, c, size);
+        measure(b, 0);
       }
+      return;
     }
-    for (std::size_t b = 0; b < n_budgets; ++b) {
-      std::size_t side = 0;
-      if (plan.nested) {
-        while (side < n_cells && plan.holds(side, b)) ++side;
-      } else {
-        kept_.assign_zero(1, size);
-        evicted_.assign_zero(1, size);
-        kept_.add(0, local, 0, size);
-        for (std::size_t c = 0; c < n_cells; ++c) (plan.holds(c, b) ? kept_ : evicted_).add(0, cells, c, size);
+    // The kept sides are sums over the first k cells, the evicted ones over the last: one grows, the other is rebuilt
+    // on the way back.
+    kept_.reserve(n_cells + 1, size);
+    kept_.set(0, local, size);
+    for (std::size_t k = 1; k <= n_cells; ++k) kept_.add(k, k - 1, cells, k - 1, size);
+    evicted_.set_zero(0, size);
+    for (std::size_t k = n_cells;; --k) {
+      for (std::size_t b = 0; b < n_budgets; ++b) {
+        const bool holds_k_cells = (k == 0 || plan.holds(k - 1, b)) && (k == n_cells || !plan.holds(k, b));
+        if (holds_k_cells) measure(b, k);
       }
-      cpu::error_of_eviction(kept_.values(side, size), kept_.weights(side), evicted_.values(side, size),
-                             evicted_.weights(side), value_dim, out.errors.data() + b * size,
-                             out.squared_errors.data() + b * kPanelWidth, out.recall.data() + b * kPanelWidth);
+      if (k == 0) break;
+      evicted_.add(0, 0, cells, k - 1, size);
     }
   }
 
@@ -134,23 +130,28 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  // Running sums over prefixes or suffixes of the cells: [n][value_dim, kPanelWidth] and [n][kPanelWidth].
+  // Softmax sums over unions of cells: [n][value_dim, kPanelWidth] and [n][kPanelWidth].
   class Side {
    public:
-    void assign_zero(std::size_t n, std::size_t size) {
+    void reserve(std::size_t n, std::size_t size) {
       values_.reserve_discard(n * size);
       weights_.reserve_discard(n * kPanelWidth);
-      std::fill_n(values_.data(), n * size, 0.0f);
-      std::fill_n(weights_.data(), n * kPanelWidth, 0.0f);
     }
-    void add(std::size_t to, const PanelSums& sums, std::size_t set, std::size_t size) {
-      cpu::add(sums.values.data() + set * size, size, values_.data() + to * size);
-      cpu::add(sums.weights.data() + set * kPanelWidth, kPanelWidth, weights_.data() + to * kPanelWidth);
+    void set(std::size_t to, const PanelSums& sums, std::size_t size) {
+      reserve(to + 1, size);
+      std::copy_n(sums.values.data(), size, values_.data() + to * size);
+      std::copy_n(sums.weights.data(), kPanelWidth, weights_.data() + to * kPanelWidth);
     }
-    void copy(std::size_t to, std::size_t from, std::size_t size) {
-      std::memcpy(values_.data() + to * size, values_.data() + from * size, size * sizeof(float));
-      std::memcpy(weights_.data() + to * kPanelWidth, weights_.data() + from * kPanelWidth,
-                  kPanelWidth * sizeof(float));
+    void set_zero(std::size_t to, std::size_t size) {
+      reserve(to + 1, size);
+      std::fill_n(values_.data() + to * size, size, 0.0f);
+      std::fill_n(weights_.data() + to * kPanelWidth, kPanelWidth, 0.0f);
+    }
+    // this[to] = this[from] + cells[cell]
+    void add(std::size_t to, std::size_t from, const PanelSums& cells, std::size_t cell, std::size_t size) {
+      cpu::add(values_.data() + from * size, cells.values.data() + cell * size, size, values_.data() + to * size);
+      cpu::add(weights_.data() + from * kPanelWidth, cells.weights.data() + cell * kPanelWidth, kPanelWidth,
+               weights_.data() + to * kPanelWidth);
     }
     const float* values(std::size_t i, std::size_t size) const { return values_.data() + i * size; }
     const float* weights(std::size_t i) const { return weights_.data() + i * kPanelWidth; }

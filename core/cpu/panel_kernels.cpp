@@ -73,20 +73,23 @@ struct Upcoming {
 };
 
 // kDims dimensions of the values at a time: as many accumulators as the register file holds. With kSumWeights the
-// weights themselves are summed too.
+// weights themselves are summed too. Starts from zero or goes on from what `out` holds. Not inlined: GCC would then
+// compute the address of every dimension apart.
 template <std::size_t kDims, bool kSumWeights>
-HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values,
-                               std::size_t value_stride, const std::uint32_t* HWY_RESTRICT index, std::size_t n,
-                               const Upcoming& next, float* HWY_RESTRICT out, float* HWY_RESTRICT out_weights) {
+HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values, std::size_t value_stride,
+                          const std::uint32_t* HWY_RESTRICT index, std::size_t n, const Upcoming& next, bool from_zero,
+                          float* HWY_RESTRICT out, float* HWY_RESTRICT out_weights) {
   Vec sums[kDims][kVecs];
   Vec weight_sums[kVecs];
 #pragma GCC unroll 16
   for (std::size_t d = 0; d < kDims; ++d)
 #pragma GCC unroll 32
-    for (std::size_t v = 0; v < kVecs; ++v) sums[d][v] = hn::Load(kFloats, out + d * kPanelWidth + v * kLanes);
+    for (std::size_t v = 0; v < kVecs; ++v)
+      sums[d][v] = from_zero ? hn::Zero(kFloats) : hn::Load(kFloats, out + d * kPanelWidth + v * kLanes);
   if (kSumWeights)
 #pragma GCC unroll 32
-    for (std::size_t v = 0; v < kVecs; ++v) weight_sums[v] = hn::Load(kFloats, out_weights + v * kLanes);
+    for (std::size_t v = 0; v < kVecs; ++v)
+      weight_sums[v] = from_zero ? hn::Zero(kFloats) : hn::Load(kFloats, out_weights + v * kLanes);
   for (std::size_t i = 0; i < n; ++i) {
     if (i < next.n) hwy::Prefetch(next.base + std::size_t{next.index[i]} * next.stride);
     const float* HWY_RESTRICT e = weights + std::size_t{index[i]} * kPanelWidth;
@@ -113,15 +116,16 @@ HWY_INLINE void AccumulateDims(const float* HWY_RESTRICT weights, const float* H
     for (std::size_t v = 0; v < kVecs; ++v) hn::Store(weight_sums[v], kFloats, out_weights + v * kLanes);
 }
 
-void Accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
-                const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
+void SumTokens(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
+               const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
   constexpr std::size_t kDims = std::max<std::size_t>(1, kVecs <= 2 ? 8 : 8 / kVecs);
   // A block of tokens whose weights (8 KiB) and values (16 KiB at 64 dimensions) stay in the first-level cache while
   // all dimensions go over them.
   constexpr std::size_t kBlock = 64;
   constexpr std::size_t kLine = 64 / sizeof(float);
   const std::size_t weight_lines = kPanelWidth / kLine;
-  for (std::size_t begin = 0; begin < n; begin += kBlock) {
+  // At least one round, so that the sums of no tokens are zeros.
+  for (std::size_t begin = 0; begin == 0 || begin < n; begin += kBlock) {
     const std::size_t count = std::min(kBlock, n - begin);
     const std::size_t next_begin = begin + count, n_next = std::min(kBlock, n - next_begin);
     std::size_t line = 0;
@@ -134,26 +138,26 @@ void Accumulate(const float* weights, const float* values, std::size_t value_str
     std::size_t d = 0;
     for (; d + kDims <= value_dim; d += kDims) {
       if (d == 0)
-        AccumulateDims<kDims, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values,
-                                    out_weights);
+        SumDims<kDims, true>(weights, values, value_stride, index + begin, count, upcoming(), begin == 0, out_values,
+                             out_weights);
       else
-        AccumulateDims<kDims, false>(weights, values + d, value_stride, index + begin, count, upcoming(),
-                                     out_values + d * kPanelWidth, out_weights);
+        SumDims<kDims, false>(weights, values + d, value_stride, index + begin, count, upcoming(), begin == 0,
+                              out_values + d * kPanelWidth, out_weights);
     }
     for (; d < value_dim; ++d) {
       if (d == 0)
-        AccumulateDims<1, true>(weights, values, value_stride, index + begin, count, upcoming(), out_values,
-                                out_weights);
+        SumDims<1, true>(weights, values, value_stride, index + begin, count, upcoming(), begin == 0, out_values,
+                         out_weights);
       else
-        AccumulateDims<1, false>(weights, values + d, value_stride, index + begin, count, upcoming(),
-                                 out_values + d * kPanelWidth, out_weights);
+        SumDims<1, false>(weights, values + d, value_stride, index + begin, count, upcoming(), begin == 0,
+                          out_values + d * kPanelWidth, out_weights);
     }
   }
 }
 
-void Add(const float* from, std::size_t n, float* to) {
+void Add(const float* a, const float* b, std::size_t n, float* out) {
   for (std::size_t i = 0; i < n; i += kLanes)
-    hn::Store(hn::Add(hn::Load(kFloats, to + i), hn::Load(kFloats, from + i)), kFloats, to + i);
+    hn::Store(hn::Add(hn::Load(kFloats, a + i), hn::Load(kFloats, b + i)), kFloats, out + i);
 }
 
 void ErrorOfEviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
@@ -214,7 +218,7 @@ HWY_AFTER_NAMESPACE();
 namespace kvreplay::cpu {
 
 HWY_EXPORT(LogitsToWeights);
-HWY_EXPORT(Accumulate);
+HWY_EXPORT(SumTokens);
 HWY_EXPORT(Add);
 HWY_EXPORT(ErrorOfEviction);
 HWY_EXPORT(AddNormalisedRows);
@@ -225,13 +229,13 @@ void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* fi
   HWY_DYNAMIC_DISPATCH(LogitsToWeights)(logits, n_keys, first, last, softcap, max);
 }
 
-void accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
+void sum_tokens(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
                 const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
-  HWY_DYNAMIC_DISPATCH(Accumulate)
+  HWY_DYNAMIC_DISPATCH(SumTokens)
   (weights, values, value_stride, value_dim, index, n, out_values, out_weights);
 }
 
-void add(const float* from, std::size_t n, float* to) { HWY_DYNAMIC_DISPATCH(Add)(from, n, to); }
+void add(const float* a, const float* b, std::size_t n, float* out) { HWY_DYNAMIC_DISPATCH(Add)(a, b, n, out); }
 
 void error_of_eviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
                        std::size_t value_dim, float* errors, float* squared_errors, float* recall) {

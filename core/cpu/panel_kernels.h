@@ -18,13 +18,13 @@ inline constexpr std::size_t kSumBlock = 512;
 void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
                        float softcap, float* max);
 
-/// out_values[d, lane] += sum of e_i v_i[d] and out_weights[lane] += sum of e_i over rows i = index[0..n) of both
+/// out_values[d, lane] = sum of e_i v_i[d] and out_weights[lane] = sum of e_i over rows i = index[0..n) of both
 /// arrays. The rank-1 updates walk the tokens through the index: nothing is gathered.
-void accumulate(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
+void sum_tokens(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
                 const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights);
 
-/// to[i] += from[i]
-void add(const float* from, std::size_t n, float* to);
+/// out[i] = a[i] + b[i]; out may be a or b. \param n  a multiple of kPanelWidth
+void add(const float* a, const float* b, std::size_t n, float* out);
 
 /// errors = (Z_E / Z) (N_S / Z_S - N_E / Z_E) for one budget, with their squared norms and Z_S / Z.
 /// \param values_s, values_e    [value_dim, kPanelWidth]

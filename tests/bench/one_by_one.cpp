@@ -33,7 +33,7 @@ double output_error_by_itself(const LayerData& data, std::size_t compression_poi
       std::memcpy(keys.data() + i * dim, data.keys.matrix(g).row(kept[i]).data(), dim * sizeof(float));
       std::memcpy(values.data() + i * dim, data.values.matrix(g).row(kept[i]).data(), dim * sizeof(float));
     }
-    // All query heads of the group in one product, as panels of kPanelWidth columns.
+    // Products as wide as the replay's own panels, so that both meet the same BLAS at the same shape.
     const std::size_t n_panels = (n_queries + kPanelWidth - 1) / kPanelWidth, width = n_panels * kPanelWidth;
     queries.reserve_discard(width * dim);
     logits.reserve_discard(n * kPanelWidth);

@@ -8,9 +8,9 @@
 
 namespace kvreplay::bench {
 
-/// Relative output error over all query heads of one retained set per KV head: gather the retained keys and values, one
-/// product for the logits of the whole group, softmax (our own vectorised one), one product for the outputs.
-/// \param reference  [n_q_heads, n_queries, value_dim] full-cache outputs
+/// Relative output error over all query heads of one retained set per KV head: gather the retained keys and values;
+/// then for each head and 32 queries one product for the logits, softmax (our own vectorised one), one product for the
+/// outputs. \param reference  [n_q_heads, n_queries, value_dim] full-cache outputs
 double output_error_by_itself(const LayerData& data, std::size_t compression_point, const LayerSelection& selection,
                               std::size_t budget, const Tensor& reference);
 
