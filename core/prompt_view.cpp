@@ -71,12 +71,8 @@ const Tensor& PromptView::attention_sums(std::size_t window) const {
 
 std::size_t PromptView::n_seen_by(std::size_t i, std::size_t window) const {
   const std::size_t n = std::min(window, n_candidates());
-  const std::size_t position = candidates_.begin + i;
-  const std::size_t first_query = std::max(position, candidates_.end - n);
-  std::size_t end_query = candidates_.end;
-  if (const std::size_t sliding = data_->layer.sliding_window; sliding > 0)
-    end_query = std::min(end_query, position + sliding);
-  return end_query > first_query ? end_query - first_query : 0;
+  // Every candidate is in sight of all prompt queries from its own on, in a sliding layer too: candidates_at().
+  return candidates_.end - std::max(candidates_.begin + i, candidates_.end - n);
 }
 
 const Tensor& PromptView::evaluation_attention() const {
