@@ -2,12 +2,21 @@
 // The tensors of one layer of one sample, in float32: what a work unit reads.
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "core/matrix.h"
 #include "core/trace_info.h"
 
 namespace kvreplay {
+
+/// Queries and keys of an extra pass over the cache that asks the model to repeat the context, chunk by chunk (KVzip).
+/// Belongs to one compression point: the pass saw [0, c) and nothing after it.
+struct LayerProbes {
+  std::vector<ProbeChunk> chunks;
+  Tensor queries;  ///< [n_q_heads, n_probe, head_dim], after RoPE
+  Tensor keys;     ///< [n_kv_heads, n_probe, head_dim], after RoPE
+};
 
 struct LayerData {
   ModelInfo model;
@@ -17,6 +26,8 @@ struct LayerData {
   Tensor keys;                               ///< [n_kv_heads, n_tokens, head_dim], after RoPE
   Tensor values;                             ///< [n_kv_heads, n_tokens, value_dim]
   Tensor output_projection;  ///< [n_q_heads, value_dim, hidden_size]: W_O of each head; empty when not recorded
+
+  std::optional<LayerProbes> probes = {};  ///< of the unit's compression point, where the trace carries them
 
   std::size_t n_tokens() const { return keys.rows(); }
 };

@@ -61,6 +61,19 @@ struct CompressionPoint {
   std::size_t position = 0;  ///< tokens [0, position) are up for eviction
 };
 
+/// One forward pass of a probe: its tokens ask the model to repeat `context` and then do so.
+struct ProbeChunk {
+  Range context;  ///< positions in the prompt that are repeated
+  Range rows;     ///< of the probe's queries and keys; row i is causally before row i + 1 of the same chunk
+};
+
+/// The probe of one compression point: what was asked after the tokens [0, position).
+struct ProbeInfo {
+  std::string compression_point;  ///< name
+  std::size_t n_rows = 0;         ///< n_probe: queries and keys per head
+  std::vector<ProbeChunk> chunks;
+};
+
 /// One recorded prompt with its answer.
 struct SampleInfo {
   std::string name;
@@ -73,6 +86,7 @@ struct SampleInfo {
   std::vector<CompressionPoint> compression_points;
   std::vector<Range> query_ranges;
   bool has_block_cosine = false;
+  std::vector<ProbeInfo> probes;
 
   std::size_t n_recorded_queries() const;
   /// Position of each recorded query, ascending, [n_recorded_queries].
