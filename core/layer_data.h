@@ -26,6 +26,8 @@ struct LayerData {
   Tensor keys;                               ///< [n_kv_heads, n_tokens, head_dim], after RoPE
   Tensor values;                             ///< [n_kv_heads, n_tokens, value_dim]
   Tensor output_projection;  ///< [n_q_heads, value_dim, hidden_size]: W_O of each head; empty when not recorded
+  /// [n_tokens]: cosine of the residual stream before and after the attention block; empty when not recorded
+  std::vector<float> block_cosine = {};
 
   std::optional<LayerProbes> probes = {};  ///< of the unit's compression point, where the trace carries them
 

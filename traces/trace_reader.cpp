@@ -254,6 +254,16 @@ struct TraceReader::Impl {
     return tensor;
   }
 
+  std::vector<float> read_block_cosine(const std::string& group, std::size_t n_tokens) const {
+    const StoredArray array = open_array(open_group(file, group), "block_cosine", {n_tokens}, bytes.size());
+    const std::vector<double> values = read_reals(array.dataset);
+    const std::vector<float> cosine(values.begin(), values.end());
+    if (const auto bad = first_non_finite(cosine))
+      throw Violation(
+          fmt::format("{}: token {}: expected a finite value, found {}", path_of(array.dataset), *bad, cosine[*bad]));
+    return cosine;
+  }
+
   std::filesystem::path path;
   FileBytes bytes;
   File file;
@@ -286,24 +296,9 @@ LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_in
     data.keys = impl_->read(group, "keys", model.n_kv_heads, sample.n_tokens, model.head_dim, token_name);
     data.values = impl_->read(group, "values", model.n_kv_heads, sample.n_tokens, model.value_dim, token_name);
     if (data.layer.has_output_projection) data.output_projection = impl_->read_output_projection(data.layer.index);
+    if (sample.has_block_cosine) data.block_cosine = impl_->read_block_cosine(group, sample.n_tokens);
   });
   return data;
-}
-
-std::vector<float> TraceReader::read_block_cosine(std::size_t sample_index, std::size_t layer_index) const {
-  const SampleInfo& sample = impl_->info.samples.at(sample_index);
-  const LayerInfo& layer = impl_->info.layers.at(layer_index);
-  if (!sample.has_block_cosine) return {};
-  return naming_file<InputError>(impl_->path, [&] {
-    const Group group = open_group(impl_->file, rules::sample_layer_path(sample_index, layer.index));
-    const StoredArray array = open_array(group, "block_cosine", {sample.n_tokens}, impl_->bytes.size());
-    const std::vector<double> values = read_reals(array.dataset);
-    const std::vector<float> cosine(values.begin(), values.end());
-    if (const auto bad = first_non_finite(cosine))
-      throw Violation(
-          fmt::format("{}: token {}: expected a finite value, found {}", path_of(array.dataset), *bad, cosine[*bad]));
-    return cosine;
-  });
 }
 
 std::string TraceReader::fingerprint() const { return impl_->bytes.fingerprint(); }

@@ -29,10 +29,6 @@ class TraceReader {
   /// Throws InputError when a value is NaN or infinite, naming dataset, head, token and channel.
   LayerData read_layer(std::size_t sample, std::size_t layer) const;
 
-  /// Cosine similarity of the residual stream before and after the attention block, [n_tokens], empty if not recorded.
-  /// \param sample, layer  as in read_layer()
-  std::vector<float> read_block_cosine(std::size_t sample, std::size_t layer) const;
-
   /// Which recording this is, as 32 hex digits: a hash of the file's size and of samples spread over its bytes. It
   /// tells recordings apart at a cost that does not grow with the file; it is no proof that every byte is intact.
   std::string fingerprint() const;

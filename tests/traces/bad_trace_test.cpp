@@ -675,6 +675,13 @@ TEST_CASE("a value that is not finite is named with its place") {
           "/samples/0000/layers/01/queries: head 3, recorded query 2 (token 10), channel 0: "
           "expected a finite value, found inf");
   }
+  SUBCASE("block_cosine") {
+    patient.remove("/samples/0000/layers/03/block_cosine");
+    std::vector<double> cosine(40, 0.5);
+    cosine[39] = NAN;
+    patient.edit([&](hid_t file) { write_reals(file, "/samples/0000/layers/03/block_cosine", cosine); });
+    CHECK(patient.complaint() == "/samples/0000/layers/03/block_cosine: token 39: expected a finite value, found nan");
+  }
   SUBCASE("output projection") {
     spoil("/model/layers/01/output_projection", {9, 7}, 2, INFINITY);
     CHECK(patient.complaint() ==

@@ -115,8 +115,9 @@ TEST_CASE("a trace reads back as it was written, in each dtype, raw and gzipped"
       check_same_info(reader.info(), info);
       for (std::size_t s = 0; s < 2; ++s)
         for (std::size_t l = 0; l < 2; ++l) check_layer(reader, s, l);
-      CHECK(reader.read_block_cosine(0, 1)[3] == 1.0f / 5);
-      CHECK(reader.read_block_cosine(1, 0).empty());
+      CHECK(reader.read_layer(0, 1).block_cosine.size() == 40);
+      CHECK(reader.read_layer(0, 1).block_cosine[3] == 1.0f / 5);
+      CHECK(reader.read_layer(1, 0).block_cosine.empty());
     }
 }
 
