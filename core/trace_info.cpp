@@ -1,5 +1,7 @@
 #include "core/trace_info.h"
 
+#include <algorithm>
+
 namespace kvreplay {
 
 std::size_t SampleInfo::n_recorded_queries() const {
@@ -14,6 +16,12 @@ std::vector<std::size_t> SampleInfo::query_positions() const {
   for (const Range& range : query_ranges)
     for (std::size_t p = range.begin; p < range.end; ++p) positions.push_back(p);
   return positions;
+}
+
+const ProbeInfo* SampleInfo::find_probe(std::string_view compression_point) const {
+  const auto found = std::find_if(probes.begin(), probes.end(),
+                                  [&](const ProbeInfo& probe) { return probe.compression_point == compression_point; });
+  return found == probes.end() ? nullptr : &*found;
 }
 
 }  // namespace kvreplay

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dtype.h"
@@ -65,13 +66,15 @@ struct CompressionPoint {
 struct ProbeChunk {
   Range context;  ///< positions in the prompt that are repeated
   Range rows;     ///< of the probe's queries and keys; row i is causally before row i + 1 of the same chunk
+
+  friend bool operator==(const ProbeChunk&, const ProbeChunk&) = default;
 };
 
 /// The probe of one compression point: what was asked after the tokens [0, position).
 struct ProbeInfo {
-  std::string compression_point;  ///< name
-  std::size_t n_rows = 0;         ///< n_probe: queries and keys per head
-  std::vector<ProbeChunk> chunks;
+  std::string compression_point;   ///< name
+  std::size_t n_rows = 0;          ///< n_probe: queries and keys per head
+  std::vector<ProbeChunk> chunks;  ///< ascending; their rows follow each other from 0 to n_rows
 };
 
 /// One recorded prompt with its answer.
@@ -86,11 +89,13 @@ struct SampleInfo {
   std::vector<CompressionPoint> compression_points;
   std::vector<Range> query_ranges;
   bool has_block_cosine = false;
-  std::vector<ProbeInfo> probes;
+  std::vector<ProbeInfo> probes;  ///< at most one per compression point; empty when not recorded
 
   std::size_t n_recorded_queries() const;
   /// Position of each recorded query, ascending, [n_recorded_queries].
   std::vector<std::size_t> query_positions() const;
+  /// The probe of a compression point, null when it has none.
+  const ProbeInfo* find_probe(std::string_view compression_point) const;
 };
 
 struct TraceInfo {

@@ -43,6 +43,13 @@ TensorBytes tensor_bytes(const TraceInfo& trace, const SampleInfo& sample) {
           .values = model.n_kv_heads * sample.n_tokens * model.value_dim * element};
 }
 
+/// Queries and keys of one probe, all layers together, in bytes.
+std::size_t probe_bytes(const TraceInfo& trace, const ProbeInfo& probe) {
+  const ModelInfo& model = trace.model;
+  return (model.n_q_heads + model.n_kv_heads) * probe.n_rows * model.head_dim * size_of(trace.dtype) *
+         trace.layers.size();
+}
+
 std::string rope_text(const Rope& rope) {
   if (rope.layout == RopeLayout::none) return "none";
   return fmt::format("{} layout, {} of the dimensions turn{}", name_of(rope.layout), 2 * rope.inv_freq.size(),
@@ -106,6 +113,12 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
   add("spans", spans.empty() ? "none" : spans);
   add("optional", fmt::format("token texts: {}, block cosine: {}", sample.token_texts.empty() ? "no" : "yes",
                               sample.has_block_cosine ? "yes" : "no"));
+  for (const ProbeInfo& probe : sample.probes) {
+    const Range repeated = {probe.chunks.front().context.begin, probe.chunks.back().context.end};
+    add("probe", fmt::format("{}: repeats {} in {} {}, {} queries and keys, {}", probe.compression_point,
+                             range_text(repeated), probe.chunks.size(), probe.chunks.size() == 1 ? "chunk" : "chunks",
+                             probe.n_rows, bytes_text(probe_bytes(trace, probe))));
+  }
   const TensorBytes bytes = tensor_bytes(trace, sample);
   add("tensors", fmt::format("queries {}, keys {}, values {}", bytes_text(bytes.queries), bytes_text(bytes.keys),
                              bytes_text(bytes.values)));
@@ -125,6 +138,17 @@ Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
                                    {"n_evaluation_queries", n_evaluation_queries(sample, point.position)},
                                    {"n_window_queries", n_window_queries(sample, point.position)}}));
   }
+  Json probes = Json::array();
+  for (const ProbeInfo& probe : sample.probes) {
+    Json chunks = Json::array();
+    for (const auto& [context, rows] : probe.chunks)
+      chunks.push_back(Json::object(
+          {{"context", Json::array({context.begin, context.end})}, {"rows", Json::array({rows.begin, rows.end})}}));
+    probes.push_back(Json::object({{"compression_point", probe.compression_point},
+                                   {"n_rows", probe.n_rows},
+                                   {"chunks", std::move(chunks)},
+                                   {"tensor_bytes", probe_bytes(trace, probe)}}));
+  }
   const TensorBytes bytes = tensor_bytes(trace, sample);
   return Json::object(
       {{"name", sample.name},
@@ -136,6 +160,7 @@ Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
        {"compression_points", std::move(points)},
        {"token_texts", !sample.token_texts.empty()},
        {"block_cosine", sample.has_block_cosine},
+       {"probes", std::move(probes)},
        {"tensor_bytes", Json::object({{"queries", bytes.queries}, {"keys", bytes.keys}, {"values", bytes.values}})}});
 }
 

@@ -3,7 +3,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/layer_data.h"
@@ -28,6 +30,11 @@ class TraceReader {
   /// \param layer   index into info().layers (not the model's layer number)
   /// Throws InputError when a value is NaN or infinite, naming dataset, head, token and channel.
   LayerData read_layer(std::size_t sample, std::size_t layer) const;
+
+  /// The probe of one compression point in one layer, as float32; nothing when the trace has none for that point.
+  /// Separate from read_layer() because it may be as large as the layer and few policies look at it.
+  std::optional<LayerProbes> read_probes(std::size_t sample, std::size_t layer,
+                                         std::string_view compression_point) const;
 
   /// Which recording this is, as 32 hex digits: a hash of the file's size and of samples spread over its bytes. It
   /// tells recordings apart at a cost that does not grow with the file; it is no proof that every byte is intact.

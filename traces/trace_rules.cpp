@@ -118,6 +118,40 @@ void check_compression_points(const std::string& path, const SampleInfo& sample)
   }
 }
 
+void check_chunks(const std::string& path, const ProbeInfo& probe, std::size_t position) {
+  if (probe.chunks.empty()) violate("{}/chunks: expected at least one chunk, found none", path);
+  std::size_t last_end = 0, n_rows = 0;
+  for (std::size_t i = 0; i < probe.chunks.size(); ++i) {
+    const auto& [context, rows] = probe.chunks[i];
+    if (context.begin >= context.end || context.begin < last_end || context.end > position)
+      violate("{}/chunks[{}]: expected a context that is not empty, in [{}, position = {}), found [{}, {})", path, i,
+              last_end, position, context.begin, context.end);
+    if (rows.begin != n_rows || rows.end <= rows.begin)
+      violate("{}/chunks[{}]: expected rows that are not empty, from {} on, found [{}, {})", path, i, n_rows,
+              rows.begin, rows.end);
+    last_end = context.end;
+    n_rows = rows.end;
+  }
+  if (n_rows != probe.n_rows)
+    violate("{}/chunks: expected rows up to n_probe = {}, found {}", path, probe.n_rows, n_rows);
+}
+
+void check_probes(const std::string& path, const SampleInfo& sample) {
+  std::set<std::string_view> names;
+  for (const ProbeInfo& probe : sample.probes) {
+    const std::string& name = probe.compression_point;
+    const auto point = std::find_if(sample.compression_points.begin(), sample.compression_points.end(),
+                                    [&](const CompressionPoint& each) { return each.name == name; });
+    if (point == sample.compression_points.end())
+      violate("{}/probes: expected names of compression points, found {:?}", path, name);
+    // The name becomes one link in a path.
+    if (name.empty() || name == "." || name.find('/') != name.npos)
+      violate("{}/probes: expected a name that a group can have, found {:?}", path, name);
+    if (!names.insert(name).second) violate("{}/probes: expected names that differ, found {:?} twice", path, name);
+    check_chunks(fmt::format("{}/probes/{}", path, name), probe, point->position);
+  }
+}
+
 }  // namespace
 
 void check_model(const TraceInfo& info) {
@@ -142,6 +176,7 @@ void check_sample(std::size_t index, const SampleInfo& sample) {
   check_query_ranges(path, sample);
   check_spans(path, sample);
   check_compression_points(path, sample);
+  check_probes(path, sample);
 }
 
 std::string layer_name(std::size_t index) { return fmt::format("{:02}", index); }
@@ -150,6 +185,10 @@ std::string model_layer_path(std::size_t index) { return "/model/layers/" + laye
 std::string sample_path(std::size_t index) { return "/samples/" + sample_name(index); }
 std::string sample_layer_path(std::size_t sample, std::size_t layer_index) {
   return sample_path(sample) + "/layers/" + layer_name(layer_index);
+}
+
+std::string probe_layer_path(std::size_t sample, std::string_view compression_point, std::size_t layer_index) {
+  return fmt::format("{}/probes/{}/layers/{}", sample_path(sample), compression_point, layer_name(layer_index));
 }
 
 std::string_view name_of(RopeLayout layout) { return kRopeLayouts.at(static_cast<std::size_t>(layout)); }

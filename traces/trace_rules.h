@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "core/trace_info.h"
 
@@ -10,7 +11,7 @@ namespace kvreplay::trace_rules {
 
 inline constexpr const char* kFormat = "kvreplay-trace";
 inline constexpr int kMajorVersion = 1;
-inline constexpr const char* kVersion = "1.0";
+inline constexpr const char* kVersion = "1.1";
 
 /// Bounds that keep absurd files from reaching arithmetic; far above any model.
 inline constexpr std::int64_t kMaxCount = 1 << 20;  ///< layers, heads, hidden_size
@@ -21,6 +22,8 @@ std::string sample_name(std::size_t index);       ///< "0012"
 std::string model_layer_path(std::size_t index);  ///< "/model/layers/07"
 std::string sample_path(std::size_t index);       ///< "/samples/0012"
 std::string sample_layer_path(std::size_t sample, std::size_t layer_index);
+/// "/samples/0012/probes/prompt/layers/07"
+std::string probe_layer_path(std::size_t sample, std::string_view compression_point, std::size_t layer_index);
 
 std::string_view name_of(RopeLayout layout);
 /// Throws hdf5::Violation listing the known names.

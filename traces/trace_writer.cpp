@@ -43,6 +43,11 @@ std::array<hsize_t, 3> shape_of(const TraceInfo& info, const SampleInfo& sample,
   return {model.n_kv_heads, sample.n_tokens, model.value_dim};
 }
 
+/// \param tensor  queries or keys
+std::array<hsize_t, 3> probe_shape(const ModelInfo& model, const ProbeInfo& probe, TraceTensor tensor) {
+  return {tensor == TraceTensor::queries ? model.n_q_heads : model.n_kv_heads, probe.n_rows, model.head_dim};
+}
+
 std::filesystem::path checked_target(const std::filesystem::path& path, bool overwrite) {
   if (std::filesystem::is_directory(path)) throw UsageError(fmt::format("{}: is a folder", path.string()));
   if (!overwrite && std::filesystem::exists(path)) throw UsageError(fmt::format("{}: exists already", path.string()));
@@ -127,6 +132,23 @@ class StructureWriter {
       if (sample.has_block_cosine)
         create_dataset(layer_group, "block_cosine", H5T_IEEE_F32LE, new_space(std::array<hsize_t, 1>{sample.n_tokens}),
                        dataset_creation());
+    }
+    if (!sample.probes.empty()) write_probes(create_group(group, "probes"), sample.probes);
+  }
+
+  void write_probes(const Group& group, const std::vector<ProbeInfo>& probes) const {
+    for (const ProbeInfo& probe : probes) {
+      const Group probe_group = create_group(group, probe.compression_point);
+      std::vector<std::int64_t> bounds;
+      for (const auto& [context, rows] : probe.chunks)
+        append(bounds, {context.begin, context.end, rows.begin, rows.end});
+      write_integers(probe_group, "chunks", H5T_STD_I64LE, std::array<hsize_t, 2>{probe.chunks.size(), 4}, bounds);
+      const Group layers = create_group(probe_group, "layers");
+      for (const LayerInfo& layer : info_.layers) {
+        const Group layer_group = create_group(layers, rules::layer_name(layer.index));
+        for (const TraceTensor tensor : {TraceTensor::queries, TraceTensor::keys})
+          create_tensor(layer_group, name_of(tensor), probe_shape(info_.model, probe, tensor));
+      }
     }
   }
 
@@ -260,6 +282,13 @@ struct TraceWriter::Impl {
           require_complete(path + name_of(tensor), shape[0] * shape[1]);
         }
         if (info.samples[s].has_block_cosine) require_complete(path + "block_cosine", info.samples[s].n_tokens);
+        for (const ProbeInfo& probe : info.samples[s].probes)
+          for (const TraceTensor tensor : {TraceTensor::queries, TraceTensor::keys}) {
+            const std::array<hsize_t, 3> shape = probe_shape(info.model, probe, tensor);
+            require_complete(
+                fmt::format("{}/{}", rules::probe_layer_path(s, probe.compression_point, layer.index), name_of(tensor)),
+                shape[0] * shape[1]);
+          }
       }
   }
 
@@ -319,6 +348,25 @@ void TraceWriter::write_block_cosine(std::size_t sample, std::size_t layer, std:
           [&] { return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, cosine.data()); });
     impl_->rows_written[path] += cosine.size();
   });
+}
+
+void TraceWriter::write_probes(std::size_t sample, std::size_t layer, std::string_view compression_point,
+                               const Tensor& queries, const Tensor& keys) {
+  const ProbeInfo* const probe = impl_->info.samples.at(sample).find_probe(compression_point);
+  const std::string group = rules::probe_layer_path(sample, compression_point, impl_->info.layers.at(layer).index);
+  if (!probe) throw std::logic_error(fmt::format("{}: no such probe", group));
+  const auto write_tensor = [&](TraceTensor kind, const Tensor& tensor) {
+    const std::string path = fmt::format("{}/{}", group, name_of(kind));
+    const std::array<hsize_t, 3> shape = probe_shape(impl_->info.model, *probe, kind);
+    const std::array<hsize_t, 3> found = {tensor.count(), tensor.rows(), tensor.cols()};
+    if (found != shape)
+      throw std::logic_error(fmt::format("{} is {}: cannot write {}", path, shape_text(shape), shape_text(found)));
+    naming_file<SystemError>(impl_->new_file.path(), [&] {
+      for (std::size_t head = 0; head < shape[0]; ++head) impl_->write_rows(path, {head, 0, 0}, 3, tensor.matrix(head));
+    });
+  };
+  write_tensor(TraceTensor::queries, queries);
+  write_tensor(TraceTensor::keys, keys);
 }
 
 void TraceWriter::commit() {

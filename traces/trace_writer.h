@@ -3,6 +3,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string_view>
 
 #include "core/matrix.h"
 #include "core/trace_info.h"
@@ -37,6 +39,11 @@ class TraceWriter {
 
   /// \param cosine  float32 [n_tokens]
   void write_block_cosine(std::size_t sample, std::size_t layer, std::span<const float> cosine);
+
+  /// The probe of one compression point in one layer; SampleInfo::probes has its chunks.
+  /// \param queries, keys  float32 [n_q_heads, n_probe, head_dim] and [n_kv_heads, n_probe, head_dim]
+  void write_probes(std::size_t sample, std::size_t layer, std::string_view compression_point, const Tensor& queries,
+                    const Tensor& keys);
 
   /// Makes the file appear under its name. Throws SystemError when the disk is full.
   void commit();

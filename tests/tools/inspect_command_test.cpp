@@ -4,6 +4,7 @@
 
 #include "tests/analysis/results_fixture.h"
 #include "tests/tools/program_run.h"
+#include "tests/traces/trace_fixture.h"
 #include "tools/trace_description.h"
 #include "traces/dataset_file.h"
 
@@ -43,7 +44,7 @@ TEST_CASE("synth writes a trace that inspect describes") {
 
   const ProgramRun text = run({"inspect", trace});
   CHECK(text.exit_code == 0);
-  CHECK(contains(text.out, trace + ": a trace, format 1.0"));
+  CHECK(contains(text.out, trace + ": a trace, format 1.1"));
   CHECK(contains(text.out, "8 query heads on 2 KV heads (groups of 4)"));
   CHECK(contains(text.out, "64 tokens in layers 0"));
   CHECK(contains(text.out, "prompt at 256: 16 evaluation queries; 256 queries recorded directly before it"));
@@ -62,6 +63,18 @@ TEST_CASE("synth writes a trace that inspect describes") {
   std::vector<std::string> forced = synth;
   forced.emplace_back("--force");
   CHECK(run(forced).exit_code == 0);
+}
+
+TEST_CASE("inspect shows the probes of a trace") {
+  const TemporaryFolder folder;
+  write_trace(folder / "t.h5", small_info());
+  CHECK(contains(run({"inspect", folder.file("t.h5")}).out,
+                 "prompt: repeats [2, 35) in 2 chunks, 39 queries and keys, 5.6 kB"));
+  const auto json = nlohmann::json::parse(run({"inspect", "--json", folder.file("t.h5")}).out)["files"][0];
+  CHECK(json["samples"][0]["probes"] == nlohmann::json::parse(R"([{"compression_point": "prompt", "n_rows": 39,
+      "chunks": [{"context": [2, 20], "rows": [0, 21]}, {"context": [20, 35], "rows": [21, 39]}],
+      "tensor_bytes": 5616}])"));
+  CHECK(json["samples"][1]["probes"].empty());
 }
 
 TEST_CASE("synth needs an output and sane numbers") {

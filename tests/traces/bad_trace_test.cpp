@@ -80,7 +80,11 @@ struct Patient {
         [&] {
           const TraceReader reader(path);
           for (std::size_t s = 0; s < reader.info().samples.size(); ++s)
-            for (std::size_t l = 0; l < reader.info().layers.size(); ++l) reader.read_layer(s, l);
+            for (std::size_t l = 0; l < reader.info().layers.size(); ++l) {
+              reader.read_layer(s, l);
+              for (const ProbeInfo& probe : reader.info().samples[s].probes)
+                reader.read_probes(s, l, probe.compression_point);
+            }
         },
         &code);
     if (message.empty()) return "";
@@ -161,7 +165,8 @@ TEST_CASE("objects that a newer minor version may add are passed over") {
   patient.set("/samples/0000", "novelty", 1.5);
   patient.edit([](hid_t file) {
     create_group(file, "/samples/summary");
-    create_group(file, "/samples/0000/probes");
+    create_group(file, "/samples/0001/probes");
+    create_group(file, "/samples/0000/probes/prompt/summary");
     create_group(file, "/model/layers/04");
   });
   CHECK(patient.complaint() == "");
@@ -435,6 +440,43 @@ TEST_CASE("query ranges must be ascending, apart, inside the sample and as many 
   CHECK(patient.complaint() == name + ": expected shape [any, 2], found [4]");
 }
 
+TEST_CASE("chunks of a probe must be ascending parts of the context, with rows that follow each other") {
+  const Patient patient;
+  const std::string name = "/samples/0000/probes/prompt/chunks";
+  const auto says = [&](const std::vector<std::int64_t>& bounds, const std::string& expected) {
+    patient.replace_integers(name, {bounds.size() / 4, 4}, bounds);
+    CHECK(patient.complaint() == expected);
+  };
+  const std::string context = ": expected a context that is not empty, in ";
+  says({2, 20, 0, 21, 19, 35, 21, 39}, name + "[1]" + context + "[20, position = 35), found [19, 35)");
+  says({20, 35, 0, 21, 2, 20, 21, 39}, name + "[1]" + context + "[35, position = 35), found [2, 20)");
+  says({2, 20, 0, 21, 20, 36, 21, 39}, name + "[1]" + context + "[20, position = 35), found [20, 36)");
+  says({2, 2, 0, 21, 20, 35, 21, 39}, name + "[0]" + context + "[0, position = 35), found [2, 2)");
+  const std::string rows = ": expected rows that are not empty, from ";
+  says({2, 20, 1, 21, 20, 35, 21, 39}, name + "[0]" + rows + "0 on, found [1, 21)");
+  says({2, 20, 0, 21, 20, 35, 20, 39}, name + "[1]" + rows + "21 on, found [20, 39)");
+  says({2, 20, 0, 21, 20, 35, 22, 39}, name + "[1]" + rows + "21 on, found [22, 39)");
+  says({2, 20, 0, 21, 20, 35, 21, 21}, name + "[1]" + rows + "21 on, found [21, 21)");
+  says({-1, 20, 0, 21}, name + ": expected a number from 0, found -1");
+  says({}, name + ": expected at least one chunk, found none");
+  const std::string queries = "/samples/0000/probes/prompt/layers/01/queries";
+  says({2, 20, 0, 40}, queries + ": expected shape [4, 40, 6], found [4, 39, 6]");
+  says({2, 20, 0, std::int64_t{1} << 60}, queries + ": expected shape [4, 1152921504606846976, 6], found [4, 39, 6]");
+  says({2, 35, 0, 39}, "");
+  patient.replace_integers(name, {2, 2}, {2, 20, 0, 39});
+  CHECK(patient.complaint() == name + ": expected shape [any, 4], found [2, 2]");
+  patient.remove(name);
+  CHECK(patient.complaint() == name + ": expected a dataset, found nothing");
+}
+
+TEST_CASE("a probe belongs to a compression point") {
+  const Patient patient;
+  patient.edit([](hid_t file) {
+    H5Lmove(file, "/samples/0000/probes/prompt", file, "/samples/0000/probes/answer", H5P_DEFAULT, H5P_DEFAULT);
+  });
+  CHECK(patient.complaint() == R"(/samples/0000/probes: expected names of compression points, found "answer")");
+}
+
 TEST_CASE("a tensor of another shape, rank or type is refused") {
   const Patient patient;
   const std::string keys = "/samples/0000/layers/03/keys";
@@ -492,6 +534,24 @@ TEST_CASE("a tensor of another shape, rank or type is refused") {
   SUBCASE("output projection of another shape") {
     patient.replace_tensor("/model/layers/01/output_projection", {10, 16}, type_for(DType::float16), plain);
     CHECK(patient.complaint() == "/model/layers/01/output_projection: expected shape [16, 10], found [10, 16]");
+  }
+  SUBCASE("probe of another shape") {
+    const std::string probe = "/samples/0000/probes/prompt/layers/01/queries";
+    patient.replace_tensor(probe, {2, 39, 6}, type_for(DType::float16), plain);
+    CHECK(patient.complaint() == probe + ": expected shape [4, 39, 6], found [2, 39, 6]");
+  }
+  SUBCASE("probe of another dtype") {
+    const std::string probe = "/samples/0000/probes/prompt/layers/03/keys";
+    patient.replace_tensor(probe, {2, 39, 6}, type_for(DType::bfloat16), plain);
+    CHECK(patient.complaint() == probe + ": expected float16 as in the tensors before, found bfloat16");
+  }
+  SUBCASE("probe in one layer only") {
+    patient.remove("/samples/0000/probes/prompt/layers/03");
+    CHECK(patient.complaint() == "/samples/0000/probes/prompt/layers/03: expected a group, found nothing");
+  }
+  SUBCASE("probe without keys") {
+    patient.remove("/samples/0000/probes/prompt/layers/03/keys");
+    CHECK(patient.complaint() == "/samples/0000/probes/prompt/layers/03/keys: expected a dataset, found nothing");
   }
   SUBCASE("block_cosine in one layer only") {
     patient.remove("/samples/0000/layers/01/block_cosine");
@@ -674,6 +734,12 @@ TEST_CASE("a value that is not finite is named with its place") {
     CHECK(patient.complaint() ==
           "/samples/0000/layers/01/queries: head 3, recorded query 2 (token 10), channel 0: "
           "expected a finite value, found inf");
+  }
+  SUBCASE("queries of a probe") {
+    spoil("/samples/0000/probes/prompt/layers/03/queries", {3, 38, 5}, 3, NAN);
+    CHECK(patient.complaint() ==
+          "/samples/0000/probes/prompt/layers/03/queries: head 3, probe row 38, channel 5: "
+          "expected a finite value, found nan");
   }
   SUBCASE("block_cosine") {
     patient.remove("/samples/0000/layers/03/block_cosine");

@@ -113,6 +113,12 @@ class Recorder:
             self.tensor(group, "keys", (self.n_kv_heads, n, self.head_dim), layer + 10)
             self.tensor(group, "values", (self.n_kv_heads, n, self.value_dim), layer + 20)
             group["block_cosine"] = np.linspace(0, 1, n, dtype=np.float32)
+        probe = sample.create_group("probes/context")
+        probe["chunks"] = np.array([[3, 200, 0, 210], [200, 270, 210, 300]])
+        for layer in self.layers:
+            group = probe.create_group(f"layers/{layer:02}")
+            self.tensor(group, "queries", (self.n_q_heads, 300, self.head_dim), layer + 30)
+            self.tensor(group, "keys", (self.n_kv_heads, 300, self.head_dim), layer + 40)
 
 
 @unittest.skipUnless(PROGRAM, "KVREPLAY_PROGRAM does not name the program")
@@ -149,7 +155,8 @@ class TracesFromPython(ProgramTest):
         return path
 
     def test_contiguous_float16_is_read(self):
-        self.assert_runs("inspect", self.recorded())
+        description = self.assert_runs("inspect", self.recorded())
+        self.assertIn("context: repeats [3, 270) in 2 chunks, 300 queries and keys", description)
 
     def test_float32_is_read(self):
         self.assert_runs("inspect", self.recorded(dtype="float32"))
@@ -216,7 +223,7 @@ class TracesToPython(ProgramTest):
             self.assertEqual(len(file["samples"]), 2)
             attributes = file.attrs
             self.assertEqual(attributes["format"], "kvreplay-trace")
-            self.assertEqual(attributes["format_version"], "1.0")
+            self.assertEqual(attributes["format_version"], "1.1")
             self.assertIsInstance(attributes["model_config"], str)
             heads, kv_heads = attributes["n_q_heads"], attributes["n_kv_heads"]
             self.assertEqual(heads % kv_heads, 0)

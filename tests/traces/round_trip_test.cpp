@@ -3,6 +3,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/traces/trace_fixture.h"
@@ -61,6 +62,12 @@ void check_same_info(const TraceInfo& found, const TraceInfo& expected) {
       CHECK(a.compression_points[i].name == b.compression_points[i].name);
       CHECK(a.compression_points[i].position == b.compression_points[i].position);
     }
+    REQUIRE(a.probes.size() == b.probes.size());
+    for (std::size_t i = 0; i < a.probes.size(); ++i) {
+      CHECK(a.probes[i].compression_point == b.probes[i].compression_point);
+      CHECK(a.probes[i].n_rows == b.probes[i].n_rows);
+      CHECK(a.probes[i].chunks == b.probes[i].chunks);
+    }
   }
 }
 
@@ -71,6 +78,13 @@ std::size_t wrong_values(const Tensor& found, TraceTensor tensor, std::size_t sa
       for (std::size_t c = 0; c < found.cols(); ++c)
         n_wrong += found.matrix(h)(r, c) != expected_value(tensor, sample, layer, h, r, c);
   return n_wrong;
+}
+
+void check_same_tensor(const Tensor& found, const Tensor& expected) {
+  CHECK(found.count() == expected.count());
+  CHECK(found.rows() == expected.rows());
+  CHECK(found.cols() == expected.cols());
+  CHECK(std::ranges::equal(found.values(), expected.values()));
 }
 
 void check_layer(const TraceReader& reader, std::size_t s, std::size_t l) {
@@ -121,6 +135,27 @@ TEST_CASE("a trace reads back as it was written, in each dtype, raw and gzipped"
     }
 }
 
+TEST_CASE("probes are read for the compression point that they belong to") {
+  const TemporaryFolder folder;
+  for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32})
+    for (const bool gzip : {false, true}) {
+      const TraceInfo info = small_info(dtype);
+      write_trace(folder / "trace.h5", info, {.gzip = gzip, .overwrite = true});
+      const TraceReader reader(folder / "trace.h5");
+      for (std::size_t l = 0; l < 2; ++l) {
+        const std::optional<LayerProbes> found = reader.read_probes(0, l, "prompt");
+        REQUIRE(found.has_value());
+        const ProbeInfo& probe = info.samples[0].probes[0];
+        CHECK(found->chunks == probe.chunks);
+        check_same_tensor(found->queries, probe_tensor(info, probe, TraceTensor::queries, 0, l));
+        check_same_tensor(found->keys, probe_tensor(info, probe, TraceTensor::keys, 0, l));
+        CHECK_FALSE(reader.read_probes(0, l, "context").has_value());
+        CHECK_FALSE(reader.read_probes(0, l, "elsewhere").has_value());
+        CHECK_FALSE(reader.read_probes(1, l, "prompt").has_value());
+      }
+    }
+}
+
 TEST_CASE("equal input gives equal bytes, whenever it is written") {
   const TemporaryFolder folder;
   for (const bool gzip : {false, true}) {
@@ -145,6 +180,7 @@ TEST_CASE("rows may be written in blocks of any size, in any order, from a wider
   sample.token_ids.assign(30000, 7);
   sample.token_texts.clear();
   sample.has_block_cosine = false;
+  sample.probes.clear();
   sample.query_ranges = {{29000, 30000}};
   for (const bool gzip : {false, true}) {
     {
@@ -179,6 +215,7 @@ TEST_CASE("a trace without spans, points, queries and texts is a trace") {
   for (SampleInfo& sample : info.samples) {
     sample.spans.clear();
     sample.compression_points.clear();
+    sample.probes.clear();
     sample.query_ranges.clear();
     sample.token_texts.clear();
     sample.decode_start = sample.n_tokens;

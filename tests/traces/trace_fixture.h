@@ -19,7 +19,8 @@
 
 namespace kvreplay::testing {
 
-/// Two samples of 40 and 25 tokens, layers 1 and 3 of 5, 4 query heads over 2 KV heads, head_dim 6, value_dim 4.
+/// Two samples of 40 and 25 tokens, layers 1 and 3 of 5, 4 query heads over 2 KV heads, head_dim 6, value_dim 4. The
+/// first sample has block cosines, and a probe of two chunks at the compression point `prompt`.
 inline TraceInfo small_info(DType dtype = DType::float16) {
   TraceInfo info;
   info.creator = "kvreplay tests";
@@ -53,6 +54,7 @@ inline TraceInfo small_info(DType dtype = DType::float16) {
     sample.compression_points = {{"context", 10}, {"prompt", n_tokens - 5}};
     sample.query_ranges = {{2, 4}, {10, n_tokens}};
     sample.has_block_cosine = n_tokens == 40;
+    if (n_tokens == 40) sample.probes = {{"prompt", 39, {{{2, 20}, {0, 21}}, {{20, 35}, {21, 39}}}}};
     info.samples.push_back(sample);
   }
   return info;
@@ -68,6 +70,24 @@ inline float expected_value(TraceTensor tensor, std::size_t sample, std::size_t 
 
 inline float expected_projection(std::size_t layer, std::size_t row, std::size_t col) {
   return static_cast<float>((layer + 3 * row + 7 * col) % 101) - 50;
+}
+
+/// What write_trace() stores in a probe.
+inline float expected_probe_value(TraceTensor tensor, std::size_t sample, std::size_t layer, std::size_t head,
+                                  std::size_t row, std::size_t channel) {
+  return expected_value(tensor, sample + 17, layer, head, row, channel);
+}
+
+/// The queries or keys of a probe in one layer, [heads, n_probe, head_dim].
+inline Tensor probe_tensor(const TraceInfo& info, const ProbeInfo& probe, TraceTensor tensor, std::size_t sample,
+                           std::size_t layer) {
+  const ModelInfo& model = info.model;
+  Tensor values(tensor == TraceTensor::queries ? model.n_q_heads : model.n_kv_heads, probe.n_rows, model.head_dim);
+  for (std::size_t h = 0; h < values.count(); ++h)
+    for (std::size_t r = 0; r < values.rows(); ++r)
+      for (std::size_t c = 0; c < values.cols(); ++c)
+        values.matrix(h)(r, c) = expected_probe_value(tensor, sample, layer, h, r, c);
+  return values;
 }
 
 /// Writes a whole trace of expected_value() and commits it.
@@ -93,6 +113,9 @@ inline void write_trace(const std::filesystem::path& path, const TraceInfo& info
         for (std::size_t t = 0; t < cosine.size(); ++t) cosine[t] = 1.0f / static_cast<float>(t + 1 + l);
         writer.write_block_cosine(s, l, cosine);
       }
+      for (const ProbeInfo& probe : info.samples[s].probes)
+        writer.write_probes(s, l, probe.compression_point, probe_tensor(info, probe, TraceTensor::queries, s, l),
+                            probe_tensor(info, probe, TraceTensor::keys, s, l));
     }
   for (std::size_t l = 0; l < info.layers.size(); ++l) {
     if (!info.layers[l].has_output_projection) continue;

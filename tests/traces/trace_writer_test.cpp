@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -60,6 +61,7 @@ void write_large(const std::filesystem::path& path, bool gzip) {
   sample.token_ids.assign(sample.n_tokens, 1);
   sample.token_texts.clear();
   sample.has_block_cosine = false;
+  sample.probes.clear();
   sample.decode_start = sample.n_tokens;
   sample.query_ranges.clear();
   TraceWriter writer(path, info, {.gzip = gzip});
@@ -168,6 +170,21 @@ TEST_CASE("info that contradicts the schema is refused before a file is made") {
        "/samples/0000/token_texts: expected n_tokens = 40 elements, found 39");
   says([](TraceInfo& info) { info.samples[0].decode_start = 0; },
        "attribute decode_start of /samples/0000: expected 1 to n_tokens = 40, found 0");
+  says([](TraceInfo& info) { info.samples[0].probes[0].compression_point = "answer"; },
+       R"(/samples/0000/probes: expected names of compression points, found "answer")");
+  says([](TraceInfo& info) { info.samples[0].probes.push_back(info.samples[0].probes[0]); },
+       R"(/samples/0000/probes: expected names that differ, found "prompt" twice)");
+  says([](TraceInfo& info) { info.samples[0].probes[0].n_rows = 40; },
+       "/samples/0000/probes/prompt/chunks: expected rows up to n_probe = 40, found 39");
+  says([](TraceInfo& info) { info.samples[0].compression_points[1].position = 34; },
+       "/samples/0000/probes/prompt/chunks[1]: expected a context that is not empty, in [20, position = 34), "
+       "found [20, 35)");
+  for (const char* name : {"", ".", "a/b"})
+    says(
+        [&](TraceInfo& info) {
+          info.samples[0].compression_points[1].name = info.samples[0].probes[0].compression_point = name;
+        },
+        fmt::format("/samples/0000/probes: expected a name that a group can have, found \"{}\"", name));
   says([](TraceInfo& info) { info.samples[0].token_texts[3] = std::string("a\0b", 3); },
        "/samples/0000/token_texts[3]: expected text, found a NUL character at byte 1");
 }
@@ -199,6 +216,24 @@ TEST_CASE("a trace with rows missing is not committed") {
   CHECK_THROWS_WITH_AS(writer.commit(), "/model/layers/01/output_projection: 0 of 16 rows were written before commit()",
                        std::logic_error);
   CHECK_THROWS_AS(writer.write(0, 0, TraceTensor::keys, 2, 0, {}), std::logic_error);
+}
+
+TEST_CASE("probes are written whole, and only where the trace has them") {
+  const TemporaryFolder folder;
+  const TraceInfo info = small_info();
+  TraceWriter writer(folder / "a.h5", info);
+  const ProbeInfo& probe = info.samples[0].probes[0];
+  const Tensor queries = probe_tensor(info, probe, TraceTensor::queries, 0, 0);
+  Tensor keys = probe_tensor(info, probe, TraceTensor::keys, 0, 0);
+  const std::string path = "/samples/0000/probes/prompt/layers/01";
+  CHECK_THROWS_WITH_AS(writer.write_probes(0, 0, "prompt", keys, keys),
+                       (path + "/queries is [4, 39, 6]: cannot write [2, 39, 6]").c_str(), std::logic_error);
+  CHECK_THROWS_WITH_AS(writer.write_probes(1, 0, "prompt", queries, keys),
+                       "/samples/0001/probes/prompt/layers/01: no such probe", std::logic_error);
+  keys.matrix(1)(38, 5) = 1e6f;
+  CHECK(message_of([&] { writer.write_probes(0, 0, "prompt", queries, keys); }) ==
+        (folder / "a.h5").string() + ": " + path +
+            "/keys: head 1, row 38, channel 5: expected a value that is finite as float16, found 1000000");
 }
 
 TEST_CASE("on a full disk the file and the reason are named, and nothing stays behind") {
