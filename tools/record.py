@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
 from recorder.errors import InputError, UsageError, first_line  # noqa: E402
+from recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording  # noqa: E402
 from recorder.prompts import SPAN_NAME, Prompt, read_prompts  # noqa: E402
-from recorder.recording_report import TensorSummary, describe_sample, describe_trace  # noqa: E402
+from recorder.recording_report import TensorSummary, describe_probe, describe_sample, describe_trace  # noqa: E402
 from recorder.sample_plan import LAST_TOKENS, SamplePlan, plan_sample  # noqa: E402
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
@@ -48,6 +49,13 @@ prompts file: one JSON object per line, UTF-8
 
 compression points written: `prompt` (the prompt's end), `context` (the end of the last span of that name), and the
 prompt's own.
+
+probes: with --probes repeat-context the model reads, after the tokens [0, c) of each compression point and nothing
+else, KVzip's request to repeat them, and then these tokens again, --probe-chunk of them per pass. The queries and keys
+of these passes are stored; nothing else in the trace changes. The wording is kvpress's. In a chat, the context is
+everything from the first message's text to c, and the request ends as the chat template ends a user's message (without
+thinking); of a prompt with `text` everything is context, and a line break ends the request. Each point takes two to
+three times as long as reading its tokens does, and stores queries and keys for each of them again.
 
 exit codes: 0 ok, 1 failure, 2 usage, 3 the model or the prompts cannot be recorded
 """
@@ -82,6 +90,20 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="prompt positions whose queries are recorded: all, or names of spans and last:N, separated by commas; "
         "queries of decoded tokens always are (default: all)",
+    )
+    add(
+        "--probes",
+        choices=["none", "repeat-context"],
+        default="none",
+        help="extra passes that ask the model to repeat the context, which KVzip's scores are made of (see below; "
+        "default: none)",
+    )
+    add(
+        "--probe-chunk",
+        type=_positive,
+        default=None,
+        metavar="N",
+        help=f"context tokens that one pass of a probe repeats (default: {DEFAULT_CHUNK})",
     )
     add(
         "--dtype",
@@ -155,6 +177,8 @@ def _fail(message: str, code: int) -> int:
 
 def record(options: argparse.Namespace) -> None:
     """Records all prompts into one trace."""
+    if options.probe_chunk is not None and options.probes == "none":
+        raise UsageError("--probe-chunk needs --probes repeat-context")
     prompts = read_prompts(options.prompts)
     if options.output.exists() and not options.output.is_file():  # a rename would replace a device or a pipe
         raise UsageError(f"{options.output} is not a regular file")
@@ -182,19 +206,22 @@ def record(options: argparse.Namespace) -> None:
         raise UsageError(f"--device {options.device}: {first_line(error)}") from error
     source = open_model(options.model, options.model_id)
     plans = _plan_samples(prompts, source.tokenizer, options)
+    probes = _plan_probes(prompts, plans, source.tokenizer, options)
 
     with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace:
         hook = AttentionHook()
         hook.register()
         model = load_model(source, ATTENTION_NAME, options.compute_dtype, options.device)
-        _refuse_long_samples(plans, prompts, model.config.get_text_config())
+        _refuse_long_samples(plans, probes, prompts, model.config.get_text_config())
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)
             trace.write_model(facts, source.model_id, model_config_json(source, model))
             _note_missing_cosine(facts)
             end_ids = end_tokens(model, source.tokenizer)
             for index, plan in enumerate(plans):
-                _record_sample(index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids)
+                token_ids = _record_sample(index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids)
+                for probe in probes[index]:
+                    _record_probe(index, plan, probe, token_ids, model, facts, hook, witness, trace)
         trace.commit()
     print(describe_trace(options.output, facts, len(plans), options.dtype))
 
@@ -212,14 +239,37 @@ def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace)
     return plans
 
 
-def _refuse_long_samples(plans: list[SamplePlan], prompts: list[Prompt], config) -> None:
+def _plan_probes(
+    prompts: list[Prompt], plans: list[SamplePlan], tokenizer, options: argparse.Namespace
+) -> list[list[ProbePlan]]:
+    """The probes of each sample."""
+    if options.probes == "none":
+        return [[] for _ in plans]
+    chunk = options.probe_chunk or DEFAULT_CHUNK
+    probes = [
+        plan_probes(plan, probe_wording(tokenizer, is_chat=prompt.messages is not None), chunk)
+        for plan, prompt in zip(plans, prompts)
+    ]
+    for plan, planned in zip(plans, probes):
+        for name in (name for name, _ in plan.compression_points if name not in {probe.point for probe in planned}):
+            _note(f"'{plan.name}' has no probe at '{name}': nothing but the chat template lies before it")
+    return probes
+
+
+def _refuse_long_samples(plans: list[SamplePlan], probes: list[list[ProbePlan]], prompts: list[Prompt], config) -> None:
     limit = getattr(config, "max_position_embeddings", None)
-    for plan, prompt in zip(plans, prompts):
+    for plan, planned, prompt in zip(plans, probes, prompts):
         if limit and plan.n_tokens > limit:
             raise InputError(
                 f"{prompt.where}: '{plan.name}' has {plan.decode_start} tokens, with {plan.n_decode} to decode "
                 f"{plan.n_tokens}; the model has {limit} positions"
             )
+        for probe in planned:
+            if limit and probe.n_positions > limit:
+                raise InputError(
+                    f"{prompt.where}: '{plan.name}' needs {probe.n_positions} positions for the probe at "
+                    f"'{probe.point}' ({probe.position}), the model has {limit}; a smaller --probe-chunk needs fewer"
+                )
 
 
 def _note_missing_cosine(facts) -> None:
@@ -235,8 +285,8 @@ def _note(message: str) -> None:
 
 def _record_sample(
     index: int, plan: SamplePlan, model, facts, hook, witness, trace, tokenizer, end_ids: set[int]
-) -> None:
-    """Runs one prompt and writes it, layer by layer; says on stdout what was stored."""
+) -> list[int]:
+    """Runs one prompt and writes it, layer by layer; says on stdout what was stored. Returns the sample's tokens."""
     from recorder.greedy_decode import run_sample
     from recorder.sample_capture import SampleCapture
 
@@ -248,18 +298,49 @@ def _record_sample(
     token_ids = plan.prompt_ids + decoded.ids
     token_texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
     trace.write_sample(index, plan, token_ids, token_texts, decoded.eos_masked_at)
-    tensors: dict[str, TensorSummary] = {}
-    for layer in sorted(capture.layers):
-        buffers = capture.layers.pop(layer)  # freed as soon as it is written
-        for name, n_bytes in trace.write_layer(index, layer, buffers).items():
-            tensors.setdefault(name, TensorSummary()).add(n_bytes, buffers.largest[name], layer)
+    tensors = _write_layers(capture.layers, lambda layer, buffers: trace.write_layer(index, layer, buffers))
     seconds = time.monotonic() - begun
     print(describe_sample(plan, tensors, decoded.eos_masked_at, tokenizer.decode(decoded.ids), seconds))
+    return token_ids
+
+
+def _record_probe(
+    index: int, plan: SamplePlan, probe: ProbePlan, token_ids: list[int], model, facts, hook, witness, trace
+) -> None:
+    """Runs the passes of one probe and writes their queries and keys; says on stdout what was stored."""
+    from recorder.context_probe import ProbeCapture, run_probe
+
+    begun = time.monotonic()
+    capture = ProbeCapture(facts, probe, trace.dtype, witness)
+    hook.listener = capture.listen
+    run_probe(model, probe, token_ids, capture, lambda done: _show_probe_progress(plan, probe, done))
+    _clear_progress()
+    trace.write_probe(index, probe)
+    tensors = _write_layers(
+        capture.layers, lambda layer, buffers: trace.write_probe_layer(index, probe, layer, buffers)
+    )
+    print(describe_probe(plan, probe, tensors, time.monotonic() - begun))
+
+
+def _write_layers(layers: dict, write) -> dict[str, TensorSummary]:
+    """Calls `write(layer, buffers)`, which returns the bytes of each tensor, for all layers; empties `layers`."""
+    tensors: dict[str, TensorSummary] = {}
+    for layer in sorted(layers):
+        buffers = layers.pop(layer)  # freed as soon as it is written
+        for name, n_bytes in write(layer, buffers).items():
+            tensors.setdefault(name, TensorSummary()).add(n_bytes, buffers.largest[name], layer)
+    return tensors
 
 
 def _show_progress(plan: SamplePlan, done: int) -> None:
     if sys.stderr.isatty():
         print(f"\r{plan.name}: {done} of {plan.n_tokens} tokens", end="", file=sys.stderr, flush=True)
+
+
+def _show_probe_progress(plan: SamplePlan, probe: ProbePlan, done: int) -> None:
+    if sys.stderr.isatty():
+        text = f"{plan.name}: probe at {probe.point}, {done} of {len(probe.passes)} chunks"
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _clear_progress() -> None:

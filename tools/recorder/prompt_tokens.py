@@ -25,22 +25,37 @@ class TokenSpan:
 class PromptTokens:
     ids: list[int]
     spans: list[TokenSpan]  # ordered by begin, then end
+    n_prefix: int  # tokens that the chat template puts before the first message; 0 without a template
 
 
 def tokenize_prompt(prompt: Prompt, tokenizer) -> PromptTokens:
     """Throws InputError when the prompt has no tokens, or a span falls on none."""
     if prompt.messages is None:
-        text, spans, special = prompt.text.text, prompt.text.spans, True
+        text, spans, special, n_prefix = prompt.text.text, prompt.text.spans, True, 0
     else:
         # The template writes the special tokens itself.
         text, spans = _render_chat(prompt.messages, tokenizer, prompt.where)
         special = False
+        opening = _chat_opening(prompt.messages, tokenizer, prompt.where)
+        n_prefix = len(tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"])
     encoding = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
     ids, offsets = list(encoding["input_ids"]), encoding["offset_mapping"]
     if not ids:
         raise InputError(f"{prompt.where}: the prompt '{prompt.name}' has no tokens")
     token_spans = [_to_tokens(span, offsets, prompt.where) for span in spans]
-    return PromptTokens(ids, sorted(token_spans, key=lambda span: (span.begin, span.end, span.name)))
+    return PromptTokens(ids, sorted(token_spans, key=lambda span: (span.begin, span.end, span.name)), n_prefix)
+
+
+def answer_opening(tokenizer) -> str:
+    """What the chat template puts between a user's message and the answer; without thinking, if it knows about that."""
+    try:
+        chat = [{"role": "user", "content": OPENING}]
+        text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    except Exception as error:  # templates raise what they like
+        raise InputError(f"the chat template refuses a user's message: {first_line(error)}") from error
+    if text.count(OPENING) != 1:
+        raise InputError("the chat template does not hold a user's message as it is")
+    return text.partition(OPENING)[2]
 
 
 def _to_tokens(span: TextSpan, offsets, where: str) -> TokenSpan:
@@ -73,6 +88,12 @@ def _render_chat(messages: list[Message], tokenizer, where: str) -> tuple[str, l
     if text != plain:
         raise InputError(f"{where}: the chat template alters the messages, so that spans in them cannot be found again")
     return text, spans
+
+
+def _chat_opening(messages: list[Message], tokenizer, where: str) -> str:
+    """What the template puts before the first message."""
+    contents = [OPENING] + [message.content.text for message in messages[1:]]
+    return _apply_template(tokenizer, messages, contents, where).partition(OPENING)[0]
 
 
 def _place_spans(content: MarkedText, begin: int, where: str) -> list[TextSpan]:

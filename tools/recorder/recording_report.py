@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .probe_plan import ProbePlan
 from .sample_plan import SamplePlan
 
 
@@ -34,14 +35,27 @@ def describe_sample(
     if plan.compression_points:
         points = ", ".join(f"{name} {position}" for name, position in plan.compression_points)
         lines.append(f"  compression points: {points}")
-    for name, tensor in tensors.items():
-        size = _megabytes(tensor.n_bytes)
-        lines.append(f"  {name}: {size}, largest magnitude {tensor.largest:.4g} in layer {tensor.layer}")
+    lines += _describe_tensors(tensors)
     if eos_masked_at is not None:
         lines.append(f"  the model wanted to end at position {eos_masked_at}; its end token was masked from there on")
     if plan.n_decode:
         lines.append(f"  decoded: {answer!r}")
     return "\n".join(lines)
+
+
+def describe_probe(plan: SamplePlan, probe: ProbePlan, tensors: dict[str, TensorSummary], seconds: float) -> str:
+    n_passes = len(probe.passes)
+    passes = "1 pass" if n_passes == 1 else f"{n_passes} passes"
+    repeated = f"[{probe.passes[0].context[0]}, {probe.passes[-1].context[1]})"
+    head = f"{plan.name}, probe at {probe.point}: repeats {repeated} in {passes}, {probe.n_rows} tokens"
+    return "\n".join([f"{head} in {seconds:.1f} s", *_describe_tensors(tensors)])
+
+
+def _describe_tensors(tensors: dict[str, TensorSummary]) -> list[str]:
+    return [
+        f"  {name}: {_megabytes(tensor.n_bytes)}, largest magnitude {tensor.largest:.4g} in layer {tensor.layer}"
+        for name, tensor in tensors.items()
+    ]
 
 
 def describe_trace(path: Path, facts, n_samples: int, dtype: str) -> str:

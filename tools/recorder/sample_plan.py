@@ -20,6 +20,7 @@ class SamplePlan:
     spans: list[TokenSpan]
     compression_points: list[tuple[str, int]]  # ascending position
     query_ranges: list[tuple[int, int]]  # positions [begin, end), ascending, apart from each other
+    n_prefix: int  # tokens of the chat template before the first message
 
     @property
     def decode_start(self) -> int:
@@ -50,6 +51,7 @@ def plan_sample(prompt: Prompt, tokens: PromptTokens, n_decode: int, query_spans
         spans=tokens.spans,
         compression_points=_compression_points(prompt, tokens, n_prompt + n_decode),
         query_ranges=query_ranges,
+        n_prefix=tokens.n_prefix,
     )
 
 

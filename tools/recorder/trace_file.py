@@ -1,4 +1,4 @@
-"""Writes a kvreplay trace, format version 1.0 (traces/SCHEMA.md), by h5py."""
+"""Writes a kvreplay trace, format version 1.1 (traces/SCHEMA.md), by h5py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 
 from . import VERSION
 from .errors import InputError
+from .layer_buffers import LayerBuffers
 from .model_survey import LayerFacts, ModelFacts, projection_weight
+from .probe_plan import ProbePlan
 from .rotary_embedding import Rope
-from .sample_capture import LayerBuffers
 from .sample_plan import SamplePlan
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 CHUNK_BYTES = 256 * 1024  # of one head's rows; the default chunk cache of a reader holds a few
 TEXT = h5py.string_dtype("utf-8")
 
@@ -127,13 +128,24 @@ class TraceFile:
 
     def write_layer(self, index: int, layer: int, buffers: LayerBuffers) -> dict[str, int]:
         """One layer of a sample; returns the bytes of each tensor before compression."""
-        group = self._file.create_group(f"samples/{index:04d}/layers/{layer:02d}")
-        tensors = {"queries": buffers.queries, "keys": buffers.keys, "values": buffers.values}
-        for name, tensor in tensors.items():
+        return self._write_buffers(f"samples/{index:04d}/layers/{layer:02d}", buffers)
+
+    def write_probe(self, index: int, probe: ProbePlan) -> None:
+        """Everything about a probe of a sample but its layers."""
+        group = self._file.create_group(f"samples/{index:04d}/probes/{probe.point}")
+        group["chunks"] = np.array([[*each.context, *each.rows] for each in probe.passes], dtype=np.int64)
+
+    def write_probe_layer(self, index: int, probe: ProbePlan, layer: int, buffers: LayerBuffers) -> dict[str, int]:
+        """One layer of a probe; returns the bytes of each tensor before compression."""
+        return self._write_buffers(f"samples/{index:04d}/probes/{probe.point}/layers/{layer:02d}", buffers)
+
+    def _write_buffers(self, path: str, buffers: LayerBuffers) -> dict[str, int]:
+        group = self._file.create_group(path)
+        for name, tensor in buffers.tensors.items():
             self._write_tensor(group, name, tensor)
         if buffers.block_cosine is not None:
             group["block_cosine"] = buffers.block_cosine.numpy()
-        return {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
+        return {name: tensor.numel() * tensor.element_size() for name, tensor in buffers.tensors.items()}
 
     def _to_storage(self, weight: torch.Tensor, layer: int) -> torch.Tensor:
         """W_O in the trace's dtype; InputError when it does not fit."""
