@@ -1,28 +1,86 @@
 #pragma once
-// Allocators: the half of a policy that splits a layer's budget over its heads. One file each in policies/.
+// Allocators: the half of a policy that splits a budget over layers and heads. One file each in policies/.
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/parameters.h"
+#include "core/prompt_view.h"
 #include "core/scores.h"
 
 namespace kvreplay {
 
-/// Tokens kept, [n_budgets][n_heads].
-using HeadBudgets = std::vector<std::vector<std::size_t>>;
+/// How many tokens each head of one layer keeps.
+struct HeadBudgets {
+  std::vector<std::vector<std::size_t>> tokens;  ///< [n_budgets][n_heads]
+  /// [n_budgets] how many of its best tokens every head kept before heads competed; empty: none. Some modifiers must
+  /// not touch these (CriticalKV in Ada-KV's heads).
+  std::vector<std::size_t> secured = {};
+};
+
+/// The same budget for every head of a layer.
+HeadBudgets uniform_budgets(std::span<const Budget> budgets, std::size_t n_heads);
+
+/// What an allocator that moves budget between layers keeps of each of them. It fills what it needs.
+struct LayerSurvey {
+  std::size_t layer = 0;  ///< index in the model
+  std::size_t n_candidates = 0;
+  std::size_t n_heads = 0;
+  std::vector<Budget> budgets;           ///< asked of this layer
+  std::vector<std::size_t> n_protected;  ///< [n_budgets] tokens per head that the scorer keeps whatever their score
+  double preference = 0;                 ///< of the layer
+  std::vector<double> gates;             ///< [n_heads] how much a head wants the whole cache
+  /// Scores that are not protected, falling, [n_heads] for each set of protected tokens; scores_of [n_budgets] says
+  /// which of these a budget has.
+  std::vector<std::vector<std::vector<float>>> scores;
+  std::vector<std::size_t> scores_of;
+  std::vector<std::size_t> curve_tokens;   ///< [n_points] tokens kept, ascending
+  std::vector<std::vector<double>> curve;  ///< [n_heads][n_points] loss when a head keeps that many
+};
+
+/// What an allocator decides on.
+enum class AllocatorLevel {
+  heads,   ///< a layer's budget over its heads
+  layers,  ///< the budget over layers; a `heads` allocator may follow it
+  both,    ///< tokens for every head of every layer
+};
+
+struct AllocatorTraits {
+  AllocatorLevel level = AllocatorLevel::heads;
+  bool oracle = false;       ///< looks at the evaluation queries
+  bool budget_free = false;  ///< what is kept is an outcome, not the budget
+  bool approximate = false;  ///< may miss the total by some tokens: the rounding of the method's own code
+};
 
 struct Allocator {
   std::string name;
   std::string summary;
   std::string formula;
-  std::string paper;
+  std::string paper;  ///< title, arXiv or DOI; "" for baselines
+  std::string needs;  ///< what it reads besides scores, in plain text; "" for nothing
   ParameterTable parameters = {};
-  /// \param scores   of all heads of one layer
-  /// \param budgets  [n_budgets] mean tokens per head, each at most n_candidates
-  HeadBudgets (*allocate)(const Scores& scores, std::span<const std::size_t> budgets, const Parameters& parameters);
+  AllocatorTraits traits = {};
+
+  /// Splits one layer's budgets over its heads (for AllocatorLevel::layers: gives every head the layer's share).
+  /// With `share`, this follows it and gets what the layer was given; it may be nullptr then.
+  /// \param budgets  [n_budgets] mean tokens per head
+  HeadBudgets (*allocate)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                          const Parameters& parameters) = nullptr;
+
+  /// For those that look at all layers of a case, in two steps: what they note of each layer ...
+  LayerSurvey (*survey)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                        const Parameters& parameters) = nullptr;
+  /// ... and the split, [n_layers]. Layers without candidates are left out beforehand.
+  std::vector<HeadBudgets> (*share)(std::span<const LayerSurvey> layers, const Parameters& parameters) = nullptr;
+
+  /// Like those of Scorer.
+  std::size_t (*query_window)(const Parameters&) = nullptr;
+  bool (*needs_output_projection)(const Parameters&) = nullptr;
+  bool needs_block_cosine = false;
 };
 
 const std::vector<Allocator>& all_allocators();

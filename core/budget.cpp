@@ -74,9 +74,24 @@ std::size_t BudgetGrid::tokens(std::size_t budget, std::size_t n_candidates) con
       return static_cast<std::size_t>(value);
     case BudgetKind::compression_ratio:
       // The order of operations is kvpress's and matters: 1000 * (1 - 0.9) is 99.99999999999997.
-      return static_cast<std::size_t>(n * (1 - value));
+      return std::min(n_candidates, std::max<std::size_t>(1, static_cast<std::size_t>(n * (1 - value))));
   }
   return 0;
+}
+
+Budget BudgetGrid::at(std::size_t budget, std::size_t n_candidates) const {
+  const double value = values[budget], n = static_cast<double>(n_candidates);
+  switch (kind) {
+    case BudgetKind::fraction:
+      return {tokens(budget, n_candidates), value, 1 - value, kind};
+    case BudgetKind::compression_ratio:
+      return {tokens(budget, n_candidates), 1 - value, value, kind};
+    case BudgetKind::tokens:
+      break;
+  }
+  const double kept = std::min(value, n);
+  const double share = n_candidates == 0 ? 1 : kept / n;
+  return {static_cast<std::size_t>(kept), share, 1 - share, kind};
 }
 
 double BudgetGrid::label(std::size_t budget) const {

@@ -11,10 +11,19 @@ namespace kvreplay {
 enum class BudgetKind {
   fraction,           ///< share kept, (0, 1]: round half up, at least one token
   tokens,             ///< tokens kept per KV head
-  compression_ratio,  ///< share removed, [0, 1), in kvpress's arithmetic: int(n * (1 - ratio))
+  compression_ratio,  ///< share removed, [0, 1), in kvpress's arithmetic: max(1, int(n * (1 - ratio)))
 };
 
 std::string_view name_of(BudgetKind kind);
+
+/// One budget as a policy meets it in one layer.
+struct Budget {
+  std::size_t tokens = 0;  ///< kept per KV head
+  /// Shares kept and removed, as asked for: some methods round other things than tokens by them.
+  double kept = 1;
+  double removed = 0;
+  BudgetKind kind = BudgetKind::tokens;
+};
 
 struct BudgetGrid {
   BudgetKind kind = BudgetKind::fraction;
@@ -22,6 +31,8 @@ struct BudgetGrid {
 
   /// Tokens kept of n. Throws UsageError when more tokens are asked for than there are.
   std::size_t tokens(std::size_t budget, std::size_t n_candidates) const;
+  /// The same where a budget in tokens may be more than there is: then everything is kept.
+  Budget at(std::size_t budget, std::size_t n_candidates) const;
   /// The budget as a label: what is kept, fraction or tokens.
   double label(std::size_t budget) const;
 };

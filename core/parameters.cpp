@@ -43,10 +43,18 @@ void check(const ParameterSpec& spec, std::string_view owner, const std::string&
                          spec.kind == ParameterKind::count_or_all ? " or 'all'" : ""));
       return;
     }
+    case ParameterKind::table:
+      if (text.empty()) throw UsageError(fmt::format("{}: {}=FILE must be given", owner, spec.name));
+      return;
+    case ParameterKind::real_or_choice:
+      if (std::ranges::find(spec.choices, text) != spec.choices.end()) return;
+      [[fallthrough]];
     case ParameterKind::real: {
       double value = 0;
       if (!parses(text, value) || !std::isfinite(value) || value < spec.min || value > spec.max)
-        fail(fmt::format("a number from {}{}", spec.min, std::isinf(spec.max) ? "" : fmt::format(" to {}", spec.max)));
+        fail(fmt::format("a number from {}{}{}{}", spec.min,
+                         std::isinf(spec.max) ? "" : fmt::format(" to {}", spec.max),
+                         spec.choices.empty() ? "" : " or one of ", fmt::join(spec.choices, ", ")));
       return;
     }
   }
@@ -98,7 +106,10 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
     values_[spec.name] = value;
     if (spec.name == "dialect") dialect = &*std::ranges::find(table.dialects, value, &Dialect::name);
     const std::string assignment = spec.name + "=" + value;
-    complete_ += (complete_.empty() ? ":" : ",") + assignment;
+    std::string identity = assignment;
+    if (spec.kind == ParameterKind::table && std::ranges::find(spec.choices, value) == spec.choices.end())
+      identity = spec.name + "=" + tables_.emplace(spec.name, read_number_table(value)).first->second.digest;
+    complete_ += (complete_.empty() ? ":" : ",") + identity;
     if (value != standard) canonical_ += (canonical_.empty() ? ":" : ",") + assignment;
   }
 }
@@ -122,6 +133,12 @@ double Parameters::real(std::string_view name) const {
   double parsed = 0;
   std::from_chars(value.data(), value.data() + value.size(), parsed);
   return parsed;
+}
+
+const NumberTable* Parameters::table(std::string_view name) const {
+  text(name);
+  const auto found = tables_.find(name);
+  return found == tables_.end() ? nullptr : &found->second;
 }
 
 const std::string& Parameters::choice(std::string_view name) const { return text(name); }

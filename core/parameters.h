@@ -8,19 +8,29 @@
 #include <string_view>
 #include <vector>
 
+#include "core/number_table.h"
+
 namespace kvreplay {
 
 /// The value of a count parameter that was given as `all`.
 inline constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
 
-enum class ParameterKind { count, odd_count, count_or_all, real, choice };
+enum class ParameterKind {
+  count,
+  odd_count,
+  count_or_all,
+  real,
+  choice,
+  real_or_choice,
+  table,  ///< a file that read_number_table() reads, or one of the choices
+};
 
 struct ParameterSpec {
   std::string name;
   ParameterKind kind = ParameterKind::count;
   std::string default_value;
   std::string help;
-  std::vector<std::string> choices = {};  ///< for ParameterKind::choice
+  std::vector<std::string> choices = {};  ///< the words that may be given
   double min = 0;                         ///< smallest count or real
   double max = std::numeric_limits<double>::infinity();
 };
@@ -43,22 +53,28 @@ class Parameters {
  public:
   /// \param owner  the method's name, for messages
   /// \param text   `name=value,name=value`, may be empty
-  /// Throws UsageError for unknown or repeated names and values out of range.
+  /// Throws UsageError for unknown or repeated names and values out of range; InputError for tables that cannot be
+  /// read.
   Parameters(const ParameterTable& table, std::string_view owner, std::string_view text);
 
   std::size_t count(std::string_view name) const;
   double real(std::string_view name) const;
   const std::string& choice(std::string_view name) const;
+  /// Whether one of the words was given where a number or a file may stand too.
+  bool is_word(std::string_view name, std::string_view word) const { return choice(name) == word; }
+  /// nullptr where a word was given instead of a file.
+  const NumberTable* table(std::string_view name) const;
 
   /// `:name=value,...` with what differs from the dialect's defaults, in the order of the table; "" if nothing does.
   const std::string& canonical() const { return canonical_; }
-  /// The same with every parameter written out.
+  /// The same with every parameter written out, and a table's digest for its path.
   const std::string& complete() const { return complete_; }
 
  private:
   const std::string& text(std::string_view name) const;
 
   std::map<std::string, std::string, std::less<>> values_;
+  std::map<std::string, NumberTable, std::less<>> tables_;
   std::string canonical_;
   std::string complete_;
 };

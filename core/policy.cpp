@@ -3,157 +3,233 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <stdexcept>
 
 #include "core/error.h"
-#include "core/nearest_name.h"
+#include "core/policy_text.h"
 
 namespace kvreplay {
 namespace {
 
-// Function-local statics: rows register before main() in an order that nobody controls.
-std::vector<Scorer>& scorers() {
-  static std::vector<Scorer> table;
-  return table;
-}
-std::vector<Allocator>& allocators() {
-  static std::vector<Allocator> table;
-  return table;
-}
-std::vector<Preset>& presets() {
-  static std::vector<Preset> table;
-  return table;
+template <typename Row>
+Parameters parameters_of(const NamedPart<Row>& part) {
+  return Parameters(part.row->parameters, part.row->name, part.parameters);
 }
 
 template <typename Row>
-const Row* find(const std::vector<Row>& table, std::string_view name) {
-  const auto found = std::ranges::find(table, name, &Row::name);
-  return found == table.end() ? nullptr : &*found;
-}
-
-// One name, one thing: `a+b` has to be readable without knowing which table b is in.
-template <typename Row>
-void add(std::vector<Row>& table, Row row) {
-  if (find_scorer(row.name) || find_allocator(row.name) || find_preset(row.name))
-    throw UsageError(fmt::format("the policy name '{}' is taken", row.name));
-  if (row.name.empty() || row.name.find_first_of(":+,= ") != std::string::npos)
-    throw UsageError(fmt::format("'{}' cannot name a policy: it is empty or holds one of ':+,= '", row.name));
-  table.insert(std::ranges::upper_bound(table, row.name, {}, &Row::name), std::move(row));
-}
-
-struct Part {
-  std::string_view name, parameters;
-};
-
-Part split_part(std::string_view text) {
-  const std::size_t colon = text.find(':');
-  if (colon == std::string_view::npos) return {text, {}};
-  if (colon + 1 == text.size()) throw UsageError(fmt::format("policy '{}': no parameters after the colon", text));
-  return {text.substr(0, colon), text.substr(colon + 1)};
-}
-
-struct Halves {
-  const Scorer* scorer;
-  std::string_view scorer_parameters;
-  const Allocator* allocator;
-  std::string_view allocator_parameters;
-};
-
-Halves parse(std::string_view text, std::span<const Scorer> extra) {
-  const std::size_t plus = text.find('+');
-  const Part scorer = split_part(text.substr(0, plus));
-  const auto own = std::ranges::find(extra, scorer.name, &Scorer::name);
-  Halves halves{
-      own == extra.end() ? find_scorer(scorer.name) : &*own, scorer.parameters, find_allocator("uniform"), {}};
-  if (halves.scorer == nullptr) {
-    if (find_allocator(scorer.name))
-      throw UsageError(
-          fmt::format("policy '{}': '{}' is an allocator; write SCORER+{}", text, scorer.name, scorer.name));
-    if (const Preset* preset = find_preset(scorer.name))
-      throw UsageError(fmt::format("policy '{}': '{}' is a preset and stands for '{}'; write that out to change it",
-                                   text, preset->name, preset->policy));
-    std::vector<std::string> known = all_policy_names();
-    for (const Scorer& each : extra) known.push_back(each.name);
-    throw UsageError(unknown_name("policy", scorer.name, known));
-  }
-  if (plus != std::string_view::npos) {
-    const Part allocator = split_part(text.substr(plus + 1));
-    if (allocator.parameters.find('+') != std::string_view::npos || allocator.name.find('+') != std::string_view::npos)
-      throw UsageError(fmt::format("policy '{}' has more than one allocator", text));
-    halves.allocator = find_allocator(allocator.name);
-    halves.allocator_parameters = allocator.parameters;
-    if (halves.allocator == nullptr) {
-      std::vector<std::string> known;
-      for (const Allocator& each : all_allocators()) known.push_back(each.name);
-      throw UsageError(fmt::format("policy '{}': {}", text, unknown_name("allocator", allocator.name, known)));
-    }
-  }
-  return halves;
+std::string unmet(const Row& row, const Parameters& parameters, const TraceOffer& offer) {
+  if (row.query_window != nullptr)
+    if (const std::string missing =
+            missing_queries(offer.query_positions, offer.candidates, row.query_window(parameters));
+        !missing.empty())
+      return missing;
+  if (row.needs_output_projection != nullptr && row.needs_output_projection(parameters) && !offer.output_projection)
+    return "it needs W_O, and none is recorded";
+  if constexpr (requires { row.needs_probes; })
+    if (row.needs_probes && !offer.probes) return "it needs probe queries, and none are recorded";
+  if constexpr (requires { row.needs_block_cosine; })
+    if (row.needs_block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
+  return "";
 }
 
 }  // namespace
 
-const std::vector<Scorer>& all_scorers() { return scorers(); }
-const std::vector<Allocator>& all_allocators() { return allocators(); }
-const std::vector<Preset>& all_presets() { return presets(); }
-const Scorer* find_scorer(std::string_view name) { return find(scorers(), name); }
-const Allocator* find_allocator(std::string_view name) { return find(allocators(), name); }
-const Preset* find_preset(std::string_view name) { return find(presets(), name); }
-void add_scorer(Scorer scorer) { add(scorers(), std::move(scorer)); }
-void add_allocator(Allocator allocator) { add(allocators(), std::move(allocator)); }
-void add_preset(Preset preset) { add(presets(), std::move(preset)); }
-
-std::vector<std::string> all_policy_names() {
-  std::vector<std::string> names;
-  for (const Scorer& scorer : scorers()) names.push_back(scorer.name);
-  for (const Preset& preset : presets()) names.push_back(preset.name);
-  std::ranges::sort(names);
-  return names;
+HeadBudgets uniform_budgets(std::span<const Budget> budgets, std::size_t n_heads) {
+  HeadBudgets counts;
+  for (const Budget& budget : budgets) counts.tokens.emplace_back(n_heads, budget.tokens);
+  return counts;
 }
 
-Policy::Policy(std::string_view text, std::span<const Scorer> extra)
-    : allocator_(nullptr), scorer_parameters_({}, "", ""), allocator_parameters_({}, "", "") {
-  const Preset* preset = find_preset(text);
-  const Halves halves = parse(preset ? std::string_view(preset->policy) : text, extra);
-  scorer_ = *halves.scorer;
-  allocator_ = halves.allocator;
-  scorer_parameters_ = Parameters(scorer_.parameters, scorer_.name, halves.scorer_parameters);
-  allocator_parameters_ = Parameters(allocator_->parameters, allocator_->name, halves.allocator_parameters);
-  complete_ = scorer_.name + scorer_parameters_.complete() + "+" + allocator_->name + allocator_parameters_.complete();
-  if (preset) {
-    name_ = preset->name;
-  } else {
-    name_ = scorer_.name + scorer_parameters_.canonical();
-    if (allocator_->name != "uniform") name_ += "+" + allocator_->name + allocator_parameters_.canonical();
+Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{}, Parameters({}, "", "")} {
+  const PolicyText parsed = parse_policy(text, extra);
+  scorer_ = {*parsed.scorer.row, parameters_of(parsed.scorer)};
+  complete_ = scorer_.row.name + scorer_.parameters.complete();
+  name_ = scorer_.row.name + scorer_.parameters.canonical();
+  for (const NamedPart<Modifier>& part : parsed.modifiers) {
+    modifiers_.push_back({*part.row, parameters_of(part)});
+    complete_ += "+" + part.row->name + modifiers_.back().parameters.complete();
+    name_ += "+" + part.row->name + modifiers_.back().parameters.canonical();
   }
+  for (const NamedPart<Allocator>& part : parsed.allocators) {
+    const Parameters parameters = parameters_of(part);
+    if (part.row->name == "uniform") continue;
+    (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};
+    complete_ += "+" + part.row->name + parameters.complete();
+    name_ += "+" + part.row->name + parameters.canonical();
+  }
+  if (!layers_ && !heads_) {
+    complete_ += "+uniform";
+    // A bare name that is a preset's means the preset.
+    if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name) &&
+        scorer_.parameters.canonical().empty())
+      name_ += "+uniform";
+  }
+  if (!parsed.label.empty()) name_ = parsed.label;
 }
 
-std::string Policy::unmet_need(const SampleInfo& sample, Range candidates) const {
-  if (scorer_.query_window == nullptr) return "";
-  const std::size_t window = scorer_.query_window(scorer_parameters_);
-  return missing_queries(sample.query_positions(), candidates, window);
+std::vector<const Modifier*> Policy::modifiers() const {
+  std::vector<const Modifier*> rows;
+  for (const auto& modifier : modifiers_) rows.push_back(&modifier.row);
+  return rows;
 }
 
-LayerSelection Policy::select(const PromptView& view, std::span<const std::size_t> budgets) const {
-  const std::size_t n = view.n_candidates();
-  const Scores scores = scorer_.score(scorer_.traits.oracle ? view.with_lookahead() : view, scorer_parameters_);
+std::vector<const Allocator*> Policy::allocators() const {
+  std::vector<const Allocator*> rows;
+  for (const auto* allocator : {&layers_, &heads_})
+    if (allocator->has_value()) rows.push_back(&(*allocator)->row);
+  return rows;
+}
+
+bool Policy::oracle() const { return scorer_.row.traits.oracle || (layers_ && layers_->row.traits.oracle); }
+
+bool Policy::budget_free() const { return layers_ && layers_->row.traits.budget_free; }
+
+bool Policy::shares_between_layers() const { return layers_ && layers_->row.survey != nullptr; }
+
+std::string Policy::unmet_need(const TraceOffer& offer) const {
+  std::string need = unmet(scorer_.row, scorer_.parameters, offer);
+  for (const auto& modifier : modifiers_)
+    if (need.empty()) need = unmet(modifier.row, modifier.parameters, offer);
+  for (const auto* allocator : {&layers_, &heads_})
+    if (need.empty() && allocator->has_value()) need = unmet((*allocator)->row, (*allocator)->parameters, offer);
+  return need;
+}
+
+bool Policy::makes_sets() const { return !modifiers_.empty() && modifiers_.back().row.choose; }
+
+bool Policy::depends_on_budget() const {
+  return scorer_.row.score_at ||
+         std::ranges::any_of(modifiers_, [](const auto& modifier) { return bool(modifier.row.apply_at); });
+}
+
+Scores Policy::score(const PromptView& view, const Budget& budget) const {
+  const PromptView seen = sight(view, scorer_.row.traits.oracle);
+  Scores scores = scorer_.row.score_at ? scorer_.row.score_at(seen, budget, scorer_.parameters)
+                                       : scorer_.row.score(seen, scorer_.parameters);
   const std::size_t n_heads = scores.axis == HeadAxis::kv ? view.model().n_kv_heads : view.model().n_q_heads;
-  if (scores.n_heads() != n_heads || scores.n_candidates() != n)
-    throw std::logic_error(fmt::format("{} scored {} heads x {} tokens of {} x {}", scorer_.name, scores.n_heads(),
-                                       scores.n_candidates(), n_heads, n));
+  if (scores.n_heads() != n_heads || scores.n_candidates() != view.n_candidates())
+    throw std::logic_error(fmt::format("{} scored {} heads x {} tokens of {} x {}", scorer_.row.name, scores.n_heads(),
+                                       scores.n_candidates(), n_heads, view.n_candidates()));
+  // Refused here: no sort inside a modifier or an allocator survives NaN.
+  refuse_nan(scores);
+  for (const auto& modifier : modifiers_) {
+    if (modifier.row.apply) scores = modifier.row.apply(view, std::move(scores), modifier.parameters);
+    if (modifier.row.apply_at) scores = modifier.row.apply_at(view, std::move(scores), budget, modifier.parameters);
+  }
+  if (!modifiers_.empty()) refuse_nan(scores);
+  return scores;
+}
 
-  // Ranked before anything is allocated: a ranking refuses scores that are NaN, which no sort inside an allocator
-  // survives.
-  std::vector<std::vector<std::uint32_t>> rankings;
-  for (std::size_t h = 0; h < n_heads; ++h) rankings.push_back(rank(scores.head(h), scores.protection));
-  const HeadBudgets counts = scorer_.traits.keeps_all
-                                 ? HeadBudgets(budgets.size(), std::vector<std::size_t>(n_heads, n))
-                                 : allocator_->allocate(scores, budgets, allocator_parameters_);
-  LayerSelection selection{.axis = scores.axis, .heads = {}};
-  std::vector<std::size_t> head_counts(budgets.size());
-  for (std::size_t h = 0; h < n_heads; ++h) {
-    for (std::size_t b = 0; b < budgets.size(); ++b) head_counts[b] = counts[b][h];
-    selection.heads.push_back(plan_nested(rankings[h], head_counts));
+std::vector<LayerSurvey> Policy::survey(const PromptView& view, std::span<const Budget> budgets) const {
+  const auto one = [&](const Scores& scores, std::span<const Budget> some) {
+    LayerSurvey survey =
+        layers_->row.survey(sight(view, layers_->row.traits.oracle), scores, some, layers_->parameters);
+    survey.layer = view.layer().index;
+    survey.n_candidates = scores.n_candidates();
+    survey.n_heads = scores.n_heads();
+    survey.budgets.assign(some.begin(), some.end());
+    for (const Budget& budget : some) survey.n_protected.push_back(scores.protection.at(budget.tokens).total());
+    return survey;
+  };
+  std::vector<LayerSurvey> surveys;
+  if (depends_on_budget()) {
+    for (std::size_t b = 0; b < budgets.size(); ++b)
+      surveys.push_back(one(score(view, budgets[b]), budgets.subspan(b, 1)));
+  } else {
+    surveys.push_back(one(score(view, {}), budgets));
+  }
+  return surveys;
+}
+
+std::vector<HeadBudgets> Policy::share(std::span<const std::vector<LayerSurvey>> surveys) const {
+  std::vector<HeadBudgets> shared(surveys.size());
+  std::vector<std::size_t> present;
+  for (std::size_t l = 0; l < surveys.size(); ++l)
+    if (!surveys[l].empty()) present.push_back(l);
+  for (std::size_t part = 0; !present.empty() && part < surveys[present[0]].size(); ++part) {
+    std::vector<LayerSurvey> layers;
+    for (const std::size_t l : present) layers.push_back(surveys[l][part]);
+    const std::vector<HeadBudgets> split = layers_->row.share(layers, layers_->parameters);
+    for (std::size_t l = 0; l < present.size(); ++l) {
+      auto& tokens = shared[present[l]].tokens;
+      tokens.insert(tokens.end(), split[l].tokens.begin(), split[l].tokens.end());
+    }
+  }
+  return shared;
+}
+
+HeadBudgets Policy::allocate(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                             const HeadBudgets* shared) const {
+  if (scorer_.row.traits.keeps_all)
+    return {std::vector(budgets.size(), std::vector<std::size_t>(scores.n_heads(), scores.n_candidates()))};
+  std::vector<Budget> given(budgets.begin(), budgets.end());
+  HeadBudgets counts = uniform_budgets(given, scores.n_heads());
+  const auto step = [&](const Part<Allocator>& allocator) {
+    if (allocator.row.allocate != nullptr) counts = allocator.row.allocate(view, scores, given, allocator.parameters);
+    // What follows splits what this one left to the layer.
+    for (std::size_t b = 0; b < given.size(); ++b) given[b].tokens = counts.tokens[b][0];
+  };
+  if (layers_) {
+    if (layers_->row.survey != nullptr) {
+      if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given no share");
+      counts = *shared;
+      for (std::size_t b = 0; b < given.size(); ++b) given[b].tokens = counts.tokens[b][0];
+    }
+    step(*layers_);
+  }
+  if (heads_) step(*heads_);
+  return counts;
+}
+
+RetainedSets Policy::retained_sets(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                                   const HeadBudgets& counts) const {
+  if (makes_sets()) {
+    const auto& modifier = modifiers_.back();
+    return modifier.row.choose(view, scores, budgets, counts, modifier.parameters);
+  }
+  RetainedSets sets(budgets.size());
+  for (std::size_t h = 0; h < scores.n_heads(); ++h) {
+    const std::vector<std::uint32_t> ranking = rank(scores.head(h), scores.protection);
+    for (std::size_t b = 0; b < budgets.size(); ++b)
+      sets[b].emplace_back(ranking.begin(), ranking.begin() + static_cast<std::ptrdiff_t>(counts.tokens[b][h]));
+  }
+  return sets;
+}
+
+LayerSelection Policy::select(const PromptView& view, std::span<const Budget> budgets,
+                              const HeadBudgets* shared) const {
+  if (!depends_on_budget() && !makes_sets()) {
+    const Scores scores = score(view, {});
+    const HeadBudgets counts = allocate(view, scores, budgets, shared);
+    LayerSelection selection{.axis = scores.axis, .heads = {}, .evicts = !scorer_.row.traits.keeps_all};
+    std::vector<std::size_t> head_counts(budgets.size());
+    for (std::size_t h = 0; h < scores.n_heads(); ++h) {
+      for (std::size_t b = 0; b < budgets.size(); ++b) head_counts[b] = counts.tokens[b][h];
+      selection.heads.push_back(plan_nested(rank(scores.head(h), scores.protection), head_counts));
+    }
+    return selection;
+  }
+
+  // One ranking does not serve all budgets: sets of any shape.
+  LayerSelection selection;
+  RetainedSets sets;
+  const std::size_t step = depends_on_budget() ? 1 : budgets.size();
+  for (std::size_t b = 0; b < budgets.size(); b += step) {
+    const std::span<const Budget> some = budgets.subspan(b, step);
+    const Scores scores = score(view, some[0]);
+    selection.axis = scores.axis;
+    HeadBudgets mine;
+    if (shared != nullptr) mine.tokens.assign(&shared->tokens[b], &shared->tokens[b] + step);
+    const HeadBudgets counts = allocate(view, scores, some, shared == nullptr ? nullptr : &mine);
+    RetainedSets some_sets = retained_sets(view, scores, some, counts);
+    std::ranges::move(some_sets, std::back_inserter(sets));
+  }
+  for (std::size_t h = 0; !sets.empty() && h < sets[0].size(); ++h) {
+    std::vector<std::vector<std::uint8_t>> masks(sets.size(), std::vector<std::uint8_t>(view.n_candidates(), 0));
+    for (std::size_t b = 0; b < sets.size(); ++b)
+      for (const std::uint32_t i : sets[b][h]) masks[b][i] = 1;
+    selection.heads.push_back(plan_general(view.n_candidates(), masks));
   }
   return selection;
 }

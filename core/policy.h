@@ -1,19 +1,23 @@
 #pragma once
-// Policies: scorer x allocator, written `scorer[:param=value,...][+allocator[:param=value,...]]`.
+// Policies: a scorer, modifiers and allocators, written
+// `scorer[:param=value,...][+modifier[:...]]...[+allocator[:...]]...`.
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/allocator.h"
+#include "core/modifier.h"
 #include "core/prompt_view.h"
 #include "core/scorer.h"
 #include "core/selection.h"
 
 namespace kvreplay {
 
-/// A name that people use for a combination.
+/// A name that people use for a combination. It may be that of its scorer: the bare name then means the preset, and
+/// `name+...` the scorer. Parameters after a preset's name go to its scorer.
 struct Preset {
   std::string name;
   std::string policy;  ///< what it stands for, in the grammar above
@@ -32,31 +36,72 @@ struct RegisterPreset {
 /// Names of all scorers and presets: what `--policy` takes and a replay runs by default, in alphabetical order.
 std::vector<std::string> all_policy_names();
 
+/// What a trace offers one policy in one layer of one case.
+struct TraceOffer {
+  std::vector<std::size_t> query_positions;  ///< ascending
+  Range candidates;
+  bool output_projection = false;
+  bool block_cosine = false;
+  bool probes = false;
+};
+
 class Policy {
  public:
   /// \param extra  scorers besides the registered ones (scores made elsewhere)
-  /// Throws UsageError: unknown name (with the known ones and the nearest), bad parameters, two allocators.
+  /// Throws UsageError: unknown name (with the known ones and the nearest), bad parameters, parts that do not go
+  /// together; InputError: a table that cannot be read.
   explicit Policy(std::string_view text, std::span<const Scorer> extra = {});
 
   /// The name in results: what was asked for, with only the parameters that differ from the defaults.
   const std::string& name() const { return name_; }
-  /// Scorer and allocator with every parameter.
+  /// Every part with every parameter.
   const std::string& complete() const { return complete_; }
-  const Scorer& scorer() const { return scorer_; }
+  const Scorer& scorer() const { return scorer_.row; }
+  std::vector<const Modifier*> modifiers() const;
+  /// Without uniform.
+  std::vector<const Allocator*> allocators() const;
+  /// Whether scorer or allocator look at the evaluation queries: a reference line, not a policy.
+  bool oracle() const;
+  bool budget_free() const;
 
-  /// What this policy asks of a trace that this sample cannot give at these candidates, as one clause; "" if nothing.
-  std::string unmet_need(const SampleInfo& sample, Range candidates) const;
+  /// What this policy asks of a trace that it does not offer, as one clause; "" if nothing.
+  std::string unmet_need(const TraceOffer& offer) const;
+
+  /// Whether its allocator looks at all layers of a case before any layer can be replayed.
+  bool shares_between_layers() const;
+  /// The first step of such a policy, for each layer: one survey for all budgets, or one for each when scores depend
+  /// on the budget. \param budgets  as for select()
+  std::vector<LayerSurvey> survey(const PromptView& view, std::span<const Budget> budgets) const;
+  /// The second: budgets for each layer. \param surveys  [n_layers], empty for a layer without candidates
+  std::vector<HeadBudgets> share(std::span<const std::vector<LayerSurvey>> surveys) const;
 
   /// The retained sets in one layer.
   /// \param view     of the layer; look-ahead is granted here, to oracles only
   /// \param budgets  [n_budgets] tokens per head, each at most view.n_candidates()
-  LayerSelection select(const PromptView& view, std::span<const std::size_t> budgets) const;
+  /// \param shared   what share() gave this layer; nullptr for policies without
+  LayerSelection select(const PromptView& view, std::span<const Budget> budgets,
+                        const HeadBudgets* shared = nullptr) const;
 
  private:
-  Scorer scorer_;
-  const Allocator* allocator_;
-  Parameters scorer_parameters_;
-  Parameters allocator_parameters_;
+  template <typename Row>
+  struct Part {
+    Row row;
+    Parameters parameters;
+  };
+
+  bool depends_on_budget() const;
+  Scores score(const PromptView& view, const Budget& budget) const;
+  HeadBudgets allocate(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                       const HeadBudgets* shared) const;
+  bool makes_sets() const;
+  RetainedSets retained_sets(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                             const HeadBudgets& counts) const;
+  PromptView sight(const PromptView& view, bool oracle) const { return oracle ? view.with_lookahead() : view; }
+
+  Part<Scorer> scorer_;
+  std::vector<Part<Modifier>> modifiers_;
+  std::optional<Part<Allocator>> layers_;  ///< AllocatorLevel::layers or both
+  std::optional<Part<Allocator>> heads_;   ///< AllocatorLevel::heads, but for uniform
   std::string name_;
   std::string complete_;
 };

@@ -75,8 +75,22 @@ std::size_t PromptView::n_seen_by(std::size_t i, std::size_t window) const {
   return candidates_.end - std::max(candidates_.begin + i, candidates_.end - n);
 }
 
+void PromptView::check_lookahead() const {
+  if (!lookahead_) throw std::logic_error("a method that is not marked as an oracle asked for the evaluation queries");
+}
+
+EvaluationErrors PromptView::evaluation_errors(const LayerSelection& selection, bool projected) const {
+  check_lookahead();
+  return kvreplay::evaluation_errors(*data_, candidates_, selection, projected, *backend_);
+}
+
+std::span<const float> PromptView::block_cosine() const {
+  if (data_->block_cosine.empty()) return {};
+  return std::span(data_->block_cosine).subspan(candidates_.begin, candidates_.size());
+}
+
 const Tensor& PromptView::evaluation_attention() const {
-  if (!lookahead_) throw std::logic_error("a scorer that is not marked as an oracle asked for the evaluation queries");
+  check_lookahead();
   if (evidence_->evaluation_attention.empty()) {
     const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end);
     const Range rows{static_cast<std::size_t>(begin - data_->query_positions.begin()), data_->query_positions.size()};

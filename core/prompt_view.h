@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/backend.h"
+#include "core/evaluation_errors.h"
 #include "core/layer_data.h"
 #include "core/parameters.h"
 #include "core/scores.h"
@@ -41,6 +42,8 @@ class PromptView {
   std::size_t first_position() const { return candidates_.begin; }
   /// Where the policy acts; also the number of tokens in the cache then.
   std::size_t compression_point() const { return candidates_.end; }
+  /// [n_candidates] cosine of the residual stream before and after the attention block; empty where not recorded.
+  std::span<const float> block_cosine() const;
 
   ConstMatrixView keys(std::size_t kv_head) const;    ///< [n_candidates, head_dim], after RoPE
   ConstMatrixView values(std::size_t kv_head) const;  ///< [n_candidates, value_dim]
@@ -57,6 +60,9 @@ class PromptView {
   /// Oracles only: sums over all evaluation queries (positions >= c) of full-cache attention, [1, n_q_heads,
   /// n_candidates]. Throws Error unless look-ahead was granted.
   const Tensor& evaluation_attention() const;
+  /// Oracles only: what each query head loses on the evaluation queries under these sets. Throws Error unless
+  /// look-ahead was granted. \param projected  after W_O
+  EvaluationErrors evaluation_errors(const LayerSelection& selection, bool projected) const;
   /// A view of the same evidence that may look ahead.
   PromptView with_lookahead() const;
 
@@ -66,6 +72,7 @@ class PromptView {
  private:
   struct Evidence;
 
+  void check_lookahead() const;
   Tensor sum_attention(Range query_rows, std::size_t last_key) const;
 
   const LayerData* data_;

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/budget.h"
 #include "core/parameters.h"
 #include "core/prompt_view.h"
 #include "core/scores.h"
@@ -29,9 +30,14 @@ struct Scorer {
   ParameterTable parameters = {};
   ScorerTraits traits = {};
   std::function<Scores(const PromptView&, const Parameters&)> score;
+  /// Instead of `score` for scores that depend on the budget.
+  std::function<Scores(const PromptView&, const Budget&, const Parameters&)> score_at = nullptr;
   /// How many of the last prompt queries it looks at (kAll: every one); nullptr for none. Lets a replay refuse a trace
   /// that lacks them before the work starts.
   std::size_t (*query_window)(const Parameters&) = nullptr;
+  /// Whether it needs W_O; nullptr for never.
+  bool (*needs_output_projection)(const Parameters&) = nullptr;
+  bool needs_probes = false;  ///< probe queries of this compression point
 };
 
 const std::vector<Scorer>& all_scorers();

@@ -11,6 +11,12 @@
 
 namespace kvreplay {
 
+void refuse_nan(const Scores& scores) {
+  for (std::size_t h = 0; h < scores.n_heads(); ++h)
+    for (std::size_t i = 0; i < scores.n_candidates(); ++i)
+      if (std::isnan(scores.head(h)[i])) throw InputError(fmt::format("the score of token {} is NaN", i));
+}
+
 std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
   // One integer per token, ascending: the score, falling, in the upper half, the position in the lower.
   std::vector<std::uint64_t> keys(scores.size());
@@ -26,39 +32,40 @@ std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
   return order;
 }
 
+Protection::Counts Protection::at(std::size_t budget) const {
+  const auto share = [&](double of) { return static_cast<std::size_t>(of * static_cast<double>(budget)); };
+  const std::size_t n_first = std::min(budget, std::max(sinks, share(first_share)));
+  return {n_first, std::min(budget - n_first, std::max(recent, share(recent_share)))};
+}
+
 std::vector<std::uint32_t> rank(std::span<const float> scores, const Protection& protection) {
   const std::size_t n = scores.size();
   std::vector<std::uint32_t> ranking;
   ranking.reserve(n);
   std::vector<bool> taken(n, false);
   const auto take = [&](std::size_t i) {
+    if (taken[i]) return false;
     taken[i] = true;
     ranking.push_back(static_cast<std::uint32_t>(i));
+    return true;
   };
   for (std::size_t i = 0; i < std::min(protection.sinks, n); ++i) take(i);
-  for (std::size_t back = 0; back < std::min(protection.recent, n); ++back)
-    if (!taken[n - 1 - back]) take(n - 1 - back);
+  for (std::size_t back = 0; back < std::min(protection.recent, n); ++back) take(n - 1 - back);
 
   const std::vector<std::uint32_t> order = order_by_score(scores);
-  if (protection.recent_share <= 0) {
-    for (const std::uint32_t i : order)
-      if (!taken[i]) take(i);
+  if (protection.recent_share <= 0 && protection.first_share <= 0) {
+    for (const std::uint32_t i : order) take(i);
     return ranking;
   }
 
-  // The set of size k holds the floor(share * k) newest tokens and the best of the others. From k to k + 1 exactly one
-  // token enters: the next newest one when the share has grown, else (or if that one is in as a heavy hitter) the best
-  // one still out. So the sets are nested and this walk finds the order.
-  std::size_t n_recent = 0, next_best = 0;
+  // The set of size k holds floor(share * k) newest (first) tokens and the best of the others. From k to k + 1 exactly
+  // one token enters: the next first or newest one when its share has grown, else (or if that one is in as a heavy
+  // hitter) the best one still out. So the sets are nested and this walk finds the order.
+  std::size_t n_first = 0, n_recent = 0, next_best = 0;
   while (ranking.size() < n) {
-    const std::size_t due = static_cast<std::size_t>(protection.recent_share * static_cast<double>(ranking.size() + 1));
-    if (n_recent < due) {
-      const std::size_t newest = n - 1 - n_recent++;
-      if (!taken[newest]) {
-        take(newest);
-        continue;
-      }
-    }
+    const double size = static_cast<double>(ranking.size() + 1);
+    if (n_first < static_cast<std::size_t>(protection.first_share * size) && take(n_first++)) continue;
+    if (n_recent < static_cast<std::size_t>(protection.recent_share * size) && take(n - 1 - n_recent++)) continue;
     while (taken[order[next_best]]) ++next_best;
     take(order[next_best]);
   }

@@ -43,6 +43,7 @@ CellPlan plan_general(std::size_t n_candidates, std::span<const std::vector<std:
 struct LayerSelection {
   HeadAxis axis = HeadAxis::kv;
   std::vector<CellPlan> heads;  ///< [n_kv_heads] or [n_q_heads]
+  bool evicts = true;           ///< false: everything is kept whatever the budget, and nothing needs to be walked
 };
 
 }  // namespace kvreplay

@@ -3,236 +3,51 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/prompt_view.h"
-#include "core/rescue.h"
+#include "core/selection_replay.h"
 
 namespace kvreplay {
 namespace {
 
-// One panel of one query head: its weights, and the sums that no policy changes.
-struct PanelState {
-  std::size_t q_head = 0;
-  QueryPanel panel;
-  PanelWeights weights;
-  PanelSums all;            ///< over everything visible
-  PanelSums local;          ///< over the tokens from the compression point on
-  Buffer<float> reference;  ///< [value_dim, kPanelWidth] full-cache outputs
-};
-
-class UnitReplay {
- public:
-  UnitReplay(const UnitTask& task, Backend& backend)
-      : task_(task),
-        data_(*task.data),
-        backend_(backend),
-        rule_(attention_rule(data_.model, data_.layer)),
-        candidates_(candidates_at(task.compression_point, data_.layer, task.evict_sliding)) {
-    const auto first = std::ranges::lower_bound(data_.query_positions, task.compression_point);
-    query_rows_ = {static_cast<std::size_t>(first - data_.query_positions.begin()), data_.query_positions.size()};
-    visible_.resize(data_.n_tokens());
-    std::iota(visible_.begin(), visible_.end(), 0u);
+std::vector<Budget> budgets_of(const UnitTask& task, Range candidates) {
+  std::vector<Budget> budgets;
+  // A budget in tokens is meant for the whole cache; a sliding layer just has fewer to keep.
+  for (std::size_t b = 0; b < task.budgets->values.size(); ++b) {
+    task.budgets->tokens(b, task.compression_point);  // throws when there are not so many
+    budgets.push_back(task.budgets->at(b, candidates.size()));
   }
+  return budgets;
+}
 
-  UnitResult run() {
-    UnitResult result{.n_candidates = candidates_.size(),
-                      .n_queries = query_rows_.size(),
-                      .sums = {},
-                      .selections = select(),
-                      .outputs = {}};
-    if (task_.keep_outputs) result.outputs = Tensor(data_.model.n_q_heads, query_rows_.size(), data_.model.value_dim);
-    const UnitShape shape{.layer = &data_,
-                          .dtype = task_.dtype,
-                          .candidates = candidates_,
-                          .spans = task_.spans,
-                          .n_queries = query_rows_.size(),
-                          .n_policies = task_.policies->size(),
-                          .n_budgets = task_.budgets->values.size()};
-    bool attends = false;
-    for (const Metric* metric : task_.metrics) {
-      accumulators_.push_back(metric->make(shape));
-      attends |= metric->needs_outputs;
+// Calls `work` for each policy, and says whose fault an error is.
+template <typename Work>
+void for_each_policy(const UnitTask& task, Work work) {
+  for (std::size_t p = 0; p < task.policies->size(); ++p) try {
+      work(p, (*task.policies)[p]);
+    } catch (const InputError& error) {
+      throw InputError(
+          fmt::format("policy '{}', layer {}: {}", (*task.policies)[p].name(), task.data->layer.index, error.what()));
     }
-    for (std::size_t p = 0; p < result.selections.size(); ++p)
-      for (auto& accumulator : accumulators_) accumulator->add_selection(p, result.selections[p]);
-    if (attends || task_.keep_outputs) {
-      make_walks(result.selections);
-      for (std::size_t row = query_rows_.begin; row < query_rows_.end; row += kPanelWidth)
-        replay_panel({row, std::min(row + kPanelWidth, query_rows_.end)}, result.outputs);
-    }
-    for (auto& accumulator : accumulators_) result.sums.push_back(accumulator->finish());
-    return result;
+}
+
+std::vector<LayerSelection> select(const UnitTask& task, Range candidates, Backend& backend) {
+  const std::vector<Budget> budgets = budgets_of(task, candidates);
+  if (candidates.size() == 0) {
+    const std::vector<std::size_t> nothing(budgets.size(), 0);
+    const LayerSelection none{.axis = HeadAxis::kv,
+                              .heads = std::vector<CellPlan>(task.data->model.n_kv_heads, plan_nested({}, nothing))};
+    return std::vector<LayerSelection>(task.policies->size(), none);
   }
-
- private:
-  // A plan with positions instead of candidate indices, ready to be walked.
-  struct Walk {
-    const CellPlan* plan;
-    std::vector<std::uint32_t> positions;
-    bool evicts = false;
-  };
-  struct PolicyWalks {
-    HeadAxis axis;
-    std::vector<Walk> heads;
-  };
-
-  std::vector<LayerSelection> select() const {
-    std::vector<LayerSelection> selections;
-    std::vector<std::size_t> tokens;
-    for (std::size_t b = 0; b < task_.budgets->values.size(); ++b) {
-      // A budget in tokens is meant for the whole cache; a sliding layer just has fewer to keep.
-      const bool absolute = task_.budgets->kind == BudgetKind::tokens;
-      const std::size_t n = absolute ? task_.compression_point : candidates_.size();
-      tokens.push_back(std::min(task_.budgets->tokens(b, n), candidates_.size()));
-    }
-    const PromptView view(data_, candidates_, backend_, task_.identity);
-    for (const Policy& policy : *task_.policies) {
-      if (candidates_.size() == 0) {
-        const std::vector<std::size_t> nothing(task_.budgets->values.size(), 0);
-        selections.push_back(
-            {.axis = HeadAxis::kv, .heads = std::vector<CellPlan>(data_.model.n_kv_heads, plan_nested({}, nothing))});
-        continue;
-      }
-      try {
-        selections.push_back(policy.select(view, tokens));
-      } catch (const InputError& error) {
-        throw InputError(fmt::format("policy '{}', layer {}: {}", policy.name(), data_.layer.index, error.what()));
-      }
-    }
-    return selections;
-  }
-
-  void make_walks(const std::vector<LayerSelection>& selections) {
-    for (std::size_t p = 0; p < selections.size(); ++p) {
-      const LayerSelection& selection = selections[p];
-      // A budget of everything is walked like any other: that its error is 0 is a result, not an assumption.
-      const bool evicts = candidates_.size() > 0 && !(*task_.policies)[p].scorer().traits.keeps_all;
-      PolicyWalks& walks = walks_.emplace_back(PolicyWalks{selection.axis, {}});
-      for (const CellPlan& plan : selection.heads) {
-        Walk walk{.plan = &plan, .positions = plan.order};
-        for (std::uint32_t& position : walk.positions) position += static_cast<std::uint32_t>(candidates_.begin);
-        walk.evicts = evicts;
-        walks.heads.push_back(std::move(walk));
-      }
-    }
-  }
-
-  void replay_panel(Range rows, Tensor& outputs) {
-    const ModelInfo& model = data_.model;
-    for (std::size_t h = 0; h < model.n_q_heads; ++h) {
-      const std::size_t kv_head = h / model.group_size();
-      load_panel(h, rows);
-      if (!outputs.empty()) keep_outputs(rows, outputs);
-      const PanelReference reference{.q_head = h, .n_queries = rows.size(), .outputs = state_.reference.data()};
-      for (auto& accumulator : accumulators_) accumulator->add_reference(reference);
-      for (std::size_t p = 0; p < walks_.size(); ++p) {
-        const std::size_t set = walks_[p].axis == HeadAxis::query ? h : kv_head;
-        replay_policy(p, walks_[p].heads[set], kv_head);
-      }
-    }
-    for (auto& accumulator : accumulators_) accumulator->end_panel();
-  }
-
-  void load_panel(std::size_t h, Range rows) {
-    const std::size_t kv_head = h / data_.model.group_size(), dim = data_.model.value_dim;
-    state_.q_head = h;
-    state_.panel = {data_.queries.matrix(h).rows_between(rows.begin, rows.end),
-                    std::span(data_.query_positions).subspan(rows.begin, rows.size())};
-    const Range keys = visible_range();
-    backend_.weigh(rule_, state_.panel, data_.keys.matrix(kv_head), keys, state_.weights);
-    const auto positions = std::span<const std::uint32_t>(visible_);
-    const std::size_t n_all[] = {keys.size()}, n_local[] = {keys.end - candidates_.end};
-    backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(keys.begin, keys.size()), n_all,
-                      state_.all);
-    backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(candidates_.end, n_local[0]),
-                      n_local, state_.local);
-    state_.reference.reserve_discard(dim * kPanelWidth);
-    for (std::size_t d = 0; d < dim; ++d)
-      for (std::size_t l = 0; l < kPanelWidth; ++l)
-        state_.reference[d * kPanelWidth + l] = state_.all.values[d * kPanelWidth + l] / state_.all.weights[l];
-  }
-
-  void keep_outputs(Range rows, Tensor& outputs) const {
-    for (std::size_t l = 0; l < rows.size(); ++l)
-      for (std::size_t d = 0; d < outputs.cols(); ++d)
-        outputs.matrix(state_.q_head)(rows.begin - query_rows_.begin + l, d) = state_.reference[d * kPanelWidth + l];
-  }
-
-  // Everything that the current panel sees (in a sliding layer less than [0, t]), and all that a plan walks over.
-  Range visible_range() const {
-    return {std::min(rule_.first_visible(state_.panel.positions.front()), candidates_.begin),
-            state_.panel.positions.back() + 1};
-  }
-
-  void replay_policy(std::size_t p, const Walk& walk, std::size_t kv_head) {
-    const std::size_t n_budgets = walk.plan->n_budgets(), dim = data_.model.value_dim;
-    if (walk.evicts) {
-      backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), walk.positions, walk.plan->cell_ends, cells_);
-      backend_.combine(*walk.plan, cells_, state_.local, dim, errors_);
-      rescue(walk, kv_head);
-    } else {
-      set_lossless(n_budgets, dim);
-    }
-    const PanelOutputs outputs{.policy = p,
-                               .q_head = state_.q_head,
-                               .n_queries = state_.panel.queries.rows,
-                               .reference = state_.reference.data(),
-                               .errors = errors_.errors.data(),
-                               .squared_errors = errors_.squared_errors.data(),
-                               .recall = errors_.recall.data()};
-    for (auto& accumulator : accumulators_) accumulator->add_outputs(outputs);
-  }
-
-  void set_lossless(std::size_t n_budgets, std::size_t dim) {
-    errors_.errors.reserve_discard(n_budgets * dim * kPanelWidth);
-    errors_.squared_errors.reserve_discard(n_budgets * kPanelWidth);
-    errors_.recall.reserve_discard(n_budgets * kPanelWidth);
-    std::fill_n(errors_.errors.data(), n_budgets * dim * kPanelWidth, 0.0f);
-    std::fill_n(errors_.squared_errors.data(), n_budgets * kPanelWidth, 0.0f);
-    std::fill_n(errors_.recall.data(), n_budgets * kPanelWidth, 1.0f);
-  }
-
-  // Queries that lost nearly all of their softmax mass are done again, alone, with a maximum of their own.
-  void rescue(const Walk& walk, std::size_t kv_head) {
-    const std::size_t dim = data_.model.value_dim;
-    for (std::size_t b = 0; b < walk.plan->n_budgets(); ++b)
-      for (std::size_t l = 0; l < state_.panel.queries.rows; ++l) {
-        if (errors_.recall[b * kPanelWidth + l] >= kRescueBelow) continue;
-        retained_.clear();
-        for (std::size_t c = 0, begin = 0; c < walk.plan->n_cells(); begin = walk.plan->cell_ends[c++])
-          if (walk.plan->holds(c, b))
-            retained_.insert(retained_.end(), walk.positions.begin() + static_cast<std::ptrdiff_t>(begin),
-                             walk.positions.begin() + static_cast<std::ptrdiff_t>(walk.plan->cell_ends[c]));
-        const std::vector<double> output =
-            exact_output(rule_, state_.panel.queries.row(l), state_.panel.positions[l], data_.keys.matrix(kv_head),
-                         data_.values.matrix(kv_head), retained_, {candidates_.end, data_.n_tokens()});
-        double norm = 0;
-        for (std::size_t d = 0; d < dim; ++d) {
-          // The evicted side holds all of the mass but 2^-80 of it: its mean is the full output.
-          const double error = output[d] - double{state_.reference[d * kPanelWidth + l]};
-          errors_.errors[(b * dim + d) * kPanelWidth + l] = static_cast<float>(error);
-          norm += error * error;
-        }
-        errors_.squared_errors[b * kPanelWidth + l] = static_cast<float>(norm);
-      }
-  }
-
-  const UnitTask& task_;
-  const LayerData& data_;
-  Backend& backend_;
-  AttentionRule rule_;
-  Range candidates_;
-  Range query_rows_;
-  std::vector<std::uint32_t> visible_;  // 0, 1, 2, ...
-  std::vector<std::unique_ptr<MetricAccumulator>> accumulators_;
-  std::vector<PolicyWalks> walks_;  // [n_policies]
-  PanelState state_;
-  PanelSums cells_;
-  PanelErrors errors_;
-  std::vector<std::uint32_t> retained_;
-};
+  const PromptView view(*task.data, candidates, backend, task.identity);
+  std::vector<LayerSelection> selections;
+  for_each_policy(task, [&](std::size_t p, const Policy& policy) {
+    const bool shares = policy.shares_between_layers();
+    selections.push_back(policy.select(view, budgets, shares ? &task.shares.at(p) : nullptr));
+  });
+  return selections;
+}
 
 }  // namespace
 
@@ -243,6 +58,49 @@ Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool 
   return {compression_point > reach ? compression_point - reach : 0, compression_point};
 }
 
-UnitResult replay_unit(const UnitTask& task, Backend& backend) { return UnitReplay(task, backend).run(); }
+std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend& backend) {
+  const Range candidates = candidates_at(task.compression_point, task.data->layer, task.evict_sliding);
+  std::vector<std::vector<LayerSurvey>> surveys(task.policies->size());
+  if (candidates.size() == 0) return surveys;
+  const std::vector<Budget> budgets = budgets_of(task, candidates);
+  const PromptView view(*task.data, candidates, backend, task.identity);
+  for_each_policy(task, [&](std::size_t p, const Policy& policy) {
+    if (policy.shares_between_layers()) surveys[p] = policy.survey(view, budgets);
+  });
+  return surveys;
+}
+
+UnitResult replay_unit(const UnitTask& task, Backend& backend) {
+  const LayerData& data = *task.data;
+  const ReplayInput input{.layer = &data,
+                          .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
+                          .query_rows = evaluation_rows(data, task.compression_point)};
+  UnitResult result{.n_candidates = input.candidates.size(),
+                    .n_queries = input.query_rows.size(),
+                    .sums = {},
+                    .selections = select(task, input.candidates, backend),
+                    .outputs = {}};
+  if (task.keep_outputs) result.outputs = Tensor(data.model.n_q_heads, result.n_queries, data.model.value_dim);
+  const UnitShape shape{.layer = &data,
+                        .dtype = task.dtype,
+                        .candidates = input.candidates,
+                        .spans = task.spans,
+                        .n_queries = result.n_queries,
+                        .n_policies = task.policies->size(),
+                        .n_budgets = task.budgets->values.size()};
+  std::vector<std::unique_ptr<MetricAccumulator>> owned;
+  std::vector<MetricAccumulator*> accumulators;
+  bool attends = false;
+  for (const Metric* metric : task.metrics) {
+    accumulators.push_back(owned.emplace_back(metric->make(shape)).get());
+    attends |= metric->needs_outputs;
+  }
+  for (std::size_t p = 0; p < result.selections.size(); ++p)
+    for (MetricAccumulator* accumulator : accumulators) accumulator->add_selection(p, result.selections[p]);
+  if (attends || task.keep_outputs)
+    replay_selections(input, result.selections, accumulators, backend, task.keep_outputs ? &result.outputs : nullptr);
+  for (MetricAccumulator* accumulator : accumulators) result.sums.push_back(accumulator->finish());
+  return result;
+}
 
 }  // namespace kvreplay

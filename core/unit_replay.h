@@ -29,7 +29,8 @@ struct UnitTask {
   const BudgetGrid* budgets = nullptr;
   std::span<const Metric* const> metrics;  ///< those with sums of their own
   UnitIdentity identity;
-  bool keep_outputs = false;  ///< fill UnitResult::outputs
+  std::vector<HeadBudgets> shares = {};  ///< [n_policies] of this layer, for policies that share between layers
+  bool keep_outputs = false;             ///< fill UnitResult::outputs
 };
 
 struct UnitResult {
@@ -41,6 +42,10 @@ struct UnitResult {
   /// model's own attention gave.
   Tensor outputs;
 };
+
+/// What the policies that split budgets between layers note of this one, [n_policies]; empty for the others and where
+/// nothing is up for eviction. To be done for all layers of a case before any of them is replayed.
+std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend& backend);
 
 /// Replays one unit. Throws InputError with the policy's name when the trace lacks what a policy needs.
 UnitResult replay_unit(const UnitTask& task, Backend& backend);

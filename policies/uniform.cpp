@@ -8,12 +8,9 @@ const RegisterAllocator uniform{{
     .summary = "every head gets the same budget",
     .formula = "b_h = b",
     .paper = "",
-    .allocate =
-        [](const Scores& scores, std::span<const std::size_t> budgets, const Parameters&) {
-          HeadBudgets counts;
-          for (const std::size_t budget : budgets) counts.emplace_back(scores.n_heads(), budget);
-          return counts;
-        },
+    .needs = "",
+    .allocate = [](const PromptView&, const Scores& scores, std::span<const Budget> budgets,
+                   const Parameters&) { return uniform_budgets(budgets, scores.n_heads()); },
 }};
 
 }  // namespace

@@ -48,7 +48,7 @@ double NormalNumbers::next() {
 LayerData random_layer(const LayerShape& shape) {
   LayerData layer;
   layer.model = {.model_id = "random",
-                 .n_layers = 1,
+                 .n_layers = shape.n_layers,
                  .n_q_heads = shape.n_q_heads,
                  .n_kv_heads = shape.n_kv_heads,
                  .head_dim = shape.head_dim,
@@ -57,7 +57,10 @@ LayerData random_layer(const LayerShape& shape) {
                  .softmax_scale = shape.logit_spread / std::sqrt(static_cast<double>(shape.head_dim)),
                  .logit_softcap = shape.softcap,
                  .rope = {}};
-  layer.layer = {.sliding_window = shape.sliding_window, .has_output_projection = shape.hidden_size > 0, .rope = {}};
+  layer.layer = {.index = shape.layer,
+                 .sliding_window = shape.sliding_window,
+                 .has_output_projection = shape.hidden_size > 0,
+                 .rope = {}};
   const std::vector<Range> everything{{0, shape.n_tokens}};
   for (const Range& range : shape.query_ranges.empty() ? everything : shape.query_ranges)
     for (std::size_t p = range.begin; p < range.end; ++p) layer.query_positions.push_back(p);
@@ -71,6 +74,8 @@ LayerData random_layer(const LayerShape& shape) {
     layer.output_projection = Tensor(shape.n_q_heads, shape.value_dim, shape.hidden_size);
     fill(layer.output_projection, numbers);
   }
+  for (std::size_t i = 0; i < shape.n_tokens; ++i)
+    layer.block_cosine.push_back(static_cast<float>(std::tanh(numbers.next())));
   return layer;
 }
 
@@ -100,6 +105,7 @@ LayerData copy_of(const LayerData& layer) {
   copy.keys = copied(layer.keys);
   copy.values = copied(layer.values);
   copy.output_projection = copied(layer.output_projection);
+  copy.block_cosine = layer.block_cosine;
   return copy;
 }
 
@@ -117,6 +123,8 @@ LayerData with_another_future(const LayerData& layer, std::size_t position) {
       change(other.keys.matrix(h), row);
       change(other.values.matrix(h), row);
     }
+  for (std::size_t i = position; i < other.block_cosine.size(); ++i)
+    other.block_cosine[i] = static_cast<float>(std::tanh(numbers.next()));
   return other;
 }
 

@@ -17,13 +17,15 @@ struct LayerShape {
   std::size_t hidden_size = 0;  ///< 0: without W_O
   std::size_t n_tokens = 50;
   std::size_t sliding_window = 0;
+  std::size_t layer = 0;     ///< index in the model
+  std::size_t n_layers = 1;  ///< of the model
   double softcap = 0;
   double logit_spread = 2;               ///< standard deviation of the logits, before the softcap
   std::vector<Range> query_ranges = {};  ///< positions whose queries are recorded; empty: all
   std::uint64_t seed = 1;
 };
 
-/// Queries, keys and values of independent normal numbers.
+/// Queries, keys and values of independent normal numbers, block cosines between -1 and 1.
 LayerData random_layer(const LayerShape& shape);
 
 /// A layer to work by hand: every query gives token i of KV head g the softmax weight weights[g][i] (before normalising

@@ -145,7 +145,8 @@ std::vector<Positions> ada_floor(const Matrix& scores, std::size_t sinks, std::s
                                  std::size_t k) {
   const std::size_t n = scores[0].size(), n_heads = scores.size();
   const std::size_t n_protected = std::min(n, sinks + recent);
-  const std::size_t n_safe = static_cast<std::size_t>(std::floor(alpha * static_cast<double>(k)));
+  std::size_t n_safe = static_cast<std::size_t>(std::floor(alpha * static_cast<double>(k)));
+  if (alpha > 0 && k > 0) n_safe = std::max<std::size_t>(n_safe, 1);
   std::vector<std::vector<bool>> kept(n_heads, std::vector<bool>(n, false));
   std::size_t n_kept = 0;
   for (std::size_t h = 0; h < n_heads; ++h)

@@ -1,12 +1,17 @@
 #include "tests/scorer_run.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 
 #include "core/unit_replay.h"
 #include "tests/captured_replay.h"
+#include "tests/random_layer.h"
+#include "tests/temporary_folder.h"
 
 namespace kvreplay::testing {
 namespace {
@@ -23,6 +28,43 @@ std::vector<std::string> every_dialect(const std::vector<Row>& rows) {
 
 }  // namespace
 
+std::vector<Budget> token_budgets(const std::vector<std::size_t>& tokens, std::size_t n) {
+  std::vector<Budget> budgets;
+  const BudgetGrid grid{.kind = BudgetKind::tokens, .values = {tokens.begin(), tokens.end()}};
+  for (std::size_t b = 0; b < tokens.size(); ++b) budgets.push_back(grid.at(b, n));
+  return budgets;
+}
+
+LayerSelection select_alone(const Policy& policy, const PromptView& view, const std::vector<std::size_t>& tokens) {
+  const std::vector<Budget> budgets = token_budgets(tokens, view.n_candidates());
+  if (!policy.shares_between_layers()) return policy.select(view, budgets);
+  const std::vector<std::vector<LayerSurvey>> surveys = {policy.survey(view, budgets)};
+  const std::vector<HeadBudgets> shares = policy.share(surveys);
+  return policy.select(view, budgets, &shares[0]);
+}
+
+Scores scores_of(const reference::Matrix& rows, Protection protection) {
+  Scores scores = Scores::for_heads(HeadAxis::kv, rows.size(), rows[0].size());
+  for (std::size_t h = 0; h < rows.size(); ++h)
+    for (std::size_t i = 0; i < rows[h].size(); ++i) scores.head(h)[i] = static_cast<float>(rows[h][i]);
+  scores.protection = protection;
+  return scores;
+}
+
+HeadBudgets allocate(const std::string& name, const Scores& scores, const std::vector<std::size_t>& budgets,
+                     const std::string& parameters, std::size_t layer, std::size_t n_layers) {
+  const Allocator* allocator = find_allocator(name);
+  REQUIRE(allocator != nullptr);
+  LayerData data = random_layer(
+      {.n_q_heads = scores.n_heads(), .n_kv_heads = scores.n_heads(), .n_tokens = scores.n_candidates() + 1});
+  data.layer.index = layer;
+  data.model.n_layers = n_layers;
+  const auto backend = make_cpu_backend();
+  const PromptView view(data, {0, scores.n_candidates()}, *backend);
+  return allocator->allocate(view, scores, token_budgets(budgets, scores.n_candidates()),
+                             Parameters(allocator->parameters, name, parameters));
+}
+
 ScorerRun::ScorerRun(const LayerData& layer, std::size_t compression_point, bool evict_sliding, UnitIdentity unit)
     : backend_(make_cpu_backend()),
       view_(layer, candidates_at(compression_point, layer.layer, evict_sliding), *backend_, std::move(unit)) {}
@@ -32,7 +74,10 @@ Scores ScorerRun::scores(const std::string& text) const {
   const Scorer* scorer = find_scorer(text.substr(0, colon));
   REQUIRE(scorer != nullptr);
   const Parameters parameters(scorer->parameters, scorer->name, text.substr(std::min(colon + 1, text.size())));
-  return scorer->score(scorer->traits.oracle ? view_.with_lookahead() : view_, parameters);
+  const PromptView view = scorer->traits.oracle ? view_.with_lookahead() : view_;
+  if (scorer->score_at)
+    return scorer->score_at(view, token_budgets({view.n_candidates() / 2}, view.n_candidates())[0], parameters);
+  return scorer->score(view, parameters);
 }
 
 reference::Positions ScorerRun::retained(const std::string& policy, std::size_t head, std::size_t budget) const {
@@ -42,7 +87,7 @@ reference::Positions ScorerRun::retained(const std::string& policy, std::size_t 
 std::vector<std::vector<reference::Positions>> ScorerRun::retained(const std::string& policy,
                                                                    const std::vector<std::size_t>& budgets) const {
   std::vector<std::vector<reference::Positions>> sets;
-  for (const CellPlan& plan : Policy(policy).select(view_, budgets).heads) {
+  for (const CellPlan& plan : select_alone(Policy(policy), view_, budgets).heads) {
     sets.emplace_back();
     for (std::size_t b = 0; b < budgets.size(); ++b) sets.back().push_back(retained_positions(plan, b));
   }
@@ -67,6 +112,21 @@ reference::Vector head_scores(const Scores& scores, std::size_t head) {
 }
 
 std::vector<std::string> every_scorer() { return every_dialect(all_scorers()); }
-std::vector<std::string> every_allocator() { return every_dialect(all_allocators()); }
+std::vector<std::string> every_modifier() { return every_dialect(all_modifiers()); }
+
+std::vector<std::string> every_allocator(std::size_t n_layers, std::size_t n_kv_heads) {
+  static const TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / fmt::format("table-{}-{}.tsv", n_layers, n_kv_heads);
+  std::ofstream table(path);
+  for (std::size_t l = 0; l < n_layers; ++l)
+    for (std::size_t h = 0; h < n_kv_heads; ++h)
+      table << 0.1 * static_cast<double>(1 + l + 2 * h) << (h + 1 < n_kv_heads ? '\t' : '\n');
+  std::vector<std::string> texts = every_dialect(all_allocators());
+  for (std::string& text : texts)
+    for (const ParameterSpec& spec : find_allocator(text.substr(0, text.find(':')))->parameters.parameters)
+      if (spec.kind == ParameterKind::table && spec.default_value.empty())
+        text += (text.find(':') == std::string::npos ? ":" : ",") + spec.name + "=" + path.string();
+  return texts;
+}
 
 }  // namespace kvreplay::testing

@@ -11,6 +11,19 @@
 
 namespace kvreplay::testing {
 
+/// Budgets in tokens, of n.
+std::vector<Budget> token_budgets(const std::vector<std::size_t>& tokens, std::size_t n);
+
+/// What a policy retains in a model that has this one layer only.
+LayerSelection select_alone(const Policy& policy, const PromptView& view, const std::vector<std::size_t>& budgets);
+
+/// Scores to work with by hand, [n_heads][n].
+Scores scores_of(const reference::Matrix& rows, Protection protection = {});
+
+/// What an allocator that needs nothing but scores gives each head of layer `layer` of `n_layers`.
+HeadBudgets allocate(const std::string& allocator, const Scores& scores, const std::vector<std::size_t>& budgets,
+                     const std::string& parameters = "", std::size_t layer = 0, std::size_t n_layers = 1);
+
 /// A layer as policies see it at a compression point.
 class ScorerRun {
  public:
@@ -41,7 +54,9 @@ reference::Vector head_scores(const Scores& scores, std::size_t head);
 
 /// Every scorer in every dialect, with its defaults otherwise: `name` or `name:dialect=d`.
 std::vector<std::string> every_scorer();
-/// Every allocator in every dialect.
-std::vector<std::string> every_allocator();
+/// Every modifier in every dialect.
+std::vector<std::string> every_modifier();
+/// Every allocator in every dialect. Those that want a table get a temporary one of this shape.
+std::vector<std::string> every_allocator(std::size_t n_layers, std::size_t n_kv_heads);
 
 }  // namespace kvreplay::testing

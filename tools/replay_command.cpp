@@ -8,10 +8,10 @@
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <thread>
 
 #include "core/error.h"
-#include "core/unit_replay.h"
 #include "core/work_pool.h"
 #include "tools/commands.h"
 #include "tools/options.h"
@@ -21,6 +21,7 @@
 #include "tools/results_assembly.h"
 #include "tools/unit_extras.h"
 #include "tools/unit_journal.h"
+#include "tools/unit_work.h"
 #include "traces/dataset_file.h"
 
 namespace kvreplay {
@@ -90,30 +91,13 @@ std::string journal_options(const ReplayPlan& plan, const OutputOptions& output)
                      !output.retained.empty(), !output.outputs.empty());
 }
 
-Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, const OutputOptions& output, Backend& backend) {
-  const ReplayCase& each = plan.cases[unit.case_index];
-  const TraceReader& trace = *plan.traces[each.trace];
-  const LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer]);
-  const UnitTask task{
-      .data = &data,
-      .dtype = trace.info().dtype,
-      .spans = &plan.sample(each).spans,
-      .compression_point = each.point.position,
-      .evict_sliding = plan.evict_sliding,
-      .policies = &plan.policies,
-      .budgets = &plan.budgets,
-      .metrics = plan.computed,
-      .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)},
-      .keep_outputs = !output.outputs.empty()};
-  try {
-    const UnitResult result = replay_unit(task, backend);
-    Dataset entry = unit_dataset(plan, unit, result);
-    if (!output.retained.empty()) append_retained(result, entry);
-    if (!output.outputs.empty()) append_outputs(result, entry);
-    return entry;
-  } catch (const InputError& error) {
-    throw InputError(fmt::format("{}, case {}: {}", trace.path().string(), each.label, error.what()));
-  }
+Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, const OutputOptions& output,
+                   Backend& backend) {
+  const UnitResult result = replay_unit(plan, unit, std::move(shares), !output.outputs.empty(), backend);
+  Dataset entry = unit_dataset(plan, unit, result);
+  if (!output.retained.empty()) append_retained(result, entry);
+  if (!output.outputs.empty()) append_outputs(result, entry);
+  return entry;
 }
 
 // Replays what the journal lacks.
@@ -131,9 +115,24 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
   const std::size_t n_threads = std::min(output.threads, std::max<std::size_t>(1, todo.size()));
   std::vector<std::unique_ptr<Backend>> backends;
   for (std::size_t t = 0; t < n_threads; ++t) backends.push_back(make_cpu_backend());
-  Progress progress(talk, !output.quiet && &talk == &std::cerr && isatty(STDERR_FILENO), "replay", todo.size());
+  const bool progress_line = !output.quiet && &talk == &std::cerr && isatty(STDERR_FILENO);
+
+  // Before any layer can be replayed, policies that split budgets between layers have to see them all.
+  std::map<std::size_t, std::vector<UnitShares>> shares;  // by case
+  if (std::ranges::any_of(plan.policies, &Policy::shares_between_layers)) {
+    for (const std::size_t unit : todo) shares[plan.units[unit].case_index];
+    Progress progress(talk, progress_line, "survey", shares.size());
+    for (auto& [case_index, layers] : shares) {
+      layers = share_budgets(plan, case_index, backends);
+      progress.finish_unit();
+    }
+  }
+
+  Progress progress(talk, progress_line, "replay", todo.size());
   for_each_unit(todo.size(), n_threads, [&](std::size_t i, std::size_t thread) {
-    journal.write(todo[i], replay_one(plan, plan.units[todo[i]], output, *backends[thread]));
+    const ReplayUnit& unit = plan.units[todo[i]];
+    UnitShares mine = shares.empty() ? UnitShares{} : shares.at(unit.case_index)[unit.layer];
+    journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backends[thread]));
     progress.finish_unit();
   });
 }

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/nearest_name.h"
@@ -129,7 +130,7 @@ std::string unmet_need(const ReplayPlan& plan, const Policy& policy) {
     const ReplayCase& each = plan.cases[unit.case_index];
     const Range candidates = candidates_at(each.point.position, plan.layer(unit), plan.evict_sliding);
     if (candidates.size() == 0) continue;
-    const std::string need = policy.unmet_need(plan.sample(each), candidates);
+    const std::string need = policy.unmet_need(plan.offer(unit, candidates));
     if (!need.empty()) return fmt::format("{} in case {}, layer {}", need, each.label, plan.layer(unit).index);
   }
   return "";
@@ -144,8 +145,10 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
   for (const std::string& text : wanted) {
     Policy policy(text, plan.external_scorers);
     for (const Policy& other : plan.policies)
-      if (other.complete() == policy.complete())
+      if (other.complete() == policy.complete() && asked)
         throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", other.name(), text, policy.complete()));
+    // Some presets are another name for a scorer as it is.
+    if (std::ranges::find(plan.policies, policy.complete(), &Policy::complete) != plan.policies.end()) continue;
     if (const std::string need = unmet_need(plan, policy); !need.empty()) {
       if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), need));
       talk << "leaving out policy " << policy.name() << ": " << need << '\n';
@@ -235,6 +238,16 @@ std::string options_json(const ReplayPlan& plan, const nlohmann::ordered_json& s
 
 }  // namespace
 
+TraceOffer ReplayPlan::offer(const ReplayUnit& unit, Range candidates) const {
+  const ReplayCase& each = cases[unit.case_index];
+  const SampleInfo& info = sample(each);
+  return {.query_positions = info.query_positions(),
+          .candidates = candidates,
+          .output_projection = layer(unit).has_output_projection,
+          .block_cosine = info.has_block_cosine,
+          .probes = info.find_probe(each.point.name) != nullptr};
+}
+
 std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {
   const ReplayCase& each = cases[unit.case_index];
   // Not the compression point: a draw for a token must not change with what comes after it.
@@ -246,6 +259,8 @@ std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {
 }
 
 ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
+  // Said only when everything has been checked: an error is one line.
+  std::ostringstream notes;
   if (options.traces.empty()) throw UsageError("replay needs at least one trace");
   ReplayPlan plan;
   plan.evict_sliding = options.evict_sliding;
@@ -255,12 +270,13 @@ ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
   open_traces(options, plan);
   const nlohmann::ordered_json scores = open_scores(options, plan);
   choose_layers(options, plan);
-  choose_cases(options, plan, talk);
+  choose_cases(options, plan, notes);
   check_budgets(plan);
-  choose_policies(options, plan, talk);
+  choose_policies(options, plan, notes);
   if (plan.policies.empty()) throw InputError("nothing to replay: the trace feeds no policy");
-  choose_metrics(options, plan, talk);
+  choose_metrics(options, plan, notes);
   plan.options = options_json(plan, scores);
+  talk << notes.str();
   return plan;
 }
 

@@ -63,6 +63,8 @@ struct ReplayPlan {
   const LayerInfo& layer(const ReplayUnit& unit) const {
     return traces[cases[unit.case_index].trace]->info().layers[layers[unit.layer]];
   }
+  /// What the trace offers policies in this unit.
+  TraceOffer offer(const ReplayUnit& unit, Range candidates) const;
   std::uint64_t unit_seed(const ReplayUnit& unit) const;
 };
 

@@ -177,7 +177,7 @@ class Assembly {
     std::vector<double> oracles;
     for (const Policy& policy : plan_.policies) {
       parameters.values.push_back(policy.complete());
-      oracles.push_back(policy.scorer().traits.oracle ? 1 : 0);
+      oracles.push_back(policy.oracle() ? 1 : 0);
     }
     results_.texts = {traces, fingerprints, samples, points, parameters};
 

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
+#include "tests/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -77,7 +78,9 @@ TEST_CASE("every preset can be built") {
 
 TEST_CASE("policy names are those of scorers and presets, in order") {
   const std::vector<std::string> names = all_policy_names();
-  CHECK(names.size() == all_scorers().size() + all_presets().size());
+  std::size_t n_shared = 0;  // a preset may be called as its scorer
+  for (const Preset& preset : all_presets()) n_shared += find_scorer(preset.name) != nullptr;
+  CHECK(names.size() == all_scorers().size() + all_presets().size() - n_shared);
   CHECK(std::ranges::is_sorted(names));
   for (const std::string& name : names) CHECK_NOTHROW(Policy{name});
 }
@@ -89,35 +92,58 @@ TEST_CASE("mistaken policies are refused, with the nearest name") {
   CHECK(message_of("ada") == "policy 'ada': 'ada' is an allocator; write SCORER+ada");
   CHECK(message_of("ada+snapkv") == "policy 'ada+snapkv': 'ada' is an allocator; write SCORER+ada");
   CHECK(message_of("knorm+unifrom")
-            .starts_with("policy 'knorm+unifrom': unknown allocator 'unifrom'; did you mean 'uniform'? known: "));
-  CHECK(message_of("knorm+").starts_with("policy 'knorm+': unknown allocator ''; known: "));
-  CHECK(message_of("knorm+knorm").starts_with("policy 'knorm+knorm': unknown allocator 'knorm'; known: "));
-  CHECK(message_of("knorm+ada+uniform") == "policy 'knorm+ada+uniform' has more than one allocator");
-  CHECK(message_of("knorm+ada:alpha=0.1+uniform") ==
-        "policy 'knorm+ada:alpha=0.1+uniform' has more than one allocator");
+            .starts_with(
+                "policy 'knorm+unifrom': unknown modifier or allocator 'unifrom'; did you mean 'uniform'? known: "));
+  CHECK(message_of("knorm+").starts_with("policy 'knorm+': unknown modifier or allocator ''; known: "));
+  CHECK(message_of("knorm+knorm").starts_with("policy 'knorm+knorm': unknown modifier or allocator 'knorm'; known: "));
+  CHECK(message_of("block") == "policy 'block': 'block' is a modifier; write SCORER+block");
+  CHECK(message_of("knorm+ada+uniform") ==
+        "policy 'knorm+ada+uniform': 'uniform' cannot follow 'ada': one allocator, or one for layers and then one for "
+        "heads");
+  CHECK(message_of("knorm+ada+pyramid").find("'pyramid' cannot follow 'ada'") != std::string::npos);
+  CHECK(message_of("knorm+global+ada").find("'ada' cannot follow 'global'") != std::string::npos);
+  CHECK(message_of("knorm+pyramid+ada") == "accepted");
+  CHECK(message_of("knorm+pyramid+ada+ada").find("'ada' cannot follow") != std::string::npos);
+  CHECK(message_of("knorm+ada+block") ==
+        "policy 'knorm+ada+block': the modifier 'block' comes before the allocator 'ada'");
+  CHECK(message_of("knorm+chunk+block") ==
+        "policy 'knorm+chunk+block': 'chunk' makes the retained sets, so 'block' cannot come after it");
+  CHECK(message_of("knorm+chunk+ada") ==
+        "policy 'knorm+chunk+ada': 'chunk' keeps the same tokens in all heads of a layer, and 'ada' tells heads apart");
+  CHECK(message_of("knorm+chunk+pyramid") == "accepted");
+  CHECK(message_of("knorm+file") == "file: table=FILE must be given");
+  CHECK(message_of("knorm:") == "policy 'knorm:': no parameters after the colon");
   CHECK(message_of("knorm+ada:alpha=2") == "ada: alpha=2 is not a number from 0 to 1");
   CHECK(message_of("knorm:window=3") == "knorm: unknown parameter 'window'; known: ");
   CHECK(message_of("snapkv:windows=3").starts_with("snapkv: unknown parameter 'windows'; did you mean 'window'?"));
 }
 
-TEST_CASE("a preset takes neither parameters nor an allocator") {
-  CHECK(message_of("ada-snapkv:window=32") ==
-        "policy 'ada-snapkv:window=32': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change "
-        "it");
+TEST_CASE("parameters after a preset's name go to its scorer; more has to be written out") {
+  CHECK(Policy("ada-snapkv:window=32").complete() == Policy("snapkv:window=32+ada").complete());
+  CHECK(Policy("ada-snapkv:window=32").name() == "ada-snapkv:window=32");
+  CHECK(Policy("scissorhands:window=100").complete() == Policy("attention:dialect=scissorhands,window=100").complete());
+  CHECK(Policy("scissorhands:dialect=kvpress").complete() == Policy("attention").complete());
+  CHECK(message_of("ada-snapkv:alpha=0").starts_with("snapkv: unknown parameter 'alpha'"));
   CHECK(
       message_of("ada-snapkv+uniform") ==
       "policy 'ada-snapkv+uniform': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
 }
 
-TEST_CASE("a name is taken once over scorers, allocators and presets, and has no letter of the grammar") {
+TEST_CASE("a name means one thing before the first plus and one after it, and has no letter of the grammar") {
   Scorer scorer_row;
+  Modifier modifier_row;
   Allocator allocator_row;
   Preset preset_row;
-  for (const char* name : {"snapkv", "ada", "ada-snapkv"}) {
-    scorer_row.name = allocator_row.name = preset_row.name = name;
+  for (const char* name : {"snapkv", "ada-snapkv"}) {
+    scorer_row.name = preset_row.name = name;
+    preset_row.policy = "knorm";
     CHECK_THROWS_WITH_AS(add_scorer(scorer_row), doctest::Contains("is taken"), UsageError);
-    CHECK_THROWS_WITH_AS(add_allocator(allocator_row), doctest::Contains("is taken"), UsageError);
     CHECK_THROWS_WITH_AS(add_preset(preset_row), doctest::Contains("is taken"), UsageError);
+  }
+  for (const char* name : {"ada", "block"}) {
+    modifier_row.name = allocator_row.name = name;
+    CHECK_THROWS_WITH_AS(add_modifier(modifier_row), doctest::Contains("is taken"), UsageError);
+    CHECK_THROWS_WITH_AS(add_allocator(allocator_row), doctest::Contains("is taken"), UsageError);
   }
   for (const char* name : {"", "a b", "a:b", "a+b", "a,b", "a=b"}) {
     scorer_row.name = name;
@@ -130,9 +156,9 @@ TEST_CASE("a scorer from elsewhere takes part like the registered ones") {
   const Policy policy("mine+ada", std::vector<Scorer>{mine});
   CHECK(policy.name() == "mine+ada");
   View v;
-  const std::size_t budgets[] = {5};
+  const std::vector<std::size_t> budgets = {5};
   // All scores are equal: Ada-KV keeps one token of each head safe (0.2 * 5), then the lower head wins all ties.
-  const LayerSelection selection = policy.select(v.view, budgets);
+  const LayerSelection selection = select_alone(policy, v.view, budgets);
   CHECK(retained_positions(selection.heads[0], 0) == reference::positions_between(0, 9));
   CHECK(retained_positions(selection.heads[1], 0) == reference::positions_between(0, 1));
   CHECK(message_of("mine").starts_with("unknown policy 'mine'"));
@@ -142,8 +168,8 @@ TEST_CASE("equal scores keep the lower positions") {
   const Policy policy("mine",
                       std::vector<Scorer>{scorer("mine", [](const PromptView& v) { return constant_scores(v, 0); })});
   View v;
-  const std::size_t budgets[] = {5, 1};
-  const LayerSelection selection = policy.select(v.view, budgets);
+  const std::vector<std::size_t> budgets = {5, 1};
+  const LayerSelection selection = select_alone(policy, v.view, budgets);
   for (const CellPlan& plan : selection.heads) {
     CHECK(retained_positions(plan, 0) == reference::positions_between(0, 5));
     CHECK(retained_positions(plan, 1) == reference::positions_between(0, 1));
@@ -157,26 +183,26 @@ TEST_CASE("scores that are NaN are refused, whatever allocates") {
     return scores;
   });
   View v;
-  const std::size_t budgets[] = {5};
-  for (const Allocator& allocator : all_allocators()) {
-    CAPTURE(allocator.name);
-    const Policy policy("broken+" + allocator.name, std::vector<Scorer>{broken});
-    CHECK_THROWS_WITH_AS(policy.select(v.view, budgets), "the score of token 4 is NaN", InputError);
+  const std::vector<std::size_t> budgets = {5};
+  for (const std::string& allocator : every_allocator(1, 2)) {
+    CAPTURE(allocator);
+    const Policy policy("broken+" + allocator, std::vector<Scorer>{broken});
+    CHECK_THROWS_WITH_AS(select_alone(policy, v.view, budgets), "the score of token 4 is NaN", InputError);
   }
 }
 
 TEST_CASE("scores of the wrong shape are a programmer's error") {
   View v;
-  const std::size_t budgets[] = {5};
+  const std::vector<std::size_t> budgets = {5};
   const Policy too_few_heads("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& view) {
                                return Scores::for_heads(HeadAxis::kv, 1, view.n_candidates());
                              })});
-  CHECK_THROWS_WITH_AS(too_few_heads.select(v.view, budgets), "mine scored 1 heads x 12 tokens of 2 x 12",
+  CHECK_THROWS_WITH_AS(select_alone(too_few_heads, v.view, budgets), "mine scored 1 heads x 12 tokens of 2 x 12",
                        std::logic_error);
   const Policy too_few_tokens("mine", std::vector<Scorer>{scorer("mine", [](const PromptView& view) {
                                 return Scores::for_heads(HeadAxis::query, 4, view.n_candidates() - 1);
                               })});
-  CHECK_THROWS_WITH_AS(too_few_tokens.select(v.view, budgets), "mine scored 4 heads x 11 tokens of 4 x 12",
+  CHECK_THROWS_WITH_AS(select_alone(too_few_tokens, v.view, budgets), "mine scored 4 heads x 11 tokens of 4 x 12",
                        std::logic_error);
 }
 
@@ -184,19 +210,22 @@ TEST_CASE("what a policy asks of a trace is known before the work starts") {
   SampleInfo sample;
   sample.n_tokens = 30;
   sample.query_ranges = {{10, 18}, {20, 30}};
-  CHECK(Policy("knorm").unmet_need(sample, {0, 20}) == "");
-  CHECK(Policy("oracle").unmet_need(sample, {0, 20}) == "");
-  CHECK(Policy("snapkv:window=8").unmet_need(sample, {0, 28}) == "");
-  CHECK(Policy("snapkv:window=9").unmet_need(sample, {0, 28}) ==
-        "it needs the queries at positions 19 to 27, and none is recorded at 19");
-  CHECK(Policy("tova").unmet_need(sample, {0, 18}) == "");
-  CHECK(Policy("tova").unmet_need(sample, {0, 19}) ==
-        "it needs the queries at positions 18 to 18, and none is recorded at 18");
-  CHECK(Policy("h2o").unmet_need(sample, {0, 20}) ==
-        "it needs the queries at positions 0 to 19, and none is recorded at 0");
-  CHECK(Policy("h2o").unmet_need(sample, {21, 30}) == "");
-  CHECK(Policy("snapkv:window=64").unmet_need(sample, {0, 20}) ==
+  const auto unmet = [&](const std::string& text, Range candidates) {
+    return Policy(text).unmet_need({.query_positions = sample.query_positions(), .candidates = candidates});
+  };
+  CHECK(unmet("knorm", {0, 20}) == "");
+  CHECK(unmet("oracle", {0, 20}) == "");
+  CHECK(unmet("snapkv:window=8", {0, 28}) == "");
+  CHECK(unmet("snapkv:window=9", {0, 28}) == "it needs the queries at positions 19 to 27, and none is recorded at 19");
+  CHECK(unmet("tova", {0, 18}) == "");
+  CHECK(unmet("tova", {0, 19}) == "it needs the queries at positions 18 to 18, and none is recorded at 18");
+  CHECK(unmet("h2o", {0, 20}) == "it needs the queries at positions 0 to 19, and none is recorded at 0");
+  CHECK(unmet("h2o", {21, 30}) == "");
+  CHECK(unmet("snapkv:window=64", {0, 20}) ==
         "its observation window of 64 queries is longer than the 20 tokens up for eviction");
-  CHECK(Policy("snapkv:window=8").unmet_need(sample, {0, 40}) ==
-        "it needs the queries at positions 32 to 39, and none is recorded at 32");
+  CHECK(unmet("snapkv:window=8", {0, 40}) == "it needs the queries at positions 32 to 39, and none is recorded at 32");
+  // An allocator has needs of its own.
+  CHECK(unmet("knorm+simlayer", {0, 19}) == "it needs the queries at positions 18 to 18, and none is recorded at 18");
+  CHECK(unmet("knorm+squeeze", {0, 20}) == "it needs block_cosine, and none is recorded");
+  CHECK(unmet("knorm+waterfill:metric=projected_error", {0, 20}) == "it needs W_O, and none is recorded");
 }

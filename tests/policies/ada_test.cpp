@@ -8,24 +8,15 @@
 #include "core/allocator.h"
 #include "tests/random_layer.h"
 #include "tests/reference_policies.h"
+#include "tests/scorer_run.h"
 
 using namespace kvreplay;
-using kvreplay::testing::NormalNumbers;
+using namespace kvreplay::testing;
 
 namespace {
 
-Scores scores_of(const reference::Matrix& rows, Protection protection = {}) {
-  Scores scores = Scores::for_heads(HeadAxis::kv, rows.size(), rows[0].size());
-  for (std::size_t h = 0; h < rows.size(); ++h)
-    for (std::size_t i = 0; i < rows[h].size(); ++i) scores.head(h)[i] = static_cast<float>(rows[h][i]);
-  scores.protection = protection;
-  return scores;
-}
-
 std::vector<std::size_t> ada(const Scores& scores, std::size_t budget, const std::string& parameters = "") {
-  const Allocator& allocator = *find_allocator("ada");
-  return allocator.allocate(scores, std::vector<std::size_t>{budget},
-                            Parameters(allocator.parameters, "ada", parameters))[0];
+  return allocate("ada", scores, {budget}, parameters).tokens[0];
 }
 
 /// Rounded to multiples of 1 / n_levels, so that few levels give many ties.
@@ -109,11 +100,10 @@ TEST_CASE("a recent share of the budget is protected in every head") {
 }
 
 TEST_CASE("budgets do not depend on which others are asked for") {
-  const Allocator& allocator = *find_allocator("ada");
   const std::vector<std::size_t> budgets = {40, 3, 20, 7, 20, 0};
   for (const Protection& protection : {Protection{.recent = 3}, Protection{.recent_share = 0.5}}) {
     const Scores scores = scores_of(random_scores(3, 40, 1e6, 5), protection);
-    const HeadBudgets together = allocator.allocate(scores, budgets, Parameters(allocator.parameters, "ada", ""));
-    for (std::size_t b = 0; b < budgets.size(); ++b) CHECK(together[b] == ada(scores, budgets[b]));
+    const HeadBudgets together = allocate("ada", scores, budgets);
+    for (std::size_t b = 0; b < budgets.size(); ++b) CHECK(together.tokens[b] == ada(scores, budgets[b]));
   }
 }

@@ -13,6 +13,7 @@ TEST_CASE("policies lists every scorer, allocator and preset with its summary") 
   CHECK(all.exit_code == 0);
   CHECK(all.err.empty());
   for (const Scorer& scorer : all_scorers()) CHECK(contains(all.out, "\n  " + scorer.name + " "));
+  for (const Modifier& modifier : all_modifiers()) CHECK(run({"policies", modifier.name}).exit_code == 0);
   for (const Allocator& allocator : all_allocators()) CHECK(contains(all.out, "\n  " + allocator.name + " "));
   for (const Preset& preset : all_presets()) CHECK(contains(all.out, "\n  " + preset.name + " "));
 }
@@ -27,13 +28,14 @@ TEST_CASE("policies NAME tells everything on one") {
     CHECK(contains(snapkv, "dialect=" + dialect.name));
   CHECK(contains(snapkv, "arXiv"));
   CHECK(contains(snapkv, "needs"));
-  CHECK(contains(run({"policies", "oracle"}).out, "oracle: looks at the evaluation queries"));
+  CHECK(contains(run({"policies", "oracle"}).out, "looks at the evaluation queries"));
   CHECK(contains(run({"policies", "ada"}).out, "an allocator"));
   CHECK(contains(run({"policies", "ada-snapkv"}).out, "snapkv:"));
 }
 
 TEST_CASE("every name that the list shows can be asked for") {
   for (const Scorer& scorer : all_scorers()) CHECK(run({"policies", scorer.name}).exit_code == 0);
+  for (const Modifier& modifier : all_modifiers()) CHECK(run({"policies", modifier.name}).exit_code == 0);
   for (const Allocator& allocator : all_allocators()) CHECK(run({"policies", allocator.name}).exit_code == 0);
   for (const Preset& preset : all_presets()) CHECK(run({"policies", preset.name}).exit_code == 0);
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/policy.h"
 #include "core/results.h"
@@ -31,7 +32,16 @@ TEST_CASE("a replay without options runs every policy, metric, point and layer a
   CHECK(labels<std::int64_t>(results, "layer") == std::vector<std::int64_t>{0, 1});
   CHECK(labels<std::int64_t>(results, "q_head") == std::vector<std::int64_t>{0, 1, 2, 3});
   CHECK(labels<std::int64_t>(results, "kv_head") == std::vector<std::int64_t>{0, 1});
-  CHECK(labels<std::string>(results, "policy") == all_policy_names());
+  // Every name, but for those that this short trace cannot feed and those that are another name for the same.
+  const std::vector<std::string> policies = labels<std::string>(results, "policy");
+  std::vector<std::string> complete, expected;
+  for (const std::string& name : all_policy_names()) {
+    if (name == "scissorhands" || name == "kvzip") continue;
+    if (std::ranges::find(complete, Policy(name).complete()) != complete.end()) continue;
+    complete.push_back(Policy(name).complete());
+    expected.push_back(name);
+  }
+  CHECK(policies == expected);
   CHECK(labels<std::string>(results, "span") == std::vector<std::string>{"context", "needle", "question"});
   const std::vector<double> budgets = labels<double>(results, "budget");
   CHECK(budgets.size() == 16);
@@ -61,7 +71,7 @@ TEST_CASE("results say what they are, what made them, and nothing of folders, th
   CHECK(texts["case_sample"] == std::vector<std::string>{"synthetic-0000", "synthetic-0000"});
   CHECK(texts["case_point"] == std::vector<std::string>{"context", "prompt"});
   CHECK(texts["case_fingerprint"][0].size() == 32);
-  CHECK(texts["policy_parameters"].size() == all_policy_names().size());
+  CHECK(texts["policy_parameters"].size() == labels<std::string>(results, "policy").size());
   for (const std::string& parameters : texts["policy_parameters"])
     CHECK(contains(parameters, "+"));  // the allocator too
 
@@ -102,7 +112,8 @@ TEST_CASE("every metric is the formula of its two sums, and is missing only wher
     });
     CHECK(n_wrong == 0);
     // The question lies behind the compression point `context`: none of it can be evicted there.
-    const std::size_t n_layers = 2, n_kv_heads = 2, n_policies = all_policy_names().size(), n_budgets = 6;
+    const std::size_t n_layers = 2, n_kv_heads = 2, n_policies = labels<std::string>(results, "policy").size(),
+                      n_budgets = 6;
     CHECK(n_missing == (metric.per_span ? n_layers * n_kv_heads * n_policies * n_budgets : 0));
   }
 }
@@ -110,29 +121,36 @@ TEST_CASE("every metric is the formula of its two sums, and is missing only wher
 TEST_CASE("keeping everything loses nothing: no error at all, and all of the attention") {
   const TemporaryFolder folder;
   const Dataset results = replayed_small(folder);
-  const std::size_t full = index_of(results, "policy", "full"), whole = 5;  // the last budget
+  const std::size_t whole = 5;  // the last budget
+  // What may keep everything at any budget: no layer of a context this short is lazy.
+  const std::set<std::size_t> full = {index_of(results, "policy", "full"), index_of(results, "policy", "simlayerkv")};
   for (const char* name :
        {"output_error", "mean_output_error", "projected_error", "absolute_projected_error", "head_projected_error"})
     for_each_value(results, name, [&](const Index& at, double value) {
-      if (at.at("policy") == full || at.at("budget") == whole) CHECK(value == 0);
-      if (at.at("policy") != full && at.at("budget") == 0) CHECK(value > 0);
+      if (full.contains(at.at("policy")) || at.at("budget") == whole) CHECK(value == 0);
+      if (!full.contains(at.at("policy")) && at.at("budget") == 0) CHECK(value > 0);
     });
   for_each_value(results, "attention_recall", [&](const Index& at, double value) {
-    if (at.at("policy") == full || at.at("budget") == whole) CHECK(value == doctest::Approx(1).epsilon(1e-6));
-    if (at.at("policy") != full && at.at("budget") == 0) CHECK(value < 1);
+    if (full.contains(at.at("policy")) || at.at("budget") == whole) CHECK(value == doctest::Approx(1).epsilon(1e-6));
+    if (!full.contains(at.at("policy")) && at.at("budget") == 0) CHECK(value < 1);
   });
   for_each_value(results, "kept_fraction", [&](const Index& at, double value) {
-    if (at.at("policy") == full || at.at("budget") == whole) CHECK(value == 1);
+    if (full.contains(at.at("policy")) || at.at("budget") == whole) CHECK(value == 1);
   });
 }
 
 TEST_CASE("attention recall rises with the budget wherever larger sets contain smaller ones") {
   const TemporaryFolder folder;
   const Dataset results = replayed_small(folder);
-  const std::size_t h2o =
-      index_of(results, "policy", "h2o");  // half of every budget is recent: its sets are not nested
+  // Whole chunks, two stages, scores that depend on the budget, shares between layers: a head's larger budget need not
+  // keep what the smaller one kept.
+  const auto nested = [&](std::size_t p) {
+    const Policy policy(labels<std::string>(results, "policy")[p]);
+    const bool plain = std::ranges::all_of(policy.modifiers(), [](const Modifier* each) { return bool(each->apply); });
+    return plain && policy.scorer().score && policy.allocators().empty();
+  };
   for_each_value(results, "attention_recall", [&](const Index& at, double value) {
-    if (at.at("policy") == h2o || at.at("budget") == 0) return;
+    if (at.at("budget") == 0 || !nested(at.at("policy"))) return;
     Index smaller = at;
     --smaller["budget"];
     CHECK(value >= value_at(results, "attention_recall", smaller) - 1e-6);  // float32 sums in another order
@@ -143,7 +161,6 @@ TEST_CASE("the oracle recalls the most attention of all policies that keep as mu
   const TemporaryFolder folder;
   const Dataset results = replayed_small(folder);
   const std::size_t oracle = index_of(results, "policy", "oracle");
-  const std::size_t ada = index_of(results, "policy", "ada-snapkv"), full = index_of(results, "policy", "full");
   // A retained set belongs to a KV head, so that it is the group's attention that the oracle maximises.
   const auto group_recall = [&](Index at) {
     at["q_head"] = 2 * at.at("kv_head");
@@ -153,9 +170,9 @@ TEST_CASE("the oracle recalls the most attention of all policies that keep as mu
   };
   std::size_t n_better = 0;
   for_each_value(results, "kept_fraction", [&](const Index& at, double) {
-    if (at.at("policy") == ada || at.at("policy") == full) return;
     Index best = at;
     best["policy"] = oracle;
+    if (value_at(results, "kept_fraction", at) > value_at(results, "kept_fraction", best)) return;
     CHECK(group_recall(best) >= group_recall(at) * (1 - 1e-6));
     n_better += group_recall(best) > group_recall(at) * 1.01;
   });

@@ -61,7 +61,7 @@ TEST_CASE("a disk too small for a single unit leaves nothing behind") {
     const SmallDisk disk("32");
     if (!disk) return;
     std::ofstream(disk.file("filler")) << std::string((32 - room) * 1024, 'x');
-    const ProgramRun failed = replay({trace, "-o", disk.file("r.h5")});
+    const ProgramRun failed = replay({trace, "-p", "knorm,snapkv", "-o", disk.file("r.h5")});
     CHECK(failed.exit_code == 1);
     CHECK(contains(failed.err, "No space left on device"));
     CHECK(std::count(failed.err.begin(), failed.err.end(), '\n') == 1);

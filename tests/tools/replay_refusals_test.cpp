@@ -36,7 +36,7 @@ TEST_CASE("unknown names come with the known ones and the nearest") {
   CHECK(contains(refuse("--policy", "snapvk"), "unknown policy 'snapvk'; did you mean 'snapkv'? known: "));
   CHECK(contains(refuse("--policy", "snapkv:windw=3"), "did you mean 'window'"));
   CHECK(contains(refuse("--policy", "snapkv:window=many"), "window"));
-  CHECK(contains(refuse("--policy", "snapkv+adaa"), "unknown allocator 'adaa'; did you mean 'ada'?"));
+  CHECK(contains(refuse("--policy", "snapkv+adaa"), "unknown modifier or allocator 'adaa'; did you mean 'ada'?"));
   CHECK(contains(refuse("--metric", "output_eror"), "unknown metric 'output_eror'; did you mean 'output_error'?"));
   CHECK(contains(refuse("--compression-point", "promt"), "did you mean 'prompt'? known: context, prompt"));
   CHECK(contains(refuse("--sample", "synthetic-0001"),

@@ -1,0 +1,27 @@
+#pragma once
+// Retained sets through recorded attention: all selections and all their budgets in one walk over the tokens.
+
+#include <span>
+
+#include "core/backend.h"
+#include "core/layer_data.h"
+#include "core/metric.h"
+#include "core/selection.h"
+
+namespace kvreplay {
+
+/// Rows of the recorded queries at or after the compression point.
+Range evaluation_rows(const LayerData& layer, std::size_t compression_point);
+
+struct ReplayInput {
+  const LayerData* layer = nullptr;
+  Range candidates;  ///< positions up for eviction; what comes after them is always visible
+  Range query_rows;  ///< of the evaluation queries
+};
+
+/// Hands every evaluation query's full output and its errors under every selection to the accumulators.
+/// \param outputs  nullptr, or [n_q_heads, n_queries, value_dim] to be filled with the full-cache outputs
+void replay_selections(const ReplayInput& input, std::span<const LayerSelection> selections,
+                       std::span<MetricAccumulator* const> accumulators, Backend& backend, Tensor* outputs = nullptr);
+
+}  // namespace kvreplay

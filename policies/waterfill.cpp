@@ -1,0 +1,109 @@
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/allocator.h"
+
+namespace kvreplay {
+namespace {
+
+// Tokens at which the loss is measured: nothing, everything, and equal steps in logarithm between.
+std::vector<std::size_t> curve_points(std::size_t n, std::size_t n_points) {
+  std::set<std::size_t> points = {0, n};
+  for (std::size_t i = 0; i < n_points; ++i)
+    points.insert(static_cast<std::size_t>(
+        std::nearbyint(std::pow(static_cast<double>(n), static_cast<double>(i) / static_cast<double>(n_points - 1)))));
+  return {points.begin(), points.end()};
+}
+
+LayerSurvey survey_losses(const PromptView& view, const Scores& scores, std::span<const Budget>,
+                          const Parameters& parameters) {
+  LayerSurvey survey;
+  survey.curve_tokens = curve_points(scores.n_candidates(), parameters.count("points"));
+  LayerSelection selection{.axis = scores.axis, .heads = {}};
+  for (std::size_t h = 0; h < scores.n_heads(); ++h)
+    selection.heads.push_back(plan_nested(rank(scores.head(h), scores.protection), survey.curve_tokens));
+  const bool relative = parameters.choice("metric") == "output_error";
+  const EvaluationErrors errors = view.evaluation_errors(selection, !relative);
+
+  const std::size_t sets_per_head = errors.squared.size() / scores.n_heads();
+  survey.curve.assign(scores.n_heads(), std::vector<double>(survey.curve_tokens.size(), 0.0));
+  for (std::size_t h = 0; h < errors.squared.size(); ++h)
+    for (std::size_t p = 0; p < survey.curve_tokens.size(); ++p)
+      survey.curve[h / sets_per_head][p] += errors.squared[h][p] / (relative ? errors.reference[h] : 1);
+  return survey;
+}
+
+// A straight piece of a head's lower convex hull: `gain` of loss avoided for each of `tokens` more tokens.
+struct Piece {
+  double gain;
+  std::size_t head, tokens;
+};
+
+void add_hull(std::span<const std::size_t> tokens, std::span<const double> loss, std::size_t head,
+              std::vector<Piece>& pieces) {
+  const auto slope = [&](std::size_t a, std::size_t b) {
+    return (loss[b] - loss[a]) / (static_cast<double>(tokens[b]) - static_cast<double>(tokens[a]));
+  };
+  std::vector<std::size_t> hull;
+  for (std::size_t p = 0; p < tokens.size(); ++p) {
+    while (hull.size() >= 2 && slope(hull[hull.size() - 2], hull.back()) >= slope(hull.back(), p)) hull.pop_back();
+    hull.push_back(p);
+  }
+  for (std::size_t i = 1; i < hull.size(); ++i)
+    pieces.push_back({-slope(hull[i - 1], hull[i]), head, tokens[hull[i]] - tokens[hull[i - 1]]});
+}
+
+std::vector<HeadBudgets> share_by_gain(std::span<const LayerSurvey> layers, const Parameters&) {
+  std::vector<Piece> pieces;
+  std::size_t n_heads = 0;
+  for (const LayerSurvey& layer : layers)
+    for (const std::vector<double>& loss : layer.curve) add_hull(layer.curve_tokens, loss, n_heads++, pieces);
+  std::ranges::stable_sort(pieces, std::greater{}, &Piece::gain);
+
+  std::vector<HeadBudgets> shares(layers.size());
+  for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
+    std::size_t left = 0;
+    for (const LayerSurvey& layer : layers) left += layer.n_heads * layer.budgets[b].tokens;
+    std::vector<std::size_t> given(n_heads, 0);
+    for (const Piece& piece : pieces) {
+      const std::size_t tokens = std::min(left, piece.tokens);
+      given[piece.head] += tokens;
+      left -= tokens;
+    }
+    auto next = given.begin();
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      shares[l].tokens.emplace_back(next, next + static_cast<std::ptrdiff_t>(layers[l].n_heads));
+      next += static_cast<std::ptrdiff_t>(layers[l].n_heads);
+    }
+  }
+  return shares;
+}
+
+const RegisterAllocator waterfill{{
+    .name = "waterfill",
+    .summary = "looks ahead: spends one budget over all layers and heads where the measured loss falls fastest; what "
+               "perfectly learned head budgets could reach with this scorer",
+    .formula =
+        "minimise sum of loss_{l,h}(b_{l,h}) over the lower convex hulls of the measured curves, sum b_{l,h} = sum b",
+    .paper = "the bound of LKV-H (arXiv 2605.06676): greedy water-filling is optimal on convex curves",
+    .needs = "the evaluation queries",
+    .parameters = {.parameters = {{.name = "metric",
+                                   .kind = ParameterKind::choice,
+                                   .default_value = "output_error",
+                                   .help = "loss: the squared error as a share of the head's output, or after W_O",
+                                   .choices = {"output_error", "projected_error"}},
+                                  {.name = "points",
+                                   .default_value = "48",
+                                   .help = "where the curves are measured, log-spaced",
+                                   .min = 2,
+                                   .max = 1000}}},
+    .traits = {.level = AllocatorLevel::both, .oracle = true},
+    .survey = survey_losses,
+    .share = share_by_gain,
+    .needs_output_projection =
+        [](const Parameters& parameters) { return parameters.choice("metric") != "output_error"; },
+}};
+
+}  // namespace
+}  // namespace kvreplay

@@ -1,0 +1,165 @@
+#include "tools/policy_description.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "analysis/text_wrap.h"
+#include "tools/two_columns.h"
+
+namespace kvreplay {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Trait {
+  std::string name;
+  std::string meaning;
+  bool holds = false;
+};
+
+std::vector<Trait> traits_of(const Scorer& scorer) {
+  const ScorerTraits& traits = scorer.traits;
+  return {{"oracle", "looks at the evaluation queries, a line to measure by", traits.oracle},
+          {"random", "depends on the seed", traits.random},
+          {"keeps_all", "keeps everything whatever the budget", traits.keeps_all},
+          {"layer_wide", "keeps the same tokens in all heads of a layer", traits.layer_wide},
+          {"budget_dependent", "scores depend on the budget", bool(scorer.score_at)}};
+}
+
+std::vector<Trait> traits_of(const Modifier& modifier) {
+  return {{"layer_wide", "keeps the same tokens in all heads of a layer", modifier.layer_wide},
+          {"budget_dependent", "what it does depends on the budget", !modifier.apply},
+          {"makes_sets", "makes the retained sets: it comes last", bool(modifier.choose)}};
+}
+
+std::vector<Trait> traits_of(const Allocator& allocator) {
+  const AllocatorTraits& traits = allocator.traits;
+  return {{"splits_layers", "moves budget between layers", traits.level != AllocatorLevel::heads},
+          {"splits_heads", "moves budget between heads", traits.level != AllocatorLevel::layers},
+          {"oracle", "looks at the evaluation queries, a line to measure by", traits.oracle},
+          {"budget_free", "what is kept is an outcome, not the budget", traits.budget_free},
+          {"approximate", "may miss the total by some tokens, as the method's own code does", traits.approximate}};
+}
+
+std::string_view name_of(ParameterKind kind) {
+  switch (kind) {
+    case ParameterKind::count:
+      return "count";
+    case ParameterKind::odd_count:
+      return "odd count";
+    case ParameterKind::count_or_all:
+      return "count or 'all'";
+    case ParameterKind::real:
+    case ParameterKind::real_or_choice:
+      return "number";
+    case ParameterKind::choice:
+      return "choice";
+    case ParameterKind::table:
+      return "file";
+  }
+  return "?";
+}
+
+// "count, at least 1" or "a|b|c".
+std::string domain_of(const ParameterSpec& spec) {
+  const std::string words = fmt::format("{}", fmt::join(spec.choices, "|"));
+  if (spec.kind == ParameterKind::choice) return words;
+  std::string text(name_of(spec.kind));
+  if (spec.min != 0) text += fmt::format(", at least {}", spec.min);
+  if (spec.max != std::numeric_limits<double>::infinity()) text += fmt::format(", at most {}", spec.max);
+  if (!words.empty()) text += ", or " + words;
+  return text;
+}
+
+std::string settings_of(const Dialect& dialect) {
+  std::string text;
+  for (const auto& [name, value] : dialect.defaults)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", name, value);
+  return text;
+}
+
+void add_parameters(const ParameterTable& table, std::vector<TwoColumnRow>& rows) {
+  for (const ParameterSpec& spec : table.parameters) {
+    const std::string standard =
+        spec.default_value.empty() ? "must be given" : fmt::format("default: {}", spec.default_value);
+    rows.push_back({"Parameters", spec.name, fmt::format("{} ({}) [{}]", spec.help, domain_of(spec), standard)});
+  }
+  for (std::size_t d = 0; d < table.dialects.size(); ++d) {
+    const Dialect& dialect = table.dialects[d];
+    const std::string settings = settings_of(dialect);
+    rows.push_back(
+        {"Dialects", "dialect=" + dialect.name,
+         fmt::format("{}{}{}", dialect.summary, settings.empty() ? "" : "; " + settings, d == 0 ? " [default]" : "")});
+  }
+}
+
+std::string page(const std::string& title, const std::string& summary, const std::vector<TwoColumnRow>& rows) {
+  return title + "\n" + wrapped(summary, 0, kPageWidth) + "\n\n" + two_columns(rows);
+}
+
+// Scorers, modifiers and allocators name these fields alike.
+template <typename Method>
+std::string page_of(const Method& method, const char* kind, const char* formula_label) {
+  std::vector<TwoColumnRow> rows;
+  rows.push_back({"What it does", formula_label, method.formula});
+  if (!method.paper.empty()) rows.push_back({"What it does", "paper", method.paper});
+  if (!method.needs.empty()) rows.push_back({"What it does", "needs", method.needs});
+  for (const Trait& trait : traits_of(method))
+    if (trait.holds) rows.push_back({"What it does", "trait", trait.meaning});
+  add_parameters(method.parameters, rows);
+  return page(method.name + kind, method.summary, rows);
+}
+
+template <typename Method>
+Json json_of(const Method& method) {
+  Json traits = Json::object(), parameters = Json::array(), dialects = Json::array();
+  for (const Trait& trait : traits_of(method)) traits[trait.name] = trait.holds;
+  for (const ParameterSpec& spec : method.parameters.parameters) {
+    Json entry{{"name", spec.name}, {"kind", name_of(spec.kind)}, {"default", spec.default_value}, {"help", spec.help}};
+    if (!spec.choices.empty()) entry["choices"] = spec.choices;
+    parameters.push_back(std::move(entry));
+  }
+  for (const Dialect& dialect : method.parameters.dialects)
+    dialects.push_back({{"name", dialect.name}, {"summary", dialect.summary}, {"defaults", dialect.defaults}});
+  return {{"name", method.name},
+          {"summary", method.summary},
+          {"formula", method.formula},
+          {"paper", method.paper},
+          {"needs", method.needs},
+          {"traits", std::move(traits)},
+          {"parameters", std::move(parameters)},
+          {"dialects", std::move(dialects)}};
+}
+
+}  // namespace
+
+std::string describe(const Scorer& scorer) { return page_of(scorer, ", a scorer", "score"); }
+std::string describe(const Modifier& modifier) { return page_of(modifier, ", a modifier", "scores"); }
+std::string describe(const Allocator& allocator) { return page_of(allocator, ", an allocator", "budgets"); }
+
+std::string describe(const Preset& preset) {
+  const Policy policy(preset.name);
+  std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy},
+                                    {"What it does", "in full", policy.complete()},
+                                    {"What it does", "paper", preset.paper}};
+  const Scorer& scorer = policy.scorer();
+  rows.push_back({"What it is made of", scorer.name, scorer.summary + "; score: " + scorer.formula});
+  if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + scorer.needs});
+  const auto add = [&rows](const auto& row) {
+    rows.push_back({"What it is made of", "+" + row.name, row.summary + "; " + row.formula});
+    if (!row.needs.empty()) rows.push_back({"What it is made of", "", "needs " + row.needs});
+  };
+  for (const Modifier* modifier : policy.modifiers()) add(*modifier);
+  for (const Allocator* allocator : policy.allocators()) add(*allocator);
+  return page(preset.name + ", a preset", preset.summary, rows);
+}
+
+Json to_json(const Scorer& scorer) { return json_of(scorer); }
+Json to_json(const Modifier& modifier) { return json_of(modifier); }
+Json to_json(const Allocator& allocator) { return json_of(allocator); }
+
+Json to_json(const Preset& preset) {
+  return {{"name", preset.name}, {"summary", preset.summary}, {"policy", preset.policy}, {"paper", preset.paper}};
+}
+
+}  // namespace kvreplay

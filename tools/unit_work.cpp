@@ -1,0 +1,68 @@
+#include "tools/unit_work.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/work_pool.h"
+
+namespace kvreplay {
+namespace {
+
+// Reads the unit's slice and calls work(task).
+template <typename Work>
+auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, Work work) {
+  const ReplayCase& each = plan.cases[unit.case_index];
+  const TraceReader& trace = *plan.traces[each.trace];
+  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer]);
+  if (std::ranges::any_of(plan.policies, [](const Policy& policy) { return policy.scorer().needs_probes; }))
+    data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
+  UnitTask task{
+      .data = &data,
+      .dtype = trace.info().dtype,
+      .spans = &plan.sample(each).spans,
+      .compression_point = each.point.position,
+      .evict_sliding = plan.evict_sliding,
+      .policies = &plan.policies,
+      .budgets = &plan.budgets,
+      .metrics = plan.computed,
+      .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)}};
+  try {
+    return work(task);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}, case {}: {}", trace.path().string(), each.label, error.what()));
+  }
+}
+
+}  // namespace
+
+UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
+                       Backend& backend) {
+  return with_task(plan, unit, [&](UnitTask& task) {
+    task.shares = std::move(shares);
+    task.keep_outputs = keep_outputs;
+    return replay_unit(task, backend);
+  });
+}
+
+std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index,
+                                      std::span<const std::unique_ptr<Backend>> backends) {
+  const std::size_t n_layers = plan.layers.size();
+  std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
+  for_each_unit(n_layers, std::min(n_layers, backends.size()), [&](std::size_t layer, std::size_t thread) {
+    surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer},
+                               [&](UnitTask& task) { return survey_unit(task, *backends[thread]); });
+  });
+  std::vector<UnitShares> shares(n_layers, UnitShares(plan.policies.size()));
+  for (std::size_t p = 0; p < plan.policies.size(); ++p) {
+    if (!plan.policies[p].shares_between_layers()) continue;
+    std::vector<std::vector<LayerSurvey>> layers;
+    for (auto& survey : surveys) layers.push_back(std::move(survey[p]));
+    std::vector<HeadBudgets> split = plan.policies[p].share(layers);
+    for (std::size_t l = 0; l < n_layers; ++l) shares[l][p] = std::move(split[l]);
+  }
+  return shares;
+}
+
+}  // namespace kvreplay

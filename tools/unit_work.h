@@ -1,0 +1,21 @@
+#pragma once
+// Work on one unit: its slice of the trace, read and handed to the engine.
+
+#include "core/unit_replay.h"
+#include "tools/replay_plan.h"
+
+namespace kvreplay {
+
+/// Budgets that policies which look at all layers of a case gave one of them, [n_policies]; empty for the others.
+using UnitShares = std::vector<HeadBudgets>;
+
+/// Replays a unit. Throws InputError that names trace, case, policy and layer.
+UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
+                       Backend& backend);
+
+/// Lets the policies that split budgets between layers look at all layers of a case, and returns what each layer gets,
+/// [n_layers]. Layers are surveyed `backends.size()` at a time.
+std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index,
+                                      std::span<const std::unique_ptr<Backend>> backends);
+
+}  // namespace kvreplay
