@@ -1,6 +1,6 @@
 """The policies keep what kvpress keeps, head for head.
 
-    KVREPLAY_PROGRAM=build/kvreplay python3 -m unittest tests/golden/golden_test.py
+    cd tests/golden && KVREPLAY_PROGRAM=../../build/kvreplay python3 -m unittest golden_test
 
 Needs h5py and numpy. README.md in this folder tells where the golden data comes from.
 """

@@ -21,7 +21,7 @@ def program_sets(trace: Path, policies: list[str], scratch: Path) -> dict[str, d
     Files that policies name are looked for in the folder of the golden data.
     """
     results, sets = scratch / "results.h5", scratch / "sets.h5"
-    command = [PROGRAM, "replay", str(trace.resolve()), "-o", str(results), "--force", "--quiet"]
+    command = [Path(PROGRAM).resolve(), "replay", str(trace.resolve()), "-o", str(results), "--force", "--quiet"]
     command += ["--save-retained", str(sets), "--compression-point", "prompt", "--metric", "kept_fraction"]
     command += ["--compression-ratio", ",".join(map(str, RATIOS))]
     for policy in policies:

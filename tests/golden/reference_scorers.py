@@ -150,11 +150,12 @@ def r_kv(layer: Layer, window=8, weight=0.1, threshold=0.5) -> Scored:
     n_old = layer.n - window
     logits = np.einsum("htd,hid->hti", layer.queries[:, -window:], layer.repeated(layer.keys[:, :n_old])) * layer.scale
     attention = pool(softmax(layer.grouped(logits).max(axis=1)).mean(axis=1), 7, "maximum")
-    redundancy = np.stack([_redundancy(keys, threshold)[:n_old] for keys in layer.keys])
-    return before_window(weight * attention - (1 - weight) * redundancy, window)
+    copied = np.stack([redundancy(keys, threshold)[:n_old] for keys in layer.keys])
+    return before_window(weight * attention - (1 - weight) * copied, window)
 
 
-def _redundancy(keys: np.ndarray, threshold: float) -> np.ndarray:
+def redundancy(keys: np.ndarray, threshold: float) -> np.ndarray:
+    """How much of each key [n, dim] the others hold too, as shares, [n]."""
     unit = keys / (np.linalg.norm(keys, axis=-1, keepdims=True) + 1e-8)
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, 0)
@@ -175,7 +176,7 @@ def future_queries(layer: Layer, sinks=4, n_future=512) -> np.ndarray:
     return rotate(layer.unrotated_queries[:, sinks:], np.cos(angles).mean(axis=0), np.sin(angles).mean(axis=0))
 
 
-def _leverage(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def leverage(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """u_i^T (I + sum w u u^T)^-1 u_i; vectors [n, dim], weights [n]."""
     matrix = np.eye(vectors.shape[1]) + (vectors * weights[:, None]).T @ vectors
     return np.einsum("id,di->i", vectors, np.linalg.solve(matrix, vectors.T))
@@ -202,7 +203,7 @@ def capkv(layer: Layer, tau=5, noise=1, weight="cosine", vectors="value") -> Sco
         weights = np.exp(tau * (alignment - alignment.max()))
         # All u = W_O v: the d_model x d_model system is what the thin QR of W_O makes small.
         u = values if vectors == "value" else values @ np.linalg.qr(layer.projection[head].T)[1].T
-        return weights * _leverage(u, (weights + 1e-6) / noise)
+        return weights * leverage(u, (weights + 1e-6) / noise)
 
     return _per_query_head(layer, score)
 
@@ -217,6 +218,6 @@ def jacap(layer: Layer, tau=10) -> Scored:
     def score(head: int, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
         attention = softmax(keys @ anchors[head] / (tau * np.sqrt(dim)))
         weights = (attention * (1 - attention)) ** 2 * (keys**2 @ spread[head]) / dim
-        return weights * _leverage(values, weights)
+        return weights * leverage(values, weights)
 
     return _per_query_head(layer, score)

@@ -1,6 +1,6 @@
 """The policies that kvpress lacks keep what an independent float64 implementation keeps.
 
-    KVREPLAY_PROGRAM=build/kvreplay python3 -m unittest tests/golden/reference_test.py
+    cd tests/golden && KVREPLAY_PROGRAM=../../build/kvreplay python3 -m unittest reference_test
 
 Needs h5py and numpy.
 """
