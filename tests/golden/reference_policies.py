@@ -74,6 +74,8 @@ def reference_policies(table: Path) -> dict[str, Reference]:
             scorers.keydiff, [partial(modifiers.protect, first_share=0.1, recent_share=0.1)]
         ),
         "squeeze-streaming": Reference(scorers.streaming_llm, allocator=allocators.squeeze),
+        "h2o+squeeze:share=0.2": Reference(scorers.h2o, allocator=partial(allocators.squeeze, share=0.2)),
+        "snapkv:window=32+lava": Reference(partial(scorers.snapkv, window=32), allocator=allocators.lava),
         "snapkv+global": Reference(scorers.snapkv, scope="model"),
         f"keydiff+file:table={table.name}": Reference(
             scorers.keydiff, allocator=partial(allocators.table, shares=shares)
@@ -111,16 +113,30 @@ def _keep(layers: list[Layer], plain: list[Scored], reference: Reference, ratio:
     if reference.modifier_at:
         scored = [reference.modifier_at(layer, one, ratio) for layer, one in zip(layers, plain)]
     above = 2 * max(float(np.abs(one.scores).max()) for one in scored) + 1
+    if reference.scope == "head":
+        if reference.allocator:
+            counts = reference.allocator(layers, scored, budget)
+        else:
+            counts = [np.full(len(one.scores), budget) for one in scored]
+        return _keep_by_head(scored, counts, above)
+    # What is protected is not counted by head here: it stands above everything in one pool.
     classes = [one.in_classes(budget, above) for one in scored]
     ordered = [one.in_order(budget, above) for one in scored]
-    if reference.scope == "model":
-        stacked = np.concatenate(ordered)
-        kept = top(stacked, stacked.size - int(stacked.size * ratio))
-        return np.split(kept, np.cumsum([len(rows) for rows in ordered])[:-1]), classes
     if reference.scope == "layer":
         return [top(rows, budget * len(rows)) for rows in ordered], classes
-    if reference.allocator:
-        counts = reference.allocator(layers, scored, budget)
-    else:
-        counts = [np.full(len(rows), budget) for rows in ordered]
-    return [np.stack([top(row, count) for row, count in zip(*pair)]) for pair in zip(ordered, counts)], classes
+    stacked = np.concatenate(ordered)
+    kept = top(stacked, stacked.size - int(stacked.size * ratio))
+    return np.split(kept, np.cumsum([len(rows) for rows in ordered])[:-1]), classes
+
+
+def _keep_by_head(scored: list[Scored], counts: allocators.Counts, above: float) -> tuple[list, list]:
+    """Each head its own count; shares that are protected are shares of that."""
+    retained = [
+        np.stack([top(one.in_order(count, above)[head], count) for head, count in enumerate(heads)])
+        for one, heads in zip(scored, counts, strict=True)
+    ]
+    classes = [
+        np.stack([one.in_classes(count, above)[head] for head, count in enumerate(heads)])
+        for one, heads in zip(scored, counts, strict=True)
+    ]
+    return retained, classes
