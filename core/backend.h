@@ -86,6 +86,14 @@ class Backend {
   /// head_dim] \param out        [n_tokens]; overwritten
   virtual void attention_sums(const AttentionRule& rule, ConstMatrixView queries,
                               std::span<const std::size_t> positions, ConstMatrixView keys, std::span<float> out) = 0;
+
+  /// Rows of causal softmax attention: out(r, i) = a_{t_r, i}, 0 where the query does not see the key. For few queries:
+  /// `out` is dense.
+  /// \param queries  [n, head_dim] at `positions`
+  /// \param keys     [n_tokens, head_dim]
+  /// \param out      [n, n_tokens]; overwritten
+  virtual void attention_rows(const AttentionRule& rule, ConstMatrixView queries,
+                              std::span<const std::size_t> positions, ConstMatrixView keys, MatrixView out) = 0;
 };
 
 /// The backend that runs everywhere. One thread per object.

@@ -9,11 +9,6 @@
 
 namespace kvreplay {
 
-struct PromptView::Evidence {
-  std::map<std::size_t, Tensor> attention_sums;  // by window
-  Tensor evaluation_attention;
-};
-
 PromptView::PromptView(const LayerData& data, Range candidates, Backend& backend, UnitIdentity unit)
     : data_(&data),
       candidates_(candidates),
@@ -27,6 +22,32 @@ ConstMatrixView PromptView::keys(std::size_t kv_head) const {
 
 ConstMatrixView PromptView::values(std::size_t kv_head) const {
   return data_->values.matrix(kv_head).rows_between(candidates_.begin, candidates_.end);
+}
+
+ConstMatrixView PromptView::cached_keys(std::size_t kv_head) const {
+  return data_->keys.matrix(kv_head).rows_between(0, candidates_.end);
+}
+
+ConstMatrixView PromptView::cached_values(std::size_t kv_head) const {
+  return data_->values.matrix(kv_head).rows_between(0, candidates_.end);
+}
+
+ConstMatrixView PromptView::queries(std::size_t q_head, std::size_t window) const {
+  const Range rows = query_rows(window);
+  return data_->queries.matrix(q_head).rows_between(rows.begin, rows.end);
+}
+
+ConstMatrixView PromptView::output_projection(std::size_t q_head) const {
+  if (data_->output_projection.empty())
+    throw InputError(fmt::format("it needs W_O, and none is recorded in layer {}", data_->layer.index));
+  return data_->output_projection.matrix(q_head);
+}
+
+const LayerProbes& PromptView::probes() const {
+  if (!data_->probes)
+    throw InputError(fmt::format("it needs probe queries, and none are recorded for compression point '{}'",
+                                 unit_.compression_point));
+  return *data_->probes;
 }
 
 Tensor PromptView::sum_attention(Range query_rows, std::size_t last_key) const {
@@ -57,16 +78,20 @@ std::string missing_queries(std::span<const std::size_t> query_positions, Range 
   return "";
 }
 
-const Tensor& PromptView::attention_sums(std::size_t window) const {
-  // Asked first: what is there for all queries must not pass for a window that is too long.
+Range PromptView::query_rows(std::size_t window) const {
   if (const std::string missing = missing_queries(data_->query_positions, candidates_, window); !missing.empty())
     throw InputError(missing);
   const std::size_t n = std::min(window, n_candidates());
-  if (const auto found = evidence_->attention_sums.find(n); found != evidence_->attention_sums.end())
-    return found->second;
   const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end - n);
   const std::size_t row = static_cast<std::size_t>(begin - data_->query_positions.begin());
-  return evidence_->attention_sums.emplace(n, sum_attention({row, row + n}, candidates_.end)).first->second;
+  return {row, row + n};
+}
+
+const Tensor& PromptView::attention_sums(std::size_t window) const {
+  // Asked first: what is there for all queries must not pass for a window that is too long.
+  const Range rows = query_rows(window);
+  return remember<Tensor>(fmt::format("attention of the last {} queries", rows.size()),
+                          [&] { return sum_attention(rows, candidates_.end); });
 }
 
 std::size_t PromptView::n_seen_by(std::size_t i, std::size_t window) const {
@@ -91,12 +116,10 @@ std::span<const float> PromptView::block_cosine() const {
 
 const Tensor& PromptView::evaluation_attention() const {
   check_lookahead();
-  if (evidence_->evaluation_attention.empty()) {
-    const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end);
-    const Range rows{static_cast<std::size_t>(begin - data_->query_positions.begin()), data_->query_positions.size()};
-    evidence_->evaluation_attention = sum_attention(rows, data_->n_tokens());
-  }
-  return evidence_->evaluation_attention;
+  const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end);
+  const Range rows{static_cast<std::size_t>(begin - data_->query_positions.begin()), data_->query_positions.size()};
+  return remember<Tensor>("attention of the evaluation queries",
+                          [&] { return sum_attention(rows, data_->n_tokens()); });
 }
 
 PromptView PromptView::with_lookahead() const {

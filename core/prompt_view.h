@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <typeindex>
+#include <utility>
 
 #include "core/backend.h"
 #include "core/evaluation_errors.h"
@@ -29,7 +31,8 @@ std::string missing_queries(std::span<const std::size_t> query_positions, Range 
 /// One layer of one sample as a policy sees it at compression point c. Nothing at or after c can be reached, but for
 /// oracles through evaluation_attention(). Token index i of everything below stands for position first_position() + i.
 ///
-/// What several scorers need (column sums of attention) is computed on first use and shared.
+/// What several scorers need (evidence: column sums of attention, moments of queries, norms of values, ...) is computed
+/// on first use and shared through remember(); core/ has a file for each kind.
 class PromptView {
  public:
   /// \param data        outlives the view
@@ -47,6 +50,22 @@ class PromptView {
 
   ConstMatrixView keys(std::size_t kv_head) const;    ///< [n_candidates, head_dim], after RoPE
   ConstMatrixView values(std::size_t kv_head) const;  ///< [n_candidates, value_dim]
+
+  /// The whole cache at the compression point, row i at position i: what the last prompt queries of a sliding layer see
+  /// begins before the first candidate. [c, head_dim] and [c, value_dim]
+  ConstMatrixView cached_keys(std::size_t kv_head) const;
+  ConstMatrixView cached_values(std::size_t kv_head) const;
+
+  /// The last `window` prompt queries of a query head (kAll: every query of a candidate), [window, head_dim], after
+  /// RoPE; row r at position c - window + r. Throws InputError naming the missing positions when the trace lacks these
+  /// queries, and when the window is longer than the candidates.
+  ConstMatrixView queries(std::size_t q_head, std::size_t window) const;
+
+  /// W_O of a query head, [value_dim, hidden_size]. Throws InputError when it is not recorded in this layer.
+  ConstMatrixView output_projection(std::size_t q_head) const;
+
+  /// The probe of this compression point. Throws InputError when the trace has none.
+  const LayerProbes& probes() const;
 
   /// Column sums of causal softmax attention over the last `window` prompt queries (kAll: every query of a candidate).
   /// Result [1, n_q_heads, n_candidates]: sum over queries t in [c - window, c) of a_{t,i}; the softmax runs over all
@@ -69,10 +88,25 @@ class PromptView {
   /// Where this unit stands in the replay.
   const UnitIdentity& unit() const { return unit_; }
 
+  /// For evidence: what computes it.
+  Backend& backend() const { return *backend_; }
+
+  /// What `make` returns (a T), made once for this unit and this name, and shared by all copies of the view.
+  template <typename T, typename Make>
+  const T& remember(const std::string& name, const Make& make) const {
+    const auto key = std::pair(std::type_index(typeid(T)), name);
+    if (const auto found = evidence_->find(key); found != evidence_->end())
+      return *static_cast<const T*>(found->second.get());
+    const auto made = std::make_shared<const T>(make());
+    evidence_->emplace(key, made);
+    return *made;
+  }
+
  private:
-  struct Evidence;
+  using Evidence = std::map<std::pair<std::type_index, std::string>, std::shared_ptr<const void>>;
 
   void check_lookahead() const;
+  Range query_rows(std::size_t window) const;
   Tensor sum_attention(Range query_rows, std::size_t last_key) const;
 
   const LayerData* data_;

@@ -35,7 +35,7 @@ struct Scorer {
   /// How many of the last prompt queries it looks at (kAll: every one); nullptr for none. Lets a replay refuse a trace
   /// that lacks them before the work starts.
   std::size_t (*query_window)(const Parameters&) = nullptr;
-  /// Whether it needs W_O; nullptr for never.
+  /// Whether it needs W_O with these parameters; nullptr for never.
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   bool needs_probes = false;  ///< probe queries of this compression point
 };

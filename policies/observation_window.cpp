@@ -5,10 +5,8 @@
 #include <vector>
 
 namespace kvreplay {
-namespace {
 
-// One row per query head to one row per KV head.
-Tensor reduce(const Tensor& rows, std::size_t group_size, GroupReduction group) {
+Tensor reduce_group(const Tensor& rows, std::size_t group_size, GroupReduction group) {
   Tensor reduced(1, rows.rows() / group_size, rows.cols());
   for (std::size_t g = 0; g < reduced.rows(); ++g) {
     const auto out = reduced.matrix(0).row(g);
@@ -23,8 +21,6 @@ Tensor reduce(const Tensor& rows, std::size_t group_size, GroupReduction group) 
   }
   return reduced;
 }
-
-}  // namespace
 
 void pool(std::span<float> scores, Pooling pooling, std::size_t kernel) {
   if (pooling == Pooling::none || kernel == 1) return;
@@ -61,7 +57,7 @@ Scores observe(const PromptView& view, const ObservationWindow& observation) {
   };
   if (!observation.group_first || per_query_head) pool_all(rows);
   if (per_query_head) return {.axis = HeadAxis::query, .values = std::move(rows), .protection = {}};
-  Tensor reduced = reduce(rows, group_size, observation.group);
+  Tensor reduced = reduce_group(rows, group_size, observation.group);
   if (observation.group_first) pool_all(reduced);
   return {.axis = HeadAxis::kv, .values = std::move(reduced), .protection = {}};
 }

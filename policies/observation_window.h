@@ -24,6 +24,9 @@ struct ObservationWindow {
 /// Scores [n_kv_heads or n_q_heads, n_candidates].
 Scores observe(const PromptView& view, const ObservationWindow& observation);
 
+/// One row per query head to one row per KV head, not for GroupReduction::none. \param rows  [1, n_q_heads, n]
+Tensor reduce_group(const Tensor& rows, std::size_t group_size, GroupReduction group);
+
 /// Pools in place as torch does: averages pad with counted zeros, maxima with nothing. \param kernel  odd
 void pool(std::span<float> scores, Pooling pooling, std::size_t kernel);
 

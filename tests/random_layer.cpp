@@ -61,6 +61,11 @@ LayerData random_layer(const LayerShape& shape) {
                  .sliding_window = shape.sliding_window,
                  .has_output_projection = shape.hidden_size > 0,
                  .rope = {}};
+  Rope& rope = layer.layer.rope;
+  rope.layout = shape.rope_layout;
+  rope.attention_scaling = shape.rope_scaling;
+  for (std::size_t pair = 0; pair < shape.rotary_dim / 2; ++pair)
+    rope.inv_freq.push_back(std::exp2(-static_cast<double>(pair)));
   const std::vector<Range> everything{{0, shape.n_tokens}};
   for (const Range& range : shape.query_ranges.empty() ? everything : shape.query_ranges)
     for (std::size_t p = range.begin; p < range.end; ++p) layer.query_positions.push_back(p);
@@ -76,6 +81,14 @@ LayerData random_layer(const LayerShape& shape) {
   }
   for (std::size_t i = 0; i < shape.n_tokens; ++i)
     layer.block_cosine.push_back(static_cast<float>(std::tanh(numbers.next())));
+  if (!shape.probe_chunks.empty()) {
+    const std::size_t n_rows = shape.probe_chunks.back().rows.end;
+    layer.probes.emplace(LayerProbes{.chunks = shape.probe_chunks,
+                                     .queries = Tensor(shape.n_q_heads, n_rows, shape.head_dim),
+                                     .keys = Tensor(shape.n_kv_heads, n_rows, shape.head_dim)});
+    fill(layer.probes->queries, numbers);
+    fill(layer.probes->keys, numbers);
+  }
   return layer;
 }
 
@@ -106,6 +119,9 @@ LayerData copy_of(const LayerData& layer) {
   copy.values = copied(layer.values);
   copy.output_projection = copied(layer.output_projection);
   copy.block_cosine = layer.block_cosine;
+  if (layer.probes)
+    copy.probes.emplace(LayerProbes{
+        .chunks = layer.probes->chunks, .queries = copied(layer.probes->queries), .keys = copied(layer.probes->keys)});
   return copy;
 }
 
@@ -138,8 +154,10 @@ LayerData with_permuted_heads(const LayerData& layer, const std::vector<std::siz
   for (std::size_t h = 0; h < order.size(); ++h) {
     take(permuted.keys, h, layer.keys, order[h]);
     take(permuted.values, h, layer.values, order[h]);
+    if (layer.probes) take(permuted.probes->keys, h, layer.probes->keys, order[h]);
     for (std::size_t g = 0; g < group; ++g) {
       take(permuted.queries, h * group + g, layer.queries, order[h] * group + g);
+      if (layer.probes) take(permuted.probes->queries, h * group + g, layer.probes->queries, order[h] * group + g);
       if (!layer.output_projection.empty())
         take(permuted.output_projection, h * group + g, layer.output_projection, order[h] * group + g);
     }
@@ -152,11 +170,21 @@ reference::Layer reference_layer(const LayerData& layer) {
   result.scale = layer.model.softmax_scale;
   result.softcap = layer.model.logit_softcap;
   result.sliding_window = layer.layer.sliding_window;
+  const Rope& rope = layer.layer.rope;
+  if (rope.layout != RopeLayout::none) result.rope_frequencies = rope.inv_freq;
+  result.rope_interleaved = rope.layout == RopeLayout::interleaved;
+  result.rope_scaling = rope.attention_scaling;
   result.query_positions = layer.query_positions;
   result.queries = matrices(layer.queries);
   result.keys = matrices(layer.keys);
   result.values = matrices(layer.values);
   result.output_projection = matrices(layer.output_projection);
+  if (layer.probes) {
+    for (const ProbeChunk& chunk : layer.probes->chunks)
+      result.probe_chunks.push_back({chunk.context.begin, chunk.context.end, chunk.rows.begin, chunk.rows.end});
+    result.probe_queries = matrices(layer.probes->queries);
+    result.probe_keys = matrices(layer.probes->keys);
+  }
   return result;
 }
 

@@ -22,6 +22,10 @@ struct LayerShape {
   double softcap = 0;
   double logit_spread = 2;               ///< standard deviation of the logits, before the softcap
   std::vector<Range> query_ranges = {};  ///< positions whose queries are recorded; empty: all
+  RopeLayout rope_layout = RopeLayout::none;
+  std::size_t rotary_dim = 0;  ///< even; frequencies 1, 1/2, 1/4, ...: angles are exact in float32
+  double rope_scaling = 1;
+  std::vector<ProbeChunk> probe_chunks = {};  ///< empty: without probes
   std::uint64_t seed = 1;
 };
 

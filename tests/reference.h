@@ -10,6 +10,11 @@ using Vector = std::vector<double>;
 using Matrix = std::vector<Vector>;          // [rows][cols]
 using Positions = std::vector<std::size_t>;  // of tokens, ascending
 
+/// Probe rows [first_row, last_row) repeat the tokens [first_token, last_token); ends are excluded.
+struct ProbeChunk {
+  std::size_t first_token, last_token, first_row, last_row;
+};
+
 /// One layer of one sample. Query head h reads KV head h / (n_q_heads / n_kv_heads).
 struct Layer {
   double scale = 1;
@@ -20,6 +25,13 @@ struct Layer {
   std::vector<Matrix> keys;               ///< [n_kv_heads][n_tokens][head_dim]
   std::vector<Matrix> values;             ///< [n_kv_heads][n_tokens][value_dim]
   std::vector<Matrix> output_projection;  ///< [n_q_heads][value_dim][hidden_size], empty without W_O
+
+  Vector rope_frequencies;        ///< radians per position of each pair; empty without RoPE
+  bool rope_interleaved = false;  ///< pairs (2i, 2i + 1), else (i, i + number of pairs)
+  double rope_scaling = 1;
+  std::vector<ProbeChunk> probe_chunks;
+  std::vector<Matrix> probe_queries;  ///< [n_q_heads][n_rows][head_dim]
+  std::vector<Matrix> probe_keys;     ///< [n_kv_heads][n_rows][head_dim]
 
   std::size_t n_tokens() const { return keys[0].size(); }
   std::size_t group_size() const { return queries.size() / keys.size(); }

@@ -129,7 +129,34 @@ class CpuBackend final : public Backend {
     std::ranges::transform(column_sums_, out.begin(), [](double sum) { return static_cast<float>(sum); });
   }
 
+  void attention_rows(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
+                      ConstMatrixView keys, MatrixView out) override {
+    for (std::size_t begin = 0; begin < queries.rows; begin += kPanelWidth) {
+      const std::size_t end = std::min(begin + kPanelWidth, queries.rows);
+      const QueryPanel panel{queries.rows_between(begin, end), positions.subspan(begin, end - begin)};
+      const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
+      weigh(rule, panel, keys, seen, weights_);
+      for (std::size_t row = begin; row < end; ++row) std::ranges::fill(out.row(row), 0.0f);
+      normalise_and_transpose(seen, out.rows_between(begin, end));
+    }
+  }
+
  private:
+  // weights_ of the keys `seen`, divided by their sums, to one row per query.
+  void normalise_and_transpose(Range seen, MatrixView out) {
+    double sums[kPanelWidth] = {};
+    for (std::size_t i = 0; i < seen.size(); ++i)
+      for (std::size_t l = 0; l < kPanelWidth; ++l) sums[l] += weights_.weights[i * kPanelWidth + l];
+    // Some keys at a time, so that their lines of weights stay in the first-level cache for all rows.
+    constexpr std::size_t kKeys = 64;
+    for (std::size_t from = 0; from < seen.size(); from += kKeys)
+      for (std::size_t l = 0; l < out.rows; ++l) {
+        const float scale = static_cast<float>(1 / sums[l]);
+        for (std::size_t i = from; i < std::min(from + kKeys, seen.size()); ++i)
+          out(l, seen.begin + i) = weights_.weights[i * kPanelWidth + l] * scale;
+      }
+  }
+
   // Softmax sums over unions of cells: [n][value_dim, kPanelWidth] and [n][kPanelWidth].
   class Side {
    public:

@@ -9,6 +9,7 @@
 // The example of the README, word for word: it compiles, runs, and the contract tests take it up like any other scorer.
 // clang-format off
 // [readme]
+#include <algorithm>
 #include <cmath>
 
 #include "core/scorer.h"
@@ -16,26 +17,26 @@
 namespace kvreplay {
 namespace {
 
-Scores score_value_norm(const PromptView& view, const Parameters& parameters) {
+Scores score_value_peak(const PromptView& view, const Parameters& parameters) {
   Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
   for (std::size_t h = 0; h < scores.n_heads(); ++h)
     for (std::size_t i = 0; i < scores.n_candidates(); ++i) {
-      float sum = 0;
-      for (const float x : view.values(h).row(i)) sum += x * x;
-      scores.head(h)[i] = std::sqrt(sum);
+      float peak = 0;
+      for (const float x : view.values(h).row(i)) peak = std::max(peak, std::abs(x));
+      scores.head(h)[i] = peak;
     }
   scores.protection.recent = parameters.count("recent");
   return scores;
 }
 
-const RegisterScorer value_norm{{
-    .name = "value-norm",
-    .summary = "values of large norm weigh most in the output: keep them",
-    .formula = "s_i = ||v_i||_2; the newest tokens are kept",
+const RegisterScorer value_peak{{
+    .name = "value-peak",
+    .summary = "values with one large entry change some dimension of the output most: keep them",
+    .formula = "s_i = max_d |v_{i,d}|; the newest tokens are kept",
     .paper = "",
     .needs = "",
     .parameters = {.parameters = {{.name = "recent", .default_value = "16", .help = "newest tokens kept"}}},
-    .score = score_value_norm,
+    .score = score_value_peak,
 }};
 
 }  // namespace
@@ -63,6 +64,6 @@ TEST_CASE("the README's example of a policy is the one that is tested here") {
 }
 
 TEST_CASE("adding one file adds a policy") {
-  CHECK(kvreplay::find_scorer("value-norm") != nullptr);
-  CHECK(kvreplay::Policy("value-norm:recent=0+ada").name() == "value-norm:recent=0+ada");
+  CHECK(kvreplay::find_scorer("value-peak") != nullptr);
+  CHECK(kvreplay::Policy("value-peak:recent=0+ada").name() == "value-peak:recent=0+ada");
 }

@@ -1,0 +1,130 @@
+#include "core/linear_algebra.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+// LAPACK as OpenBLAS carries it; Debian's package of it has no header for these.
+extern "C" {
+void dpotrf_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
+void dgeqrf_(const blasint* m, const blasint* n, double* a, const blasint* lda, double* tau, double* work,
+             const blasint* lwork, blasint* info);
+}
+
+namespace kvreplay {
+namespace {
+
+constexpr std::size_t kBlockRows = 256;
+
+blasint blas(std::size_t n) { return static_cast<blasint>(n); }
+
+// Calls use(first, n, block) for blocks [n, cols] of the rows in float64.
+template <typename Use>
+void for_blocks(ConstMatrixView rows, const Use& use) {
+  std::vector<double> block(std::min(kBlockRows, rows.rows) * rows.cols);
+  for (std::size_t first = 0; first < rows.rows; first += kBlockRows) {
+    const std::size_t n = std::min(kBlockRows, rows.rows - first);
+    for (std::size_t r = 0; r < n; ++r) std::ranges::copy(rows.row(first + r), block.begin() + blas(r * rows.cols));
+    use(first, n, block);
+  }
+}
+
+double squared_norm(const double* x, std::size_t n) { return cblas_ddot(blas(n), x, 1, x, 1); }
+
+}  // namespace
+
+Matrix64 rows_between(const Matrix64& matrix, std::size_t begin, std::size_t end) {
+  Matrix64 rows(end - begin, matrix.cols);
+  std::copy_n(matrix.values.data() + begin * matrix.cols, rows.values.size(), rows.values.data());
+  return rows;
+}
+
+Matrix64 gram(ConstMatrixView rows, std::span<const double> weights) {
+  Matrix64 sum(rows.cols, rows.cols);
+  for_blocks(rows, [&](std::size_t first, std::size_t n, std::vector<double>& block) {
+    if (!weights.empty())
+      for (std::size_t r = 0; r < n; ++r) {
+        const double root = std::sqrt(weights[first + r]);
+        for (std::size_t d = 0; d < rows.cols; ++d) block[r * rows.cols + d] *= root;
+      }
+    add_to_upper_gram(std::span(block).first(n * rows.cols), sum);
+  });
+  mirror_upper(sum);
+  return sum;
+}
+
+void add_to_upper_gram(std::span<const double> rows, Matrix64& gram) {
+  const blasint dim = blas(gram.cols);
+  cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, dim, blas(rows.size() / gram.cols), 1.0, rows.data(), dim, 1.0,
+              gram.values.data(), dim);
+}
+
+void mirror_upper(Matrix64& matrix) {
+  for (std::size_t r = 1; r < matrix.rows; ++r)
+    for (std::size_t c = 0; c < r; ++c) matrix(r, c) = matrix(c, r);
+}
+
+Matrix64 inner_products(const Matrix64& vectors, ConstMatrixView rows) {
+  Matrix64 products(vectors.rows, rows.rows);
+  for_blocks(rows, [&](std::size_t first, std::size_t n, const std::vector<double>& block) {
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, blas(vectors.rows), blas(n), blas(rows.cols), 1.0,
+                vectors.values.data(), blas(rows.cols), block.data(), blas(rows.cols), 0.0,
+                products.values.data() + first, blas(rows.rows));
+  });
+  return products;
+}
+
+std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) {
+  const std::size_t dim = rows.cols;
+  std::vector<double> forms(rows.rows), turned(kBlockRows * dim);
+  for_blocks(rows, [&](std::size_t first, std::size_t n, const std::vector<double>& block) {
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, blas(n), blas(dim), blas(dim), 1.0, block.data(), blas(dim),
+                matrix.values.data(), blas(dim), 0.0, turned.data(), blas(dim));
+    for (std::size_t r = 0; r < n; ++r)
+      forms[first + r] = cblas_ddot(blas(dim), block.data() + r * dim, 1, turned.data() + r * dim, 1);
+  });
+  return forms;
+}
+
+bool factorise(Matrix64& matrix) {
+  const blasint n = blas(matrix.rows);
+  blasint info = 0;
+  // LAPACK counts by columns: its upper triangle is our lower one.
+  dpotrf_("U", &n, matrix.values.data(), &n, &info);
+  return info == 0;
+}
+
+std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows) {
+  for (std::size_t d = 0; d < gram.rows; ++d) gram(d, d) += ridge;
+  if (!factorise(gram)) return {};
+  const std::size_t dim = rows.cols;
+  std::vector<double> result(rows.rows);
+  for_blocks(rows, [&](std::size_t first, std::size_t n, std::vector<double>& block) {
+    // Rows x^T to (L^-1 x)^T, whose squared norm is x^T (L L^T)^-1 x: never negative.
+    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, blas(n), blas(dim), 1.0,
+                gram.values.data(), blas(dim), block.data(), blas(dim));
+    for (std::size_t r = 0; r < n; ++r) result[first + r] = squared_norm(block.data() + r * dim, dim);
+  });
+  return result;
+}
+
+Matrix64 triangular_factor(ConstMatrixView w) {
+  // Row-major W [n, m] is W^T [m, n] to LAPACK, which counts by columns.
+  const blasint m = blas(w.cols), n = blas(w.rows);
+  std::vector<double> a;
+  for (std::size_t r = 0; r < w.rows; ++r) a.insert(a.end(), w.row(r).begin(), w.row(r).end());
+  std::vector<double> tau(std::min(w.rows, w.cols));
+  const blasint n_work = 32 * n;
+  std::vector<double> work(32 * w.rows);
+  blasint info = 0;
+  dgeqrf_(&m, &n, a.data(), &m, tau.data(), work.data(), &n_work, &info);
+  if (info != 0) throw std::logic_error("dgeqrf: an argument is wrong");
+  Matrix64 factor(std::min(w.rows, w.cols), w.rows);
+  for (std::size_t r = 0; r < factor.rows; ++r)
+    for (std::size_t c = r; c < factor.cols; ++c) factor(r, c) = a[c * w.cols + r];
+  return factor;
+}
+
+}  // namespace kvreplay

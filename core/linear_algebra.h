@@ -1,0 +1,55 @@
+#pragma once
+// Linear algebra in float64 over the float32 rows of one head: n rows of a few dozen numbers against small square
+// matrices. Rows are converted a block at a time, so that nothing of size n x n or a float64 copy of all rows is held.
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "core/matrix.h"
+
+namespace kvreplay {
+
+/// A square or rectangular matrix of float64, row-major.
+struct Matrix64 {
+  std::size_t rows = 0, cols = 0;
+  std::vector<double> values;  ///< [rows, cols]
+
+  Matrix64() = default;
+  Matrix64(std::size_t n_rows, std::size_t n_cols) : rows(n_rows), cols(n_cols), values(n_rows * n_cols, 0.0) {}
+
+  double& operator()(std::size_t r, std::size_t c) { return values[r * cols + c]; }
+  double operator()(std::size_t r, std::size_t c) const { return values[r * cols + c]; }
+  std::span<double> row(std::size_t r) { return std::span(values).subspan(r * cols, cols); }
+  std::span<const double> row(std::size_t r) const { return std::span(values).subspan(r * cols, cols); }
+};
+
+/// Some rows, copied.
+Matrix64 rows_between(const Matrix64& matrix, std::size_t begin, std::size_t end);
+
+/// sum_i w_i x_i x_i^T, [cols, cols]. \param weights  [rows], not negative; empty: all 1
+Matrix64 gram(ConstMatrixView rows, std::span<const double> weights = {});
+
+/// gram += x x^T over float64 rows. \param rows  [n, gram.cols]; only the upper triangle of `gram` is written
+void add_to_upper_gram(std::span<const double> rows, Matrix64& gram);
+/// Copies the upper triangle to the lower.
+void mirror_upper(Matrix64& matrix);
+
+/// out(v, i) = vectors_v . x_i. \param vectors  [n, cols] \return [n, rows]
+Matrix64 inner_products(const Matrix64& vectors, ConstMatrixView rows);
+
+/// out[i] = x_i^T M x_i. \param matrix  [cols, cols], symmetric
+std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows);
+
+/// The lower factor L of M = L L^T, in place; what lies above the diagonal has no meaning. False when M is not positive
+/// definite.
+bool factorise(Matrix64& matrix);
+
+/// out[i] = x_i^T (ridge I + G)^-1 x_i for a Gram matrix G; empty when ridge I + G is not positive definite.
+std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows);
+
+/// The triangular R of the thin QR factorisation of W^T, so that ||W^T v|| = ||R v|| for every v and W need not have
+/// full rank. \param w  [n, m] \return [min(n, m), n]
+Matrix64 triangular_factor(ConstMatrixView w);
+
+}  // namespace kvreplay

@@ -1,0 +1,62 @@
+#include "core/query_moments.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "core/rope_rotation.h"
+
+namespace kvreplay {
+namespace {
+
+QueryMoments prompt_queries(const PromptView& view, std::size_t sinks) {
+  constexpr std::size_t kBlock = 256;
+  const std::size_t n_heads = view.model().n_q_heads, dim = view.model().head_dim, n = view.n_candidates();
+  QueryMoments moments{.mean = Matrix64(n_heads, dim),
+                       .covariance = std::vector<Matrix64>(n_heads, Matrix64(dim, dim))};
+  std::vector<ConstMatrixView> queries;
+  for (std::size_t h = 0; h < n_heads; ++h) queries.push_back(view.queries(h, kAll));
+  std::vector<double> block(kBlock * dim);
+  // Blocks outside, heads inside: the angles are worked out once for all heads.
+  for (std::size_t begin = sinks; begin < n; begin += kBlock) {
+    const std::size_t end = std::min(begin + kBlock, n);
+    const RopeRemoval rope(view.layer().rope, {view.first_position() + begin, view.first_position() + end});
+    const std::span<double> rows = std::span(block).first((end - begin) * dim);
+    for (std::size_t h = 0; h < n_heads; ++h) {
+      rope.remove(queries[h].rows_between(begin, end), rows);
+      for (std::size_t at = 0; at < rows.size(); at += dim)
+        for (std::size_t d = 0; d < dim; ++d) moments.mean(h, d) += rows[at + d];
+      add_to_upper_gram(rows, moments.covariance[h]);
+    }
+  }
+  const double count = static_cast<double>(n - sinks);
+  for (double& x : moments.mean.values) x /= count;
+  for (std::size_t h = 0; h < n_heads; ++h) {
+    Matrix64& covariance = moments.covariance[h];
+    mirror_upper(covariance);
+    // In float64 the mean may be a thousand times the spread before this difference costs float32's accuracy.
+    for (std::size_t r = 0; r < dim; ++r)
+      for (std::size_t c = 0; c < dim; ++c)
+        covariance(r, c) = covariance(r, c) / count - moments.mean(h, r) * moments.mean(h, c);
+  }
+  return moments;
+}
+
+}  // namespace
+
+const QueryMoments& future_queries(const PromptView& view, std::size_t sinks, std::size_t future) {
+  assert(sinks < view.n_candidates() && future > 0);
+  return view.remember<QueryMoments>(fmt::format("queries from {} on, {} ahead", sinks, future), [&] {
+    QueryMoments moments = prompt_queries(view, sinks);
+    const std::size_t c = view.compression_point();
+    const AveragedRotation rotation(view.layer().rope, {c, c + future});
+    for (std::size_t h = 0; h < moments.mean.rows; ++h) {
+      rotation.apply(moments.mean.row(h).data());
+      rotation.apply_to_covariance(moments.covariance[h].values, moments.covariance[h].cols);
+    }
+    return moments;
+  });
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,79 @@
+#include "core/row_norms.h"
+
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/row_norms.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace kvreplay::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::CappedTag<float, 16>;
+using Vec = hn::Vec<Floats>;
+constexpr Floats kFloats{};
+constexpr std::size_t kLanes = hn::MaxLanes(kFloats);
+
+template <bool kL1>
+float Term(float x) {
+  return kL1 ? std::abs(x) : x * x;
+}
+
+template <bool kL1>
+float SumOfTerms(const float* HWY_RESTRICT x, std::size_t n) {
+  Vec sum = hn::Zero(kFloats);
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec v = hn::LoadU(kFloats, x + i);
+    sum = kL1 ? hn::Add(sum, hn::Abs(v)) : hn::MulAdd(v, v, sum);
+  }
+  float total = hn::GetLane(hn::SumOfLanes(kFloats, sum));
+  for (; i < n; ++i) total += Term<kL1>(x[i]);
+  return total;
+}
+
+void RowNorms(const float* rows, std::size_t n_rows, std::size_t n_cols, std::size_t stride, bool l1, float* out) {
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    const float* row = rows + r * stride;
+    out[r] = l1 ? SumOfTerms<true>(row, n_cols) : std::sqrt(SumOfTerms<false>(row, n_cols));
+  }
+}
+
+void RowDistances(const float* rows, std::size_t n_rows, std::size_t n_cols, std::size_t stride,
+                  const float* HWY_RESTRICT point, float* out) {
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    const float* HWY_RESTRICT row = rows + r * stride;
+    Vec sum = hn::Zero(kFloats);
+    std::size_t i = 0;
+    for (; i + kLanes <= n_cols; i += kLanes) {
+      const Vec difference = hn::Sub(hn::LoadU(kFloats, row + i), hn::LoadU(kFloats, point + i));
+      sum = hn::MulAdd(difference, difference, sum);
+    }
+    float total = hn::GetLane(hn::SumOfLanes(kFloats, sum));
+    for (; i < n_cols; ++i) total += Term<false>(row[i] - point[i]);
+    out[r] = std::sqrt(total);
+  }
+}
+
+}  // namespace kvreplay::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace kvreplay {
+
+HWY_EXPORT(RowNorms);
+HWY_EXPORT(RowDistances);
+
+void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
+  HWY_DYNAMIC_DISPATCH(RowNorms)(rows.data, rows.rows, rows.cols, rows.stride, norm == Norm::l1, out.data());
+}
+
+void row_distances(ConstMatrixView rows, std::span<const float> point, std::span<float> out) {
+  HWY_DYNAMIC_DISPATCH(RowDistances)(rows.data, rows.rows, rows.cols, rows.stride, point.data(), out.data());
+}
+
+}  // namespace kvreplay
+#endif

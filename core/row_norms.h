@@ -1,0 +1,18 @@
+#pragma once
+// Norms of the rows of a matrix, vectorised.
+
+#include <span>
+
+#include "core/matrix.h"
+
+namespace kvreplay {
+
+enum class Norm { l1, l2 };
+
+/// out[r] = norm of row r. \param out  [rows]
+void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out);
+
+/// out[r] = ||row r - point||_2, formed from the differences: nothing cancels. \param point  [cols] \param out  [rows]
+void row_distances(ConstMatrixView rows, std::span<const float> point, std::span<float> out);
+
+}  // namespace kvreplay
