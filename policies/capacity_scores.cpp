@@ -1,0 +1,36 @@
+#include "policies/capacity_scores.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/linear_algebra.h"
+
+namespace kvreplay {
+
+Scores capacity_scores(const PromptView& view, std::size_t sinks,
+                       const std::function<CapacityTerms(std::size_t q_head)>& terms_of) {
+  const std::size_t n = view.n_candidates(), group_size = view.model().group_size();
+  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, n);
+  std::ranges::fill(scores.values.values(), 0.0f);
+  scores.protection.sinks = sinks;
+  if (sinks >= n) return scores;
+  for (std::size_t g = 0; g < scores.n_heads(); ++g) {
+    std::vector<double> sum(n - sinks, 0.0);
+    for (std::size_t h = g * group_size; h < (g + 1) * group_size; ++h) {
+      const CapacityTerms terms = terms_of(h);
+      const ConstMatrixView all = terms.vectors.empty() ? view.values(g) : terms.vectors.matrix(0);
+      const ConstMatrixView vectors = all.rows_between(sinks, n);
+      const std::vector<double> leverages = leverage(gram(vectors, terms.weights), 1.0, vectors);
+      if (leverages.empty())
+        throw InputError(fmt::format("query head {}: the capacity matrix is not positive definite", h));
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += terms.relevance[i] * leverages[i];
+    }
+    for (std::size_t i = 0; i < sum.size(); ++i)
+      scores.head(g)[sinks + i] = static_cast<float>(sum[i] / static_cast<double>(group_size));
+  }
+  return scores;
+}
+
+}  // namespace kvreplay
