@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/reference_expectation.h"
+#include "tests/reference_policies.h"
+
 namespace reference {
 namespace {
 
@@ -44,6 +47,18 @@ Vector block_shares(const Matrix& x, std::size_t begin, std::size_t end, std::si
   return shares;
 }
 
+Matrix standardised(Matrix scores) {
+  double n = 0, mean = 0, squares = 0;
+  for (const Vector& row : scores) n += static_cast<double>(row.size());
+  for (const Vector& row : scores)
+    for (const double x : row) mean += x / n;
+  for (const Vector& row : scores)
+    for (const double x : row) squares += (x - mean) * (x - mean);
+  for (Vector& row : scores)
+    for (double& x : row) x = (x - mean) / std::sqrt(squares / (n - 1));
+  return scores;
+}
+
 }  // namespace
 
 Matrix lagkv(const Layer& layer, std::size_t begin, std::size_t end, std::size_t sinks, std::size_t lag, bool cross) {
@@ -83,6 +98,58 @@ Matrix cur(const Layer& layer, std::size_t begin, std::size_t end, std::size_t w
     scores.push_back(row);
   }
   return scores;
+}
+
+Matrix leverage(const Layer& layer, std::size_t begin, std::size_t end) {
+  Matrix scores;
+  for (const Matrix& keys : layer.keys) {
+    Matrix x;
+    for (std::size_t i = begin; i < end; ++i) x.push_back(before_rope(layer, keys[i], static_cast<double>(i)));
+    const std::size_t dim = x[0].size();
+    for (std::size_t d = 0; d < dim; ++d) {
+      double mean = 0;
+      for (const Vector& row : x) mean += row[d] / static_cast<double>(x.size());
+      for (Vector& row : x) row[d] -= mean;
+    }
+    Matrix products = product(transposed(x), x);
+    for (std::size_t d = 0; d < dim; ++d) products[d][d] += 0.01;
+    Vector row;
+    for (const Vector& each : x) row.push_back(dot(each, solved(products, each)));
+    scores.push_back(row);
+  }
+  return standardised(scores);
+}
+
+Matrix non_causal(const Layer& layer, std::size_t begin, std::size_t end, std::size_t chunk, std::size_t kernel) {
+  Matrix scores;
+  for (std::size_t h = 0; h < layer.queries.size(); ++h) {
+    const std::size_t g = h / layer.group_size(), dim = layer.keys[0][0].size();
+    const auto padded = [&](const Matrix& rows, std::size_t position) {
+      return position < end ? rows[position] : Vector(dim, 0.0);
+    };
+    Vector sums;
+    for (std::size_t first = begin; first < end; first += chunk) {
+      Vector of_chunk(chunk, 0.0);
+      for (std::size_t t = first; t < first + chunk; ++t) {
+        const Vector query = padded(layer.queries[h], t);  // all are recorded: row = position
+        double total = 0;
+        Vector weights;
+        for (std::size_t i = first; i < first + chunk; ++i) {
+          weights.push_back(std::exp(dot(query, padded(layer.keys[g], i))));
+          total += weights.back();
+        }
+        for (std::size_t i = 0; i < chunk; ++i) of_chunk[i] += weights[i] / total;
+      }
+      for (std::size_t i = 0; i < chunk && first + i < end; ++i) sums.push_back(of_chunk[i]);
+    }
+    scores.push_back(sums);
+  }
+  scores = group_mean(scores, layer.group_size());
+  for (std::size_t g = 0; g < scores.size(); ++g) {
+    for (std::size_t i = 0; i < scores[g].size(); ++i) scores[g][i] *= norm(layer.values[g][begin + i]);
+    scores[g] = average_pooled(scores[g], kernel);
+  }
+  return standardised(scores);
 }
 
 double magnitude(const Vector& x) {

@@ -1,5 +1,5 @@
 #pragma once
-// Policies that look at keys and values alone, in plain float64 loops (see reference.h).
+// Policies that look at keys and values, or at attention without order, in plain float64 loops (see reference.h).
 
 #include <cstddef>
 #include <string>
@@ -14,6 +14,11 @@ namespace reference {
 Matrix lagkv(const Layer& layer, std::size_t begin, std::size_t end, std::size_t sinks, std::size_t lag, bool cross);
 /// \param product  kv, key, value or avg
 Matrix cur(const Layer& layer, std::size_t begin, std::size_t end, std::size_t window, const std::string& product);
+
+/// Of keys before RoPE, without a sketch, standardised over all heads.
+Matrix leverage(const Layer& layer, std::size_t begin, std::size_t end);
+/// Standardised over all heads.
+Matrix non_causal(const Layer& layer, std::size_t begin, std::size_t end, std::size_t chunk, std::size_t kernel);
 
 /// sum_d |x_d|
 double magnitude(const Vector& x);

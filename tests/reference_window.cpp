@@ -154,4 +154,23 @@ Matrix r_kv(const Layer& layer, std::size_t begin, std::size_t end, std::size_t 
   return scores;
 }
 
+Matrix probed(const Layer& layer, std::size_t end, std::size_t sinks) {
+  Matrix scores(layer.queries.size(), Vector(end, 0.0));
+  for (std::size_t h = 0; h < scores.size(); ++h)
+    for (const ProbeChunk& chunk : layer.probe_chunks) {
+      const std::size_t g = h / layer.group_size(), n_sinks = std::min(sinks, chunk.first_token);
+      for (std::size_t row = chunk.first_row; row < chunk.last_row; ++row) {
+        Matrix keys(layer.keys[g].begin(), layer.keys[g].begin() + static_cast<std::ptrdiff_t>(n_sinks));
+        for (std::size_t i = chunk.first_token; i < chunk.last_token; ++i) keys.push_back(layer.keys[g][i]);
+        for (std::size_t r = chunk.first_row; r <= row; ++r) keys.push_back(layer.probe_keys[g][r]);
+        Vector logits;
+        for (const Vector& key : keys) logits.push_back(layer.scale * dot(layer.probe_queries[h][row], key));
+        const Vector weights = softmax(logits);
+        for (std::size_t i = chunk.first_token; i < chunk.last_token; ++i)
+          scores[h][i] = std::max(scores[h][i], weights[n_sinks + i - chunk.first_token]);
+      }
+    }
+  return scores;
+}
+
 }  // namespace reference

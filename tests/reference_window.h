@@ -23,4 +23,7 @@ Matrix defensive(const Layer& layer, std::size_t begin, std::size_t end, std::si
 Matrix r_kv(const Layer& layer, std::size_t begin, std::size_t end, std::size_t window, std::size_t kernel,
             double lambda, double threshold);
 
+/// KVzip, one row per query head; 0 for tokens in no chunk.
+Matrix probed(const Layer& layer, std::size_t end, std::size_t sinks);
+
 }  // namespace reference

@@ -1,0 +1,87 @@
+#include "core/key_leverage.h"
+
+#include <cblas.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/error.h"
+#include "core/linear_algebra.h"
+#include "core/rope_rotation.h"
+#include "core/seeded_random.h"
+
+namespace kvreplay {
+namespace {
+
+// Keys of some tokens less their mean.
+Tensor centred(ConstMatrixView keys) {
+  std::vector<double> mean(keys.cols, 0.0);
+  for (std::size_t i = 0; i < keys.rows; ++i)
+    for (std::size_t d = 0; d < keys.cols; ++d) mean[d] += keys(i, d);
+  for (double& x : mean) x /= static_cast<double>(keys.rows);
+  Tensor result(1, keys.rows, keys.cols);
+  for (std::size_t i = 0; i < keys.rows; ++i)
+    for (std::size_t d = 0; d < keys.cols; ++d) result.matrix(0)(i, d) = static_cast<float>(keys(i, d) - mean[d]);
+  return result;
+}
+
+// [n, sketch]: the rows times a matrix of normal numbers of variance 1 / sketch.
+Tensor sketched(ConstMatrixView rows, std::size_t sketch, std::uint64_t stream) {
+  Tensor gaussian(1, rows.cols, sketch), result(1, rows.rows, sketch);
+  for (std::size_t i = 0; i < rows.cols * sketch; ++i)
+    gaussian.values()[i] = static_cast<float>(normal_number(stream, i) / std::sqrt(static_cast<double>(sketch)));
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(rows.rows), static_cast<blasint>(sketch),
+              static_cast<blasint>(rows.cols), 1.0f, rows.data, static_cast<blasint>(rows.stride),
+              gaussian.values().data(), static_cast<blasint>(sketch), 0.0f, result.values().data(),
+              static_cast<blasint>(sketch));
+  return result;
+}
+
+std::vector<double> leverage_with_jitter(ConstMatrixView rows, std::size_t kv_head) {
+  const Matrix64 products = gram(rows);
+  double jitter = 1e-2;
+  for (int attempt = 0; attempt < 5; ++attempt, jitter *= 10)
+    if (std::vector<double> result = leverage(products, jitter, rows); !result.empty()) return result;
+  throw InputError(fmt::format("KV head {}: the Gram matrix of the keys is not positive definite", kv_head));
+}
+
+}  // namespace
+
+const Tensor& unrotated_keys(const PromptView& view) {
+  return view.remember<Tensor>("keys before RoPE", [&] {
+    constexpr std::size_t kBlock = 256;
+    const std::size_t n = view.n_candidates(), dim = view.model().head_dim;
+    Tensor keys(view.model().n_kv_heads, n, dim);
+    std::vector<double> block(kBlock * dim);
+    for (std::size_t begin = 0; begin < n; begin += kBlock) {
+      const std::size_t end = std::min(begin + kBlock, n);
+      const RopeRemoval rope(view.layer().rope, {view.first_position() + begin, view.first_position() + end});
+      for (std::size_t g = 0; g < keys.count(); ++g) {
+        rope.remove(view.keys(g).rows_between(begin, end), block);
+        std::transform(block.begin(), block.begin() + static_cast<std::ptrdiff_t>((end - begin) * dim),
+                       keys.matrix(g).row(begin).begin(), [](double x) { return static_cast<float>(x); });
+      }
+    }
+    return keys;
+  });
+}
+
+const Tensor& key_leverage(const PromptView& view, Range tokens, std::size_t sketch) {
+  const std::string name = fmt::format("leverage of keys {} to {}, sketch {}", tokens.begin, tokens.end, sketch);
+  return view.remember<Tensor>(name, [&] {
+    const Tensor& all = unrotated_keys(view);
+    Tensor result(1, all.count(), tokens.size());
+    for (std::size_t g = 0; g < all.count(); ++g) {
+      Tensor rows = centred(all.matrix(g).rows_between(tokens.begin, tokens.end));
+      if (sketch < rows.cols()) rows = sketched(rows.matrix(0), sketch, mixed(mixed(view.unit().seed) + g));
+      const std::vector<double> leverages = leverage_with_jitter(rows.matrix(0), g);
+      std::ranges::transform(leverages, result.matrix(0).row(g).begin(),
+                             [](double x) { return static_cast<float>(x); });
+    }
+    return result;
+  });
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,30 @@
+#include "policies/compactor_scores.h"
+#include "policies/observation_window.h"
+
+namespace kvreplay {
+namespace {
+
+const RegisterScorer compactor{{
+    .name = "compactor",
+    .summary = "leverage of keys and attention blind to order, blended; the first and last tokens are kept",
+    .formula = "s_i = blend * leverage_i + non-causal_i, both standardised over the tokens between the kept ones",
+    .paper =
+        "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores, arXiv 2507.08143",
+    .needs = "all prompt queries",
+    .parameters = {.parameters = {{.name = "first", .default_value = "8", .help = "first tokens kept"},
+                                  {.name = "last", .default_value = "4", .help = "newest tokens kept"},
+                                  {.name = "blend",
+                                   .kind = ParameterKind::real,
+                                   .default_value = "0.35",
+                                   .help = "weight of the leverage",
+                                   .max = 1},
+                                  chunk_parameter(),
+                                  kernel_parameter("3"),
+                                  sketch_parameter("all")}},
+    .score = [](const PromptView& view,
+                const Parameters& parameters) { return compactor_scores(view, parameters, parameters.real("blend")); },
+    .query_window = [](const Parameters&) { return kAll; },
+}};
+
+}  // namespace
+}  // namespace kvreplay
