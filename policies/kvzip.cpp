@@ -1,0 +1,29 @@
+#include "core/probe_attention.h"
+#include "policies/observation_window.h"
+
+namespace kvreplay {
+namespace {
+
+const RegisterScorer kvzip{{
+    .name = "kvzip",
+    .summary = "the most attention that a token gets while the model is asked to repeat the context",
+    .formula = "s_i = max over the group and the probe's rows of softmax over [sinks, the chunk's tokens, its probe's "
+               "tokens so far]; 0 for tokens in no chunk",
+    .paper = "KVzip: Query-Agnostic KV Cache Compression with Context Reconstruction, arXiv 2505.23416",
+    .needs = "the probe of the compression point",
+    .parameters =
+        {.parameters = {{.name = "sinks", .default_value = "4", .help = "first tokens kept, and in every softmax"}},
+         .dialects = {{.name = "kvpress", .summary = "KVzipPress: 4 sinks, without the norms of KVzip+"}}},
+    .score =
+        [](const PromptView& view, const Parameters& parameters) {
+          const std::size_t sinks = parameters.count("sinks");
+          return Scores{
+              .axis = HeadAxis::kv,
+              .values = reduce_group(probe_attention(view, sinks), view.model().group_size(), GroupReduction::max),
+              .protection = {.sinks = sinks}};
+        },
+    .needs_probes = true,
+}};
+
+}  // namespace
+}  // namespace kvreplay
