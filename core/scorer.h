@@ -29,7 +29,7 @@ struct Scorer {
   std::string needs;    ///< what it reads besides keys and values, in plain text; "" for nothing
   ParameterTable parameters = {};
   ScorerTraits traits = {};
-  std::function<Scores(const PromptView&, const Parameters&)> score;
+  std::function<Scores(const PromptView&, const Parameters&)> score = nullptr;
   /// Instead of `score` for scores that depend on the budget.
   std::function<Scores(const PromptView&, const Budget&, const Parameters&)> score_at = nullptr;
   /// How many of the last prompt queries it looks at (kAll: every one); nullptr for none. Lets a replay refuse a trace

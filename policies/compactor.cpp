@@ -14,15 +14,19 @@ const RegisterScorer compactor{{
     .parameters = {.parameters = {{.name = "first", .default_value = "8", .help = "first tokens kept"},
                                   {.name = "last", .default_value = "4", .help = "newest tokens kept"},
                                   {.name = "blend",
-                                   .kind = ParameterKind::real,
-                                   .default_value = "0.35",
-                                   .help = "weight of the leverage",
+                                   .kind = ParameterKind::real_or_choice,
+                                   .default_value = "removed",
+                                   .help = "weight of the leverage; removed: the share of the cache that is evicted",
+                                   .choices = {"removed"},
                                    .max = 1},
                                   chunk_parameter(),
                                   kernel_parameter("3"),
                                   sketch_parameter("all")}},
-    .score = [](const PromptView& view,
-                const Parameters& parameters) { return compactor_scores(view, parameters, parameters.real("blend")); },
+    .score_at =
+        [](const PromptView& view, const Budget& budget, const Parameters& parameters) {
+          const bool by_budget = parameters.is_word("blend", "removed");
+          return compactor_scores(view, parameters, by_budget ? budget.removed : parameters.real("blend"));
+        },
     .query_window = [](const Parameters&) { return kAll; },
 }};
 

@@ -24,7 +24,8 @@ const RegisterModifier protect{{
     .summary = "keeps sinks and recent tokens whatever their score: a number of them, or a share of every budget",
     .formula =
         "the first max(sinks, floor(first_share * b)) and the newest max(recent, floor(recent_share * b)) tokens, "
-        "the rest by s; what the scorer protects stays protected",
+        "the rest by s; where a first and a newest one come due at one budget, the newest follows at the next; what "
+        "the scorer protects stays protected",
     .paper = "boundary protection: arXiv 2605.18053",
     .needs = "",
     .parameters = {.parameters = {{.name = "sinks", .default_value = "0", .help = "first tokens"},

@@ -24,8 +24,8 @@ TIED_TOKENS = {
     "random": {
         "ada-snapkv": 78,
         "chunkkv": 160,
-        "critical-adakv": 37,
-        "critical-snapkv": 64,
+        "critical-adakv": 87,
+        "critical-snapkv": 77,
         "cur": 1,
         "cur-key": 5,
         "cur-value": 3,
@@ -40,8 +40,8 @@ TIED_TOKENS = {
     "smollm2": {
         "ada-snapkv": 144,
         "chunkkv": 42,
-        "critical-adakv": 74,
-        "critical-snapkv": 98,
+        "critical-adakv": 180,
+        "critical-snapkv": 189,
         "knorm": 12,
         "lagkv": 1062,
         "lagkv-cross": 63,

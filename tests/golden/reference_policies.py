@@ -91,7 +91,7 @@ def reference_goldens(layers: dict[int, Layer], policies: dict[str, Reference]) 
 def _golden(layers: dict[int, Layer], policy: str, reference: Reference) -> Golden:
     golden = Golden("", policy, reference.scope)
     plain = [_scored(layer, reference) for layer in layers.values()]
-    by_ratio = [_keep(list(layers.values()), plain, reference, ratio) for ratio in RATIOS]
+    by_ratio = [_keep_at(list(layers.values()), plain, reference, ratio) for ratio in RATIOS]
     for at, layer in enumerate(layers):
         golden.retained[layer] = np.stack([retained[at] for retained, _ in by_ratio])
         golden.scores[layer] = np.stack([ranked[at] for _, ranked in by_ratio])
@@ -105,7 +105,7 @@ def _scored(layer: Layer, reference: Reference) -> Scored:
     return scored
 
 
-def _keep(layers: list[Layer], plain: list[Scored], reference: Reference, ratio: float) -> tuple[list, list]:
+def _keep_at(layers: list[Layer], plain: list[Scored], reference: Reference, ratio: float) -> tuple[list, list]:
     """Retained sets and deciding scores of all layers, each [n_heads, n]."""
     n = layers[0].n
     budget = int(n * (1 - ratio))
@@ -129,10 +129,32 @@ def _keep(layers: list[Layer], plain: list[Scored], reference: Reference, ratio:
     return np.split(kept, np.cumsum([len(rows) for rows in ordered])[:-1]), classes
 
 
+def _keep(scored: Scored, head: int, count: int, above: float) -> np.ndarray:
+    if scored.first_share and scored.recent_share:
+        return _keep_between_shares(scored, head, count)
+    return top(scored.in_order(count, above)[head], count)
+
+
+def _keep_between_shares(scored: Scored, head: int, count: int) -> np.ndarray:
+    """Sets grow token by token: where a first and a newest one come due at once, the newest follows a step later."""
+    kept, n_first, n_newest = [], 0, 0
+    best = list(np.argsort(-scored.scores[head], kind="stable"))
+    for size in range(1, count + 1):
+        due = []
+        if n_first < int(scored.first_share * size):
+            due.append(n_first)
+            n_first += 1
+        if (not due or due[0] in kept) and n_newest < int(scored.recent_share * size):
+            due.append(scored.n - 1 - n_newest)
+            n_newest += 1
+        kept.append(next(token for token in due + best if token not in kept))
+    return np.isin(np.arange(scored.n), kept)
+
+
 def _keep_by_head(scored: list[Scored], counts: allocators.Counts, above: float) -> tuple[list, list]:
     """Each head its own count; shares that are protected are shares of that."""
     retained = [
-        np.stack([top(one.in_order(count, above)[head], count) for head, count in enumerate(heads)])
+        np.stack([_keep(one, head, count, above) for head, count in enumerate(heads)])
         for one, heads in zip(scored, counts, strict=True)
     ]
     classes = [

@@ -63,7 +63,7 @@ const std::vector<std::size_t>& budgets() {
 
 std::vector<Budget> token_budgets() { return testing::token_budgets(budgets(), kPrompt); }
 
-const Scorer& scorer_of(const std::string& text) { return Policy(text).scorer(); }
+Scorer scorer_of(const std::string& text) { return Policy(text).scorer(); }
 
 bool has_allocator(const Policy& policy, bool AllocatorTraits::*trait) {
   return std::ranges::any_of(policy.allocators(), [&](const Allocator* each) { return each->traits.*trait; });
@@ -387,7 +387,7 @@ TEST_CASE("a scorer that needs W_O or probes and says so is refused without them
   const ScorerRun run(bare, kPrompt, false, {.sample = 0, .compression_point = "end", .seed = 1});
   for (const std::string& text : every_scorer()) {
     CAPTURE(text);
-    const Scorer& scorer = scorer_of(text);
+    const Scorer scorer = scorer_of(text);
     const std::size_t colon = std::min(text.find(':'), text.size() - 1);
     const Parameters parameters(scorer.parameters, scorer.name,
                                 text.find(':') == std::string::npos ? "" : text.substr(colon + 1));
@@ -422,7 +422,7 @@ TEST_CASE("every scorer works on the fewest tokens that its window allows, and i
   const LayerData sliding = random_layer(shape);
   for (const std::string& text : every_scorer()) {
     CAPTURE(text);
-    const Scorer& scorer = scorer_of(text);
+    const Scorer scorer = scorer_of(text);
     const Policy policy(text);
     const std::size_t colon = std::min(text.find(':'), text.size() - 1);
     std::size_t fewest = 1;
