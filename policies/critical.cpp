@@ -29,10 +29,7 @@ RetainedSets choose_critical(const PromptView& view, const Scores& scores, std::
                              const HeadBudgets& counts, const Parameters& parameters) {
   const double first = parameters.real("first"), epsilon = parameters.real("epsilon");
   const Tensor& per_query_head = projected_value_norms(view, Norm::l1);
-  Tensor reduced;
-  if (scores.axis == HeadAxis::kv)
-    reduced = reduce_group(per_query_head, view.model().group_size(), GroupReduction::mean);
-  const Tensor& norms = scores.axis == HeadAxis::kv ? reduced : per_query_head;
+  const Tensor norms = reduce_group(per_query_head, per_query_head.rows() / scores.n_heads(), GroupReduction::mean);
   RetainedSets sets(budgets.size());
   for (std::size_t b = 0; b < budgets.size(); ++b)
     for (std::size_t h = 0; h < scores.n_heads(); ++h) {

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/error.h"
 #include "core/modifier.h"
 #include "core/value_norms.h"
 #include "core/window_attention.h"
@@ -11,15 +10,13 @@ namespace kvreplay {
 namespace {
 
 struct WindowMass {
-  Tensor mean;      ///< [1, n_kv_heads, n_old] attention, mean over window queries and group
+  Tensor mean;      ///< [1, n_q_heads, n_old] attention, mean over the window's queries
   double bias = 0;  ///< attention on the last `window` tokens before the window, mean over queries and heads
 };
 
 WindowMass window_mass(const PromptView& view, std::size_t window) {
-  const std::size_t n_old = view.n_candidates() - window, group_size = view.model().group_size();
-  const std::size_t n_q_heads = view.model().n_q_heads;
-  Tensor rows(1, n_q_heads, n_old);
-  WindowMass mass;
+  const std::size_t n_old = view.n_candidates() - window, n_q_heads = view.model().n_q_heads;
+  WindowMass mass{.mean = Tensor(1, n_q_heads, n_old)};
   const std::size_t n_late = std::min(window, n_old);
   for (std::size_t h = 0; h < n_q_heads; ++h) {
     const Tensor attention = attention_rows(view, h, window);
@@ -27,18 +24,21 @@ WindowMass window_mass(const PromptView& view, std::size_t window) {
     for (std::size_t t = 0; t < window; ++t)
       for (std::size_t i = 0; i < n_old; ++i) sums[i] += attention.matrix(0)(t, i);
     for (std::size_t i = 0; i < n_old; ++i)
-      rows.matrix(0)(h, i) = static_cast<float>(sums[i] / static_cast<double>(window));
+      mass.mean.matrix(0)(h, i) = static_cast<float>(sums[i] / static_cast<double>(window));
     mass.bias += std::accumulate(sums.end() - static_cast<std::ptrdiff_t>(n_late), sums.end(), 0.0);
   }
   mass.bias /= static_cast<double>(n_q_heads * window);
-  mass.mean = reduce_group(rows, group_size, GroupReduction::mean);
   return mass;
+}
+
+// Of query heads, for the heads that the scores are for.
+Tensor for_heads_of(const Scores& scores, const Tensor& per_query_head) {
+  return reduce_group(per_query_head, per_query_head.rows() / scores.n_heads(), GroupReduction::mean);
 }
 
 // The scores of a layer times each head's share of ||W_O v|| at a position.
 void weigh_by_head_share(const PromptView& view, std::size_t n_old, Scores& scores) {
-  const Tensor norms =
-      reduce_group(projected_value_norms(view, Norm::l1), view.model().group_size(), GroupReduction::mean);
+  const Tensor norms = for_heads_of(scores, projected_value_norms(view, Norm::l1));
   for (std::size_t i = 0; i < n_old; ++i) {
     float sum = 0;
     for (std::size_t h = 0; h < scores.n_heads(); ++h) sum += norms.matrix(0)(h, i);
@@ -48,7 +48,6 @@ void weigh_by_head_share(const PromptView& view, std::size_t n_old, Scores& scor
 
 Scores lift_top_mass(const PromptView& view, Scores scores, const Budget& budget, const Parameters& parameters) {
   const std::size_t n = scores.n_candidates(), window = parameters.count("window");
-  if (scores.axis != HeadAxis::kv) throw InputError("top-mass works on scores of KV heads, not of query heads");
   view.queries(0, window);  // refuses a window that is not there
   const std::size_t n_old = n - window;
   if (n_old == 0) return scores;
@@ -62,8 +61,9 @@ Scores lift_top_mass(const PromptView& view, Scores scores, const Budget& budget
   // The authors' own count of what may be lifted: never more than the budget without the window.
   const double room = static_cast<double>(n_old) * budget.kept - static_cast<double>(window);
   const std::size_t limit = room > 0 ? static_cast<std::size_t>(room) : 0;
+  const Tensor means = for_heads_of(scores, mass.mean);
   for (std::size_t h = 0; h < scores.n_heads(); ++h) {
-    const auto mean = mass.mean.matrix(0).row(h);
+    const auto mean = means.matrix(0).row(h);
     const double total = std::accumulate(mean.begin(), mean.end(), 0.0);
     const double wanted = (parameters.real("mass") - mass.bias) * total;
     const std::vector<std::uint32_t> order = order_by_score(mean);

@@ -22,7 +22,9 @@ TEST_CASE("compactor blends leverage and non-causal attention of what lies betwe
     }
     return scores;
   };
-  check_scores(run.scores("compactor"), expected(8, 4, 0.35, 256));
+  check_scores(run.scores("compactor:blend=0.35"), expected(8, 4, 0.35, 256));
+  // Without a number the share that is evicted is the weight; ScorerRun asks for half of the tokens.
+  check_scores(run.scores("compactor"), expected(8, 4, 0.5, 256));
   check_scores(run.scores("compactor:first=0,last=30,blend=1,chunk=50"), expected(0, 30, 1, 50));
   const Scores scores = run.scores("compactor");
   CHECK(scores.protection.sinks == 8);

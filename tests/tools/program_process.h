@@ -3,6 +3,7 @@
 // alone would share the state of BLAS and HDF5 with the tests that ran before.
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -20,13 +21,20 @@ inline constexpr const char* kAsProgram = "--as-kvreplay";
 
 class ProgramProcess {
  public:
-  explicit ProgramProcess(const std::vector<std::string>& args) {
+  /// \param messages  a file for its standard error; "": that of the tests
+  explicit ProgramProcess(const std::vector<std::string>& args, const std::string& messages = "") {
     std::vector<std::string> words{"kvreplay", kAsProgram};
     words.insert(words.end(), args.begin(), args.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
-    REQUIRE(posix_spawn(&id_, "/proc/self/exe", nullptr, nullptr, argv.data(), environ) == 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    if (!messages.empty())
+      posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int error = posix_spawn(&id_, "/proc/self/exe", &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    REQUIRE(error == 0);
   }
   ~ProgramProcess() {
     if (id_ > 0) kill();
@@ -41,6 +49,14 @@ class ProgramProcess {
     REQUIRE(waitpid(id_, &status, WUNTRACED) == id_);
     if (!WIFSTOPPED(status)) id_ = -1;
     return WIFSTOPPED(status);
+  }
+
+  /// Waits for its end and returns its exit code.
+  int wait() {
+    int status = 0;
+    REQUIRE(waitpid(id_, &status, 0) == id_);
+    id_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
   /// kill -9: no handler runs, nothing is tidied up.
