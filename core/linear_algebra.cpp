@@ -100,11 +100,16 @@ std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows) 
   for (std::size_t d = 0; d < gram.rows; ++d) gram(d, d) += ridge;
   if (!factorise(gram)) return {};
   const std::size_t dim = rows.cols;
+  // L^-1 once, so that the rows take products instead of a substitution each, which runs at a third of their speed.
+  Matrix64 inverse(dim, dim);
+  for (std::size_t d = 0; d < dim; ++d) inverse(d, d) = 1;
+  cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, blas(dim), blas(dim), 1.0,
+              gram.values.data(), blas(dim), inverse.values.data(), blas(dim));
   std::vector<double> result(rows.rows);
   for_blocks(rows, [&](std::size_t first, std::size_t n, std::vector<double>& block) {
     // Rows x^T to (L^-1 x)^T, whose squared norm is x^T (L L^T)^-1 x: never negative.
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, blas(n), blas(dim), 1.0,
-                gram.values.data(), blas(dim), block.data(), blas(dim));
+    cblas_dtrmm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, blas(n), blas(dim), 1.0,
+                inverse.values.data(), blas(dim), block.data(), blas(dim));
     for (std::size_t r = 0; r < n; ++r) result[first + r] = squared_norm(block.data() + r * dim, dim);
   });
   return result;

@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 
+#include "core/error.h"
 #include "tests/random_layer.h"
 #include "tests/reference_expectation.h"
 #include "tests/scorer_run.h"
@@ -46,11 +48,19 @@ TEST_CASE("capkv equals the reference, with values and with values after W_O") {
   }
 }
 
-TEST_CASE("capkv: no capacity is lost with a token of no value, and a second copy halves it at most") {
+TEST_CASE("capkv: no capacity is lost with a token of no value, and never more than there is") {
   LayerData data = random_layer({.n_q_heads = 2, .n_kv_heads = 1, .n_tokens = 40});
   for (float& x : data.values.matrix(0).row(9)) x = 0;
   const Scores scores = ScorerRun(data, 30).scores("capkv");
   CHECK(scores.head(0)[9] == 0);
   // A token's score is its share of the capacity: between 0 and 1.
   for (std::size_t i = 4; i < 30; ++i) CHECK((scores.head(0)[i] >= 0 && scores.head(0)[i] < 1));
+}
+
+TEST_CASE("values that are not finite are refused, not ranked") {
+  LayerData data = random_layer({.n_tokens = 40});
+  data.values.matrix(0)(7, 2) = std::numeric_limits<float>::infinity();
+  const ScorerRun run(data, 30);
+  CHECK_THROWS_AS(run.retained("capkv", 0, 5), InputError);
+  CHECK_THROWS_AS(run.retained("jacap", 0, 5), InputError);
 }
