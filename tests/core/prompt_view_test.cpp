@@ -6,8 +6,10 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/window_attention.h"
 #include "tests/random_layer.h"
 #include "tests/reference.h"
+#include "tests/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -126,4 +128,33 @@ TEST_CASE("only a view with look-ahead gives the evaluation queries' attention")
   check_sums(view.with_lookahead().evaluation_attention(), data, {0, 30}, 30, 80);
   // That an oracle has looked does not open the future to the others.
   CHECK_THROWS_AS(view.evaluation_attention(), std::logic_error);
+}
+
+TEST_CASE("evidence is made once for a unit and shared by all copies of a view, apart by name and type") {
+  const LayerData data = random_layer({});
+  const ScorerRun run(data, 20);
+  const PromptView copy = run.view();
+  int n_made = 0;
+  const auto make = [&] { return ++n_made; };
+  CHECK(run.view().remember<int>("a", make) == 1);
+  CHECK(copy.remember<int>("a", make) == 1);
+  CHECK(copy.remember<int>("b", make) == 2);
+  CHECK(copy.remember<double>("a", make) == 3.0);
+  const auto fail = [&]() -> int { throw InputError("not this time"); };
+  CHECK_THROWS_AS(copy.remember<int>("c", fail), InputError);
+  CHECK(copy.remember<int>("c", make) == 4);
+}
+
+TEST_CASE("window attention rows add up to the column sums, with a softcap and in a sliding layer") {
+  const LayerData data = random_layer({.n_tokens = 130, .sliding_window = 60, .softcap = 3});
+  const ScorerRun run(data, 120, true);
+  const Tensor& sums = run.view().attention_sums(40);
+  for (std::size_t h = 0; h < 4; ++h) {
+    const Tensor rows = attention_rows(run.view(), h, 40);
+    for (std::size_t i = 0; i < run.view().n_candidates(); ++i) {
+      double sum = 0;
+      for (std::size_t t = 0; t < 40; ++t) sum += rows.matrix(0)(t, i);
+      CHECK(sum == doctest::Approx(sums.matrix(0)(h, i)).epsilon(1e-5));
+    }
+  }
 }
