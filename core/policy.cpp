@@ -113,12 +113,27 @@ Scores Policy::score(const PromptView& view, const Budget& budget) const {
                                        scores.n_candidates(), n_heads, view.n_candidates()));
   // Refused here: no sort inside a modifier or an allocator survives NaN.
   refuse_nan(scores);
+  return scores;
+}
+
+Scores Policy::modified(const PromptView& view, Scores scores, const Budget& budget) const {
   for (const auto& modifier : modifiers_) {
     if (modifier.row.apply) scores = modifier.row.apply(view, std::move(scores), modifier.parameters);
     if (modifier.row.apply_at) scores = modifier.row.apply_at(view, std::move(scores), budget, modifier.parameters);
   }
   if (!modifiers_.empty()) refuse_nan(scores);
   return scores;
+}
+
+void Policy::for_each_scoring(
+    const PromptView& view, std::span<const Budget> budgets,
+    const std::function<void(const Scores& scores, std::size_t first, std::span<const Budget> budgets)>& use) const {
+  if (!depends_on_budget()) return use(modified(view, score(view, {}), {}), 0, budgets);
+  Scores plain;
+  for (std::size_t b = 0; b < budgets.size(); ++b) {
+    if (b == 0 || scorer_.row.score_at) plain = score(view, budgets[b]);
+    use(modified(view, copy_of(plain), budgets[b]), b, budgets.subspan(b, 1));
+  }
 }
 
 std::vector<LayerSurvey> Policy::survey(const PromptView& view, std::span<const Budget> budgets) const {
@@ -133,12 +148,9 @@ std::vector<LayerSurvey> Policy::survey(const PromptView& view, std::span<const 
     return survey;
   };
   std::vector<LayerSurvey> surveys;
-  if (depends_on_budget()) {
-    for (std::size_t b = 0; b < budgets.size(); ++b)
-      surveys.push_back(one(score(view, budgets[b]), budgets.subspan(b, 1)));
-  } else {
-    surveys.push_back(one(score(view, {}), budgets));
-  }
+  for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t, std::span<const Budget> some) {
+    surveys.push_back(one(scores, some));
+  });
   return surveys;
 }
 
@@ -200,7 +212,7 @@ RetainedSets Policy::retained_sets(const PromptView& view, const Scores& scores,
 LayerSelection Policy::select(const PromptView& view, std::span<const Budget> budgets,
                               const HeadBudgets* shared) const {
   if (!depends_on_budget() && !makes_sets()) {
-    const Scores scores = score(view, {});
+    const Scores scores = modified(view, score(view, {}), {});
     const HeadBudgets counts = allocate(view, scores, budgets, shared);
     LayerSelection selection{.axis = scores.axis, .heads = {}, .evicts = !scorer_.row.traits.keeps_all};
     std::vector<std::size_t> head_counts(budgets.size());
@@ -214,17 +226,13 @@ LayerSelection Policy::select(const PromptView& view, std::span<const Budget> bu
   // One ranking does not serve all budgets: sets of any shape.
   LayerSelection selection;
   RetainedSets sets;
-  const std::size_t step = depends_on_budget() ? 1 : budgets.size();
-  for (std::size_t b = 0; b < budgets.size(); b += step) {
-    const std::span<const Budget> some = budgets.subspan(b, step);
-    const Scores scores = score(view, some[0]);
+  for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t first, std::span<const Budget> some) {
     selection.axis = scores.axis;
     HeadBudgets mine;
-    if (shared != nullptr) mine.tokens.assign(&shared->tokens[b], &shared->tokens[b] + step);
+    if (shared != nullptr) mine.tokens.assign(&shared->tokens[first], &shared->tokens[first] + some.size());
     const HeadBudgets counts = allocate(view, scores, some, shared == nullptr ? nullptr : &mine);
-    RetainedSets some_sets = retained_sets(view, scores, some, counts);
-    std::ranges::move(some_sets, std::back_inserter(sets));
-  }
+    std::ranges::move(retained_sets(view, scores, some, counts), std::back_inserter(sets));
+  });
   for (std::size_t h = 0; !sets.empty() && h < sets[0].size(); ++h) {
     std::vector<std::vector<std::uint8_t>> masks(sets.size(), std::vector<std::uint8_t>(view.n_candidates(), 0));
     for (std::size_t b = 0; b < sets.size(); ++b)

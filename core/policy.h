@@ -2,6 +2,7 @@
 // Policies: a scorer, modifiers and allocators, written
 // `scorer[:param=value,...][+modifier[:...]]...[+allocator[:...]]...`.
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -91,6 +92,10 @@ class Policy {
 
   bool depends_on_budget() const;
   Scores score(const PromptView& view, const Budget& budget) const;
+  Scores modified(const PromptView& view, Scores scores, const Budget& budget) const;
+  /// Calls use(scores, index of the first budget, budgets) once for all budgets, or for each where scores depend on it.
+  void for_each_scoring(const PromptView& view, std::span<const Budget> budgets,
+                        const std::function<void(const Scores&, std::size_t, std::span<const Budget>)>& use) const;
   HeadBudgets allocate(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
                        const HeadBudgets* shared) const;
   bool makes_sets() const;

@@ -11,6 +11,13 @@
 
 namespace kvreplay {
 
+Scores copy_of(const Scores& scores) {
+  Scores copy = Scores::for_heads(scores.axis, scores.n_heads(), scores.n_candidates());
+  std::ranges::copy(scores.values.values(), copy.values.values().begin());
+  copy.protection = scores.protection;
+  return copy;
+}
+
 void refuse_nan(const Scores& scores) {
   for (std::size_t h = 0; h < scores.n_heads(); ++h)
     for (std::size_t i = 0; i < scores.n_candidates(); ++i)

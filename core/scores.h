@@ -40,6 +40,8 @@ struct Scores {
   }
 };
 
+Scores copy_of(const Scores& scores);
+
 /// Throws InputError naming the first score that is NaN.
 void refuse_nan(const Scores& scores);
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cassert>
-#include <map>
+#include <limits>
+#include <numeric>
 
 namespace kvreplay {
 
@@ -25,27 +26,42 @@ CellPlan plan_nested(std::span<const std::uint32_t> ranking, std::span<const std
 CellPlan plan_general(std::size_t n_candidates, std::span<const std::vector<std::uint8_t>> masks) {
   CellPlan plan;
   plan.n_retained.assign(masks.size(), 0);
-  // Tokens with the same memberships form a cell. Cells held by more budgets come first, so that nested sets come out
-  // as prefixes.
-  std::map<std::vector<bool>, std::vector<std::uint32_t>> cells;
-  std::vector<bool> membership(masks.size());
-  for (std::size_t i = 0; i < n_candidates; ++i) {
-    for (std::size_t b = 0; b < masks.size(); ++b) {
-      assert(masks[b].size() == n_candidates);
-      membership[b] = masks[b][i] != 0;
-      plan.n_retained[b] += membership[b];
+  // Tokens with the same memberships form a cell. Cells are split budget by budget: (cell, in or out) -> finer cell.
+  std::vector<std::uint32_t> cell_of(n_candidates, 0);
+  std::vector<std::vector<bool>> memberships(n_candidates == 0 ? 0 : 1);
+  for (std::size_t b = 0; b < masks.size(); ++b) {
+    assert(masks[b].size() == n_candidates);
+    constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+    std::vector<std::uint32_t> finer(2 * memberships.size(), kNone);
+    std::vector<std::vector<bool>> split;
+    for (std::size_t i = 0; i < n_candidates; ++i) {
+      const bool in = masks[b][i] != 0;
+      plan.n_retained[b] += in;
+      std::uint32_t& next = finer[2 * cell_of[i] + in];
+      if (next == kNone) {
+        next = static_cast<std::uint32_t>(split.size());
+        split.push_back(memberships[cell_of[i]]);
+        split.back().push_back(in);
+      }
+      cell_of[i] = next;
     }
-    cells[membership].push_back(static_cast<std::uint32_t>(i));
+    memberships = std::move(split);
   }
-  std::vector<const std::pair<const std::vector<bool>, std::vector<std::uint32_t>>*> by_size;
-  for (const auto& cell : cells) by_size.push_back(&cell);
-  const auto n_holders = [](const auto* cell) { return std::ranges::count(cell->first, true); };
-  std::ranges::stable_sort(by_size, std::greater{}, n_holders);
 
-  for (const auto* cell : by_size) {
-    plan.order.insert(plan.order.end(), cell->second.begin(), cell->second.end());
+  // Cells held by more budgets come first, so that nested sets come out as prefixes.
+  std::vector<std::uint32_t> by_size(memberships.size());
+  std::iota(by_size.begin(), by_size.end(), 0u);
+  std::ranges::sort(by_size, [&](std::uint32_t a, std::uint32_t b) {
+    const auto holders_a = std::ranges::count(memberships[a], true);
+    const auto holders_b = std::ranges::count(memberships[b], true);
+    return holders_a != holders_b ? holders_a > holders_b : memberships[a] < memberships[b];
+  });
+  std::vector<std::vector<std::uint32_t>> members(memberships.size());
+  for (std::size_t i = 0; i < n_candidates; ++i) members[cell_of[i]].push_back(static_cast<std::uint32_t>(i));
+  for (const std::uint32_t cell : by_size) {
+    plan.order.insert(plan.order.end(), members[cell].begin(), members[cell].end());
     plan.cell_ends.push_back(plan.order.size());
-    plan.retained.insert(plan.retained.end(), cell->first.begin(), cell->first.end());
+    plan.retained.insert(plan.retained.end(), memberships[cell].begin(), memberships[cell].end());
   }
   for (std::size_t c = 1; c < plan.n_cells(); ++c)
     for (std::size_t b = 0; b < masks.size(); ++b)
