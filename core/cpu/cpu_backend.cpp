@@ -8,6 +8,7 @@
 
 #include "core/backend.h"
 #include "core/cpu/panel_kernels.h"
+#include "core/cpu/row_kernels.h"
 
 namespace kvreplay {
 namespace {
@@ -115,46 +116,52 @@ class CpuBackend final : public Backend {
   void attention_sums(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
                       ConstMatrixView keys, std::span<float> out) override {
     column_sums_.assign(keys.rows, 0.0);
-    panel_sums_.resize(keys.rows);
-    for (std::size_t begin = 0; begin < queries.rows; begin += kPanelWidth) {
-      const std::size_t end = std::min(begin + kPanelWidth, queries.rows);
-      const QueryPanel panel{queries.rows_between(begin, end), positions.subspan(begin, end - begin)};
+    block_sums_.resize(keys.rows);
+    for (std::size_t begin = 0, end = 0; begin < queries.rows; begin = end) {
+      end = std::min(queries.rows, begin + block_rows(keys.rows));
       const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
-      weigh(rule, panel, keys, seen, weights_);
-      std::fill_n(panel_sums_.begin(), seen.size(), 0.0f);
-      cpu::add_normalised_rows(weights_.weights.data(), seen.size(), panel.queries.rows, panel_sums_.data());
-      // Summed over panels in float64: a sink gathers mass from every query, its neighbour nearly none.
-      for (std::size_t i = 0; i < seen.size(); ++i) column_sums_[seen.begin + i] += panel_sums_[i];
+      rows_.reserve_discard((end - begin) * seen.size());
+      const MatrixView logits{rows_.data(), end - begin, seen.size(), seen.size()};
+      dot_products(rule, queries.rows_between(begin, end), keys.rows_between(seen.begin, seen.end), logits);
+      std::fill_n(block_sums_.begin(), seen.size(), 0.0f);
+      for (std::size_t r = 0; r < logits.rows; ++r) {
+        const Range row{rule.first_visible(positions[begin + r]) - seen.begin, positions[begin + r] + 1 - seen.begin};
+        float* weights = &logits(r, row.begin);
+        const double sum = cpu::exponentials(weights, row.size(), static_cast<float>(rule.softcap));
+        cpu::add_scaled(weights, row.size(), static_cast<float>(1 / sum), block_sums_.data() + row.begin);
+      }
+      // Summed over blocks in float64: a sink gathers mass from every query, its neighbour nearly none.
+      for (std::size_t i = 0; i < seen.size(); ++i) column_sums_[seen.begin + i] += block_sums_[i];
     }
     std::ranges::transform(column_sums_, out.begin(), [](double sum) { return static_cast<float>(sum); });
   }
 
   void attention_rows(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
                       ConstMatrixView keys, MatrixView out) override {
-    for (std::size_t begin = 0; begin < queries.rows; begin += kPanelWidth) {
-      const std::size_t end = std::min(begin + kPanelWidth, queries.rows);
-      const QueryPanel panel{queries.rows_between(begin, end), positions.subspan(begin, end - begin)};
-      const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
-      weigh(rule, panel, keys, seen, weights_);
-      for (std::size_t row = begin; row < end; ++row) std::ranges::fill(out.row(row), 0.0f);
-      normalise_and_transpose(seen, out.rows_between(begin, end));
+    dot_products(rule, queries, keys, out);
+    for (std::size_t r = 0; r < queries.rows; ++r) {
+      const Range row{rule.first_visible(positions[r]), positions[r] + 1};
+      std::ranges::fill(out.row(r).first(row.begin), 0.0f);
+      std::ranges::fill(out.row(r).subspan(row.end), 0.0f);
+      float* weights = &out(r, row.begin);
+      const double sum = cpu::exponentials(weights, row.size(), static_cast<float>(rule.softcap));
+      cpu::scale(weights, row.size(), static_cast<float>(1 / sum));
     }
   }
 
  private:
-  // weights_ of the keys `seen`, divided by their sums, to one row per query.
-  void normalise_and_transpose(Range seen, MatrixView out) {
-    double sums[kPanelWidth] = {};
-    for (std::size_t i = 0; i < seen.size(); ++i)
-      for (std::size_t l = 0; l < kPanelWidth; ++l) sums[l] += weights_.weights[i * kPanelWidth + l];
-    // Some keys at a time, so that their lines of weights stay in the first-level cache for all rows.
-    constexpr std::size_t kKeys = 64;
-    for (std::size_t from = 0; from < seen.size(); from += kKeys)
-      for (std::size_t l = 0; l < out.rows; ++l) {
-        const float scale = static_cast<float>(1 / sums[l]);
-        for (std::size_t i = from; i < std::min(from + kKeys, seen.size()); ++i)
-          out(l, seen.begin + i) = weights_.weights[i * kPanelWidth + l] * scale;
-      }
+  // Queries at a time whose logits against all keys stay in the second-level cache.
+  static std::size_t block_rows(std::size_t n_keys) {
+    constexpr std::size_t kFloats = std::size_t{1} << 18;
+    return std::clamp<std::size_t>(kFloats / n_keys, 16, 128);
+  }
+
+  // scale * q . k, [queries.rows, keys.rows]
+  static void dot_products(const AttentionRule& rule, ConstMatrixView queries, ConstMatrixView keys, MatrixView out) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(queries.rows),
+                static_cast<blasint>(keys.rows), static_cast<blasint>(keys.cols), static_cast<float>(rule.scale),
+                queries.data, static_cast<blasint>(queries.stride), keys.data, static_cast<blasint>(keys.stride), 0.0f,
+                out.data, static_cast<blasint>(out.stride));
   }
 
   // Softmax sums over unions of cells: [n][value_dim, kPanelWidth] and [n][kPanelWidth].
@@ -189,9 +196,9 @@ class CpuBackend final : public Backend {
 
   Buffer<float> padded_, block_values_, block_weights_;
   Side kept_, evicted_;
-  PanelWeights weights_;
+  Buffer<float> rows_;
   std::vector<double> column_sums_;
-  std::vector<float> panel_sums_;
+  std::vector<float> block_sums_;
 };
 
 }  // namespace

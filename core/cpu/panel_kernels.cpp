@@ -186,29 +186,6 @@ void ErrorOfEviction(const float* values_s, const float* weights_s, const float*
   }
 }
 
-void AddNormalisedRows(const float* weights, std::size_t n_rows, std::size_t n_lanes, float* out) {
-  Vec scale[kVecs];
-  for (std::size_t v = 0; v < kVecs; ++v) scale[v] = hn::Zero(kFloats);
-  for (std::size_t begin = 0; begin < n_rows; begin += kSumBlock)
-    for (std::size_t v = 0; v < kVecs; ++v) {
-      Vec block = hn::Zero(kFloats);
-      for (std::size_t i = begin; i < std::min(begin + kSumBlock, n_rows); ++i)
-        block = hn::Add(block, hn::Load(kFloats, weights + i * kPanelWidth + v * kLanes));
-      scale[v] = hn::Add(scale[v], block);
-    }
-  for (std::size_t v = 0; v < kVecs; ++v) {
-    const std::size_t used = n_lanes > v * kLanes ? n_lanes - v * kLanes : 0;
-    scale[v] =
-        hn::IfThenElseZero(hn::FirstN(kFloats, std::min(used, kLanes)), hn::Div(hn::Set(kFloats, 1.0f), scale[v]));
-  }
-  for (std::size_t i = 0; i < n_rows; ++i) {
-    Vec sum = hn::Zero(kFloats);
-    for (std::size_t v = 0; v < kVecs; ++v)
-      sum = hn::MulAdd(hn::Load(kFloats, weights + i * kPanelWidth + v * kLanes), scale[v], sum);
-    out[i] += hn::GetLane(hn::SumOfLanes(kFloats, sum));
-  }
-}
-
 const char* InstructionSet() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace kvreplay::cpu::HWY_NAMESPACE
@@ -221,7 +198,6 @@ HWY_EXPORT(LogitsToWeights);
 HWY_EXPORT(SumTokens);
 HWY_EXPORT(Add);
 HWY_EXPORT(ErrorOfEviction);
-HWY_EXPORT(AddNormalisedRows);
 HWY_EXPORT(InstructionSet);
 
 void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
@@ -241,10 +217,6 @@ void error_of_eviction(const float* values_s, const float* weights_s, const floa
                        std::size_t value_dim, float* errors, float* squared_errors, float* recall) {
   HWY_DYNAMIC_DISPATCH(ErrorOfEviction)
   (values_s, weights_s, values_e, weights_e, value_dim, errors, squared_errors, recall);
-}
-
-void add_normalised_rows(const float* weights, std::size_t n_rows, std::size_t n_lanes, float* out) {
-  HWY_DYNAMIC_DISPATCH(AddNormalisedRows)(weights, n_rows, n_lanes, out);
 }
 
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(InstructionSet)(); }

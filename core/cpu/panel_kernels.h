@@ -32,9 +32,6 @@ void add(const float* a, const float* b, std::size_t n, float* out);
 void error_of_eviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
                        std::size_t value_dim, float* errors, float* squared_errors, float* recall);
 
-/// sums[lane] = sum over rows of weights; then out[row] += sum over lanes < n_lanes of weights[row, lane] / sums[lane].
-void add_normalised_rows(const float* weights, std::size_t n_rows, std::size_t n_lanes, float* out);
-
 /// Name of the instruction set in use, for provenance.
 const char* instruction_set();
 

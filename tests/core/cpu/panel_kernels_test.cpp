@@ -7,29 +7,11 @@
 #include <string>
 
 #include "tests/captured_replay.h"
+#include "tests/core/cpu/only_target.h"
 #include "tests/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
-
-namespace {
-
-/// Runs what follows on one instruction set, until the end of the scope.
-class OnlyTarget {
- public:
-  explicit OnlyTarget(std::int64_t target) { choose(target); }
-  ~OnlyTarget() { choose(0); }
-  OnlyTarget(const OnlyTarget&) = delete;
-  OnlyTarget& operator=(const OnlyTarget&) = delete;
-
- private:
-  static void choose(std::int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
-
-}  // namespace
 
 TEST_CASE("every instruction set of this machine gives the reference's outputs and errors") {
   const LayerData layer = random_layer({.n_q_heads = 4,
@@ -73,24 +55,6 @@ TEST_CASE("hidden keys weigh exactly 0 and the largest logit exactly 1") {
       const double expected = std::exp(-10.0 * static_cast<double>(l));
       if (l <= 8) CHECK(logits[1 * kPanelWidth + l] == doctest::Approx(expected).epsilon(1e-6));
       if (l >= 11) CHECK(logits[1 * kPanelWidth + l] == 0.0f);
-    }
-  }
-}
-
-TEST_CASE("lanes not in use have no part in column sums") {
-  alignas(64) float weights[3 * kPanelWidth];
-  for (std::size_t l = 0; l < kPanelWidth; ++l)
-    for (std::size_t i = 0; i < 3; ++i) weights[i * kPanelWidth + l] = static_cast<float>(i + 1);
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    CAPTURE(hwy::TargetName(target));
-    const OnlyTarget only(target);
-    for (const std::size_t n_lanes : {1u, 4u, 7u, 16u, 17u, 32u}) {
-      float sums[3] = {10, 0, 0};  // added to what is there
-      cpu::add_normalised_rows(weights, 3, n_lanes, sums);
-      // Each lane's weights 1, 2, 3 are shares 1/6, 1/3, 1/2.
-      CHECK(sums[0] == doctest::Approx(10 + static_cast<double>(n_lanes) / 6).epsilon(1e-6));
-      CHECK(sums[1] == doctest::Approx(static_cast<double>(n_lanes) / 3).epsilon(1e-6));
-      CHECK(sums[2] == doctest::Approx(static_cast<double>(n_lanes) / 2).epsilon(1e-6));
     }
   }
 }
