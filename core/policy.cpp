@@ -116,23 +116,35 @@ Scores Policy::score(const PromptView& view, const Budget& budget) const {
   return scores;
 }
 
-Scores Policy::modified(const PromptView& view, Scores scores, const Budget& budget) const {
+const Scores& Policy::shared_score(const PromptView& view) const {
+  return view.remember<Scores>("scores of " + scorer_.row.name + scorer_.parameters.complete(),
+                               [&] { return score(view, {}); });
+}
+
+Scores Policy::modified(const PromptView& view, const Scores& plain, const Budget& budget) const {
+  Scores scores = copy_of(plain);
   for (const auto& modifier : modifiers_) {
     if (modifier.row.apply) scores = modifier.row.apply(view, std::move(scores), modifier.parameters);
     if (modifier.row.apply_at) scores = modifier.row.apply_at(view, std::move(scores), budget, modifier.parameters);
   }
-  if (!modifiers_.empty()) refuse_nan(scores);
+  refuse_nan(scores);
   return scores;
 }
 
 void Policy::for_each_scoring(
     const PromptView& view, std::span<const Budget> budgets,
     const std::function<void(const Scores& scores, std::size_t first, std::span<const Budget> budgets)>& use) const {
-  if (!depends_on_budget()) return use(modified(view, score(view, {}), {}), 0, budgets);
-  Scores plain;
+  const bool modifies = std::ranges::any_of(modifiers_, [](const auto& modifier) { return !modifier.row.choose; });
+  if (!depends_on_budget()) {
+    const Scores& plain = shared_score(view);
+    return modifies ? use(modified(view, plain, {}), 0, budgets) : use(plain, 0, budgets);
+  }
   for (std::size_t b = 0; b < budgets.size(); ++b) {
-    if (b == 0 || scorer_.row.score_at) plain = score(view, budgets[b]);
-    use(modified(view, copy_of(plain), budgets[b]), b, budgets.subspan(b, 1));
+    const std::span<const Budget> one = budgets.subspan(b, 1);
+    if (scorer_.row.score_at)
+      use(modified(view, score(view, budgets[b]), budgets[b]), b, one);
+    else
+      use(modified(view, shared_score(view), budgets[b]), b, one);
   }
 }
 
@@ -211,20 +223,22 @@ RetainedSets Policy::retained_sets(const PromptView& view, const Scores& scores,
 
 LayerSelection Policy::select(const PromptView& view, std::span<const Budget> budgets,
                               const HeadBudgets* shared) const {
+  LayerSelection selection;
   if (!depends_on_budget() && !makes_sets()) {
-    const Scores scores = modified(view, score(view, {}), {});
-    const HeadBudgets counts = allocate(view, scores, budgets, shared);
-    LayerSelection selection{.axis = scores.axis, .heads = {}, .evicts = !scorer_.row.traits.keeps_all};
-    std::vector<std::size_t> head_counts(budgets.size());
-    for (std::size_t h = 0; h < scores.n_heads(); ++h) {
-      for (std::size_t b = 0; b < budgets.size(); ++b) head_counts[b] = counts.tokens[b][h];
-      selection.heads.push_back(plan_nested(rank(scores.head(h), scores.protection), head_counts));
-    }
+    for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t, std::span<const Budget>) {
+      const HeadBudgets counts = allocate(view, scores, budgets, shared);
+      selection.axis = scores.axis;
+      selection.evicts = !scorer_.row.traits.keeps_all;
+      std::vector<std::size_t> head_counts(budgets.size());
+      for (std::size_t h = 0; h < scores.n_heads(); ++h) {
+        for (std::size_t b = 0; b < budgets.size(); ++b) head_counts[b] = counts.tokens[b][h];
+        selection.heads.push_back(plan_nested(rank(scores.head(h), scores.protection), head_counts));
+      }
+    });
     return selection;
   }
 
   // One ranking does not serve all budgets: sets of any shape.
-  LayerSelection selection;
   RetainedSets sets;
   for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t first, std::span<const Budget> some) {
     selection.axis = scores.axis;

@@ -92,7 +92,9 @@ class Policy {
 
   bool depends_on_budget() const;
   Scores score(const PromptView& view, const Budget& budget) const;
-  Scores modified(const PromptView& view, Scores scores, const Budget& budget) const;
+  /// Scores that do not depend on the budget, made once for all policies with the same scorer.
+  const Scores& shared_score(const PromptView& view) const;
+  Scores modified(const PromptView& view, const Scores& plain, const Budget& budget) const;
   /// Calls use(scores, index of the first budget, budgets) once for all budgets, or for each where scores depend on it.
   void for_each_scoring(const PromptView& view, std::span<const Budget> budgets,
                         const std::function<void(const Scores&, std::size_t, std::span<const Budget>)>& use) const;

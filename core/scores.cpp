@@ -39,6 +39,8 @@ std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
   return order;
 }
 
+void sort_falling(std::span<float> numbers) { hwy::Sorter()(numbers.data(), numbers.size(), hwy::SortDescending()); }
+
 Protection::Counts Protection::at(std::size_t budget) const {
   const auto share = [&](double of) { return static_cast<std::size_t>(of * static_cast<double>(budget)); };
   const std::size_t n_first = std::min(budget, std::max(sinks, share(first_share)));

@@ -48,6 +48,9 @@ void refuse_nan(const Scores& scores);
 /// Candidate indices by falling score; equal scores: lower position first. Throws Error when a score is NaN.
 std::vector<std::uint32_t> order_by_score(std::span<const float> scores);
 
+/// Numbers without NaN, largest first.
+void sort_falling(std::span<float> numbers);
+
 /// The order in which one head gives its budget to tokens: prefixes of it are the retained sets. Protected tokens come
 /// first (sinks in ascending order, then the newest backwards); a recent_share interleaves newest and best tokens so
 /// that every prefix of k tokens holds floor(recent_share * k) newest ones and the best of the others. With a

@@ -7,39 +7,43 @@
 namespace kvreplay {
 namespace {
 
-// One head: the tokens that its first stage keeps, then the best of the rest by value-weighted scores.
-std::vector<std::uint32_t> two_stages(std::span<const float> scores, std::span<const float> norms,
-                                      const Protection& protection, std::size_t budget, std::size_t n_first,
-                                      double epsilon) {
-  const std::size_t n_protected = protection.at(budget).total();
-  const std::vector<std::uint32_t> ranking = rank(scores, protection);
-  n_first = std::min(budget, std::max(n_first, n_protected));
+// One head: the first tokens of its ranking, then the best of the rest by value-weighted scores.
+std::vector<std::uint32_t> two_stages(std::span<const std::uint32_t> ranking, std::span<const float> weighted,
+                                      std::size_t budget, std::size_t n_first) {
   std::vector<std::uint32_t> kept(ranking.begin(), ranking.begin() + static_cast<std::ptrdiff_t>(n_first));
-  const std::vector<std::uint32_t> others(ranking.begin() + static_cast<std::ptrdiff_t>(n_first), ranking.end());
-  std::vector<std::uint32_t> by_position = others;
-  std::ranges::sort(by_position);  // equal scores: lower position first
-  std::vector<float> weighted;
-  for (const std::uint32_t i : by_position) weighted.push_back((scores[i] + static_cast<float>(epsilon)) * norms[i]);
-  const std::vector<std::uint32_t> order = order_by_score(weighted);
-  for (std::size_t k = 0; k < budget - n_first; ++k) kept.push_back(by_position[order[k]]);
+  if (n_first == budget) return kept;
+  std::vector<std::uint32_t> others(ranking.begin() + static_cast<std::ptrdiff_t>(n_first), ranking.end());
+  // Equal scores: lower position first.
+  const auto better = [&](std::uint32_t a, std::uint32_t b) {
+    return weighted[a] != weighted[b] ? weighted[a] > weighted[b] : a < b;
+  };
+  const auto end = others.begin() + static_cast<std::ptrdiff_t>(budget - n_first);
+  if (end != others.end()) std::nth_element(others.begin(), end, others.end(), better);
+  kept.insert(kept.end(), others.begin(), end);
   return kept;
 }
 
 RetainedSets choose_critical(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
                              const HeadBudgets& counts, const Parameters& parameters) {
-  const double first = parameters.real("first"), epsilon = parameters.real("epsilon");
+  const double first = parameters.real("first");
+  const float epsilon = static_cast<float>(parameters.real("epsilon"));
   const Tensor& per_query_head = projected_value_norms(view, Norm::l1);
   const Tensor norms = reduce_group(per_query_head, per_query_head.rows() / scores.n_heads(), GroupReduction::mean);
   RetainedSets sets(budgets.size());
-  for (std::size_t b = 0; b < budgets.size(); ++b)
-    for (std::size_t h = 0; h < scores.n_heads(); ++h) {
+  std::vector<float> weighted(scores.n_candidates());
+  for (std::size_t h = 0; h < scores.n_heads(); ++h) {
+    const std::vector<std::uint32_t> ranking = rank(scores.head(h), scores.protection);
+    for (std::size_t i = 0; i < weighted.size(); ++i)
+      weighted[i] = (scores.head(h)[i] + epsilon) * norms.matrix(0)(h, i);
+    for (std::size_t b = 0; b < budgets.size(); ++b) {
       const std::size_t budget = counts.tokens[b][h];
       std::size_t n_first = static_cast<std::size_t>(static_cast<double>(budget) * first);
       if (first > 0) n_first = std::max<std::size_t>(1, n_first);
       if (!counts.secured.empty()) n_first = std::max(n_first, counts.secured[b]);
-      sets[b].push_back(
-          two_stages(scores.head(h), norms.matrix(0).row(h), scores.protection, budget, n_first, epsilon));
+      n_first = std::min(budget, std::max(n_first, scores.protection.at(budget).total()));
+      sets[b].push_back(two_stages(ranking, weighted, budget, n_first));
     }
+  }
   return sets;
 }
 

@@ -9,51 +9,60 @@
 namespace kvreplay {
 namespace {
 
-// Mean over the rows, their RoPE taken off.
-std::vector<double> mean_before_rope(const PromptView& view, ConstMatrixView rows) {
+using Vectors = std::vector<std::vector<double>>;
+
+// Means over the rows of each head, their RoPE taken off. Angles are worked out once for all heads.
+Vectors means_before_rope(const PromptView& view, const std::vector<ConstMatrixView>& heads) {
   constexpr std::size_t kBlock = 256;
-  std::vector<double> mean(rows.cols, 0.0), block(kBlock * rows.cols);
-  for (std::size_t begin = 0; begin < rows.rows; begin += kBlock) {
-    const std::size_t end = std::min(begin + kBlock, rows.rows);
+  const std::size_t n = heads[0].rows, dim = heads[0].cols;
+  Vectors means(heads.size(), std::vector<double>(dim, 0.0));
+  std::vector<double> block(kBlock * dim);
+  for (std::size_t begin = 0; begin < n; begin += kBlock) {
+    const std::size_t end = std::min(begin + kBlock, n);
     const RopeRemoval rope(view.layer().rope, {view.first_position() + begin, view.first_position() + end});
-    const std::span<double> out = std::span(block).first((end - begin) * rows.cols);
-    rope.remove(rows.rows_between(begin, end), out);
-    for (std::size_t i = 0; i < out.size(); ++i) mean[i % rows.cols] += out[i] / static_cast<double>(rows.rows);
+    for (std::size_t h = 0; h < heads.size(); ++h) {
+      rope.remove(heads[h].rows_between(begin, end), std::span(block).first((end - begin) * dim));
+      for (std::size_t row = 0; row < end - begin; ++row)
+        for (std::size_t d = 0; d < dim; ++d) means[h][d] += block[row * dim + d] / static_cast<double>(n);
+    }
   }
-  return mean;
+  return means;
 }
 
-// How early the attention of the mean query at position `length` - 1 on `length` copies of the mean key adds up: near 0
-// for a head that looks at recent tokens only, 1/2 for one that looks everywhere alike.
-double area_under_cumulated_attention(const PromptView& view, const std::vector<double>& query,
-                                      const std::vector<double>& key, std::size_t length) {
-  std::vector<double> turned = query;
-  AveragedRotation(view.layer().rope, {length - 1, length}).apply(turned.data());
-  std::vector<double> logits;
-  for (std::size_t p = 0; p < length; ++p) {
-    std::vector<double> at = key;
-    AveragedRotation(view.layer().rope, {p, p + 1}).apply(at.data());
-    logits.push_back(view.model().softmax_scale * std::inner_product(at.begin(), at.end(), turned.begin(), 0.0));
+// How early the attention of the mean query at position `turns.size()` - 1 on copies of the mean key at all positions
+// adds up: near 0 for a head that looks at recent tokens only, 1/2 for one that looks everywhere alike.
+double area_under_cumulated_attention(double scale, std::vector<double> query, const std::vector<double>& key,
+                                      const std::vector<AveragedRotation>& turns) {
+  turns.back().apply(query.data());
+  std::vector<double> weights;
+  for (const AveragedRotation& turn : turns) {
+    std::vector<double> turned = key;
+    turn.apply(turned.data());
+    weights.push_back(scale * std::inner_product(turned.begin(), turned.end(), query.begin(), 0.0));
   }
-  const double largest = std::ranges::max(logits);
+  const double largest = std::ranges::max(weights);
   double sum = 0, area = 0;
-  for (double& x : logits) sum += x = std::exp(x - largest);
-  for (std::size_t p = 0; p < length; ++p)  // position p is in the cumulated sums from p on
-    area += logits[p] / sum * static_cast<double>(length - p) / static_cast<double>(length);
+  for (double& x : weights) sum += x = std::exp(x - largest);
+  const std::size_t n = turns.size();
+  for (std::size_t p = 0; p < n; ++p)  // position p is in the cumulated sums from p on
+    area += weights[p] / sum * static_cast<double>(n - p) / static_cast<double>(n);
   return area;
 }
 
 // One gate per KV head, as kvpress estimates them on the fly, from this prompt.
 std::vector<double> measured_gates(const PromptView& view, std::size_t length) {
-  const std::size_t group_size = view.model().group_size();
-  std::vector<double> gates;
-  for (std::size_t g = 0; g < view.model().n_kv_heads; ++g) {
-    const std::vector<double> key = mean_before_rope(view, view.keys(g));
-    double sum = 0;
-    for (std::size_t h = g * group_size; h < (g + 1) * group_size; ++h)
-      sum += area_under_cumulated_attention(view, mean_before_rope(view, view.queries(h, kAll)), key, length);
-    gates.push_back(sum / static_cast<double>(group_size));
-  }
+  const std::size_t n_kv_heads = view.model().n_kv_heads, group_size = view.model().group_size();
+  std::vector<ConstMatrixView> keys, queries;
+  for (std::size_t g = 0; g < n_kv_heads; ++g) keys.push_back(view.keys(g));
+  for (std::size_t h = 0; h < view.model().n_q_heads; ++h) queries.push_back(view.queries(h, kAll));
+  const Vectors mean_keys = means_before_rope(view, keys), mean_queries = means_before_rope(view, queries);
+  std::vector<AveragedRotation> turns;
+  for (std::size_t p = 0; p < length; ++p) turns.emplace_back(view.layer().rope, Range{p, p + 1});
+  std::vector<double> gates(n_kv_heads, 0.0);
+  for (std::size_t h = 0; h < mean_queries.size(); ++h)
+    gates[h / group_size] +=
+        area_under_cumulated_attention(view.model().softmax_scale, mean_queries[h], mean_keys[h / group_size], turns) /
+        static_cast<double>(group_size);
   return gates;
 }
 

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -17,34 +19,50 @@ void softmax(std::vector<double>& logits) {
   for (double& x : logits) x /= total;
 }
 
+using HeadMeans = std::vector<std::vector<double>>;
+
+// [n_kv_heads][n - sinks] expected attention, mean over the group. What policies differ in comes after it.
+const HeadMeans& expected_attention_of(const PromptView& view, std::size_t sinks, std::size_t future, bool covariance) {
+  const std::string name = fmt::format("attention expected of {} future queries, {} sinks{}", future, sinks,
+                                       covariance ? ", with covariance" : "");
+  return view.remember<HeadMeans>(name, [&] {
+    const std::size_t group_size = view.model().group_size();
+    const double scale = view.model().softmax_scale;
+    const QueryMoments& queries = future_queries(view, sinks, future);
+    HeadMeans means;
+    for (std::size_t g = 0; g < view.model().n_kv_heads; ++g) {
+      const ConstMatrixView keys = view.keys(g).rows_between(sinks, view.n_candidates());
+      const Matrix64 alignment = inner_products(rows_between(queries.mean, g * group_size, (g + 1) * group_size), keys);
+      std::vector<double>& mean = means.emplace_back(keys.rows, 0.0);
+      for (std::size_t h = 0; h < group_size; ++h) {
+        std::vector<double> logits(keys.rows, 0.0);
+        if (covariance) logits = quadratic_forms(queries.covariance[g * group_size + h], keys);
+        for (std::size_t i = 0; i < keys.rows; ++i) logits[i] = scale * alignment(h, i) + scale * scale / 2 * logits[i];
+        softmax(logits);
+        for (std::size_t i = 0; i < keys.rows; ++i) mean[i] += logits[i] / static_cast<double>(group_size);
+      }
+    }
+    return means;
+  });
+}
+
 Scores score_expected_attention(const PromptView& view, const Parameters& parameters) {
   const std::size_t n = view.n_candidates(), sinks = std::min(parameters.count("sinks"), n);
-  const std::size_t group_size = view.model().group_size();
   Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, n);
   std::ranges::fill(scores.values.values(), 0.0f);
   scores.protection.sinks = sinks;
   if (sinks == n) return scores;
 
-  const QueryMoments& queries = future_queries(view, sinks, parameters.count("future"));
-  const bool covariance = parameters.choice("covariance") == "yes",
-             value_norm = parameters.choice("value_norm") == "yes";
-  const double scale = view.model().softmax_scale, epsilon = parameters.real("epsilon");
+  const bool value_norm = parameters.choice("value_norm") == "yes";
+  const double epsilon = parameters.real("epsilon");
+  const HeadMeans& expected =
+      expected_attention_of(view, sinks, parameters.count("future"), parameters.choice("covariance") == "yes");
   for (std::size_t g = 0; g < scores.n_heads(); ++g) {
-    const ConstMatrixView keys = view.keys(g).rows_between(sinks, n);
-    const Matrix64 means = rows_between(queries.mean, g * group_size, (g + 1) * group_size);
-    const Matrix64 alignment = inner_products(means, keys);
-    std::vector<double> sum(keys.rows, 0.0);
-    for (std::size_t h = 0; h < group_size; ++h) {
-      std::vector<double> logits(keys.rows, 0.0);
-      if (covariance) logits = quadratic_forms(queries.covariance[g * group_size + h], keys);
-      for (std::size_t i = 0; i < keys.rows; ++i) logits[i] = scale * alignment(h, i) + scale * scale / 2 * logits[i];
-      softmax(logits);
-      for (std::size_t i = 0; i < keys.rows; ++i) sum[i] += logits[i] / static_cast<double>(group_size);
-    }
     const std::span<const float> norms = value_norms(view, Norm::l2).matrix(0).row(g);
-    for (std::size_t i = 0; i < keys.rows; ++i)
-      scores.head(g)[sinks + i] =
-          static_cast<float>(value_norm ? (sum[i] + epsilon) * double{norms[sinks + i]} : sum[i]);
+    for (std::size_t i = sinks; i < n; ++i) {
+      const double mean = expected[g][i - sinks];
+      scores.head(g)[i] = static_cast<float>(value_norm ? (mean + epsilon) * double{norms[i]} : mean);
+    }
   }
   return scores;
 }

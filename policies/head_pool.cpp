@@ -42,7 +42,7 @@ std::vector<Sequence> competing(const Scores& scores, Protection::Counts guarded
   for (std::size_t h = 0; h < heads.size(); ++h) {
     const auto row = scores.head(h).subspan(begin, end - begin);
     heads[h].assign(row.begin(), row.end());
-    std::ranges::sort(heads[h], std::greater{});
+    sort_falling(heads[h]);
   }
   return heads;
 }

@@ -1,79 +1,86 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
 #include "core/modifier.h"
 #include "core/value_norms.h"
-#include "core/window_attention.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {
 namespace {
 
-struct WindowMass {
-  Tensor mean;      ///< [1, n_q_heads, n_old] attention, mean over the window's queries
-  double bias = 0;  ///< attention on the last `window` tokens before the window, mean over queries and heads
+// What does not depend on scores and budget, for each head that they are for.
+struct Lift {
+  Tensor shares;  ///< [1, n_heads, n_old] of ||W_O v|| over the heads at a position
+  std::vector<std::vector<std::uint32_t>>
+      best;  ///< [n_heads] tokens by falling mean attention, as many as may be lifted
 };
 
-WindowMass window_mass(const PromptView& view, std::size_t window) {
-  const std::size_t n_old = view.n_candidates() - window, n_q_heads = view.model().n_q_heads;
-  WindowMass mass{.mean = Tensor(1, n_q_heads, n_old)};
-  const std::size_t n_late = std::min(window, n_old);
-  for (std::size_t h = 0; h < n_q_heads; ++h) {
-    const Tensor attention = attention_rows(view, h, window);
-    std::vector<double> sums(n_old, 0.0);
-    for (std::size_t t = 0; t < window; ++t)
-      for (std::size_t i = 0; i < n_old; ++i) sums[i] += attention.matrix(0)(t, i);
+// Mean attention of the window's queries on what lies before it, [1, n_q_heads, n_old].
+Tensor mean_attention(const PromptView& view, std::size_t window) {
+  const std::size_t n_old = view.n_candidates() - window;
+  Tensor means(1, view.model().n_q_heads, n_old);
+  for (std::size_t h = 0; h < means.rows(); ++h)
     for (std::size_t i = 0; i < n_old; ++i)
-      mass.mean.matrix(0)(h, i) = static_cast<float>(sums[i] / static_cast<double>(window));
-    mass.bias += std::accumulate(sums.end() - static_cast<std::ptrdiff_t>(n_late), sums.end(), 0.0);
-  }
-  mass.bias /= static_cast<double>(n_q_heads * window);
-  return mass;
+      means.matrix(0)(h, i) = view.attention_sums(window).matrix(0)(h, i) / static_cast<float>(window);
+  return means;
 }
 
-// Of query heads, for the heads that the scores are for.
-Tensor for_heads_of(const Scores& scores, const Tensor& per_query_head) {
-  return reduce_group(per_query_head, per_query_head.rows() / scores.n_heads(), GroupReduction::mean);
-}
-
-// The scores of a layer times each head's share of ||W_O v|| at a position.
-void weigh_by_head_share(const PromptView& view, std::size_t n_old, Scores& scores) {
-  const Tensor norms = for_heads_of(scores, projected_value_norms(view, Norm::l1));
+Lift make_lift(const PromptView& view, std::size_t n_heads, std::size_t window, double mass) {
+  const std::size_t n_old = view.n_candidates() - window, per_head = view.model().n_q_heads / n_heads;
+  const Tensor norms = reduce_group(projected_value_norms(view, Norm::l1), per_head, GroupReduction::mean);
+  Lift lift{.shares = Tensor(1, n_heads, n_old), .best = {}};
   for (std::size_t i = 0; i < n_old; ++i) {
     float sum = 0;
-    for (std::size_t h = 0; h < scores.n_heads(); ++h) sum += norms.matrix(0)(h, i);
-    for (std::size_t h = 0; h < scores.n_heads(); ++h) scores.head(h)[i] *= norms.matrix(0)(h, i) / sum;
+    for (std::size_t h = 0; h < n_heads; ++h) sum += norms.matrix(0)(h, i);
+    for (std::size_t h = 0; h < n_heads; ++h) lift.shares.matrix(0)(h, i) = norms.matrix(0)(h, i) / sum;
   }
+
+  const Tensor of_queries = mean_attention(view, window);
+  // The authors' code takes the tokens just before the window for the window itself.
+  const std::size_t n_late = std::min(window, n_old);
+  double bias = 0;
+  for (std::size_t h = 0; h < of_queries.rows(); ++h) {
+    const auto late = of_queries.matrix(0).row(h).last(n_late);
+    bias += std::accumulate(late.begin(), late.end(), 0.0) / static_cast<double>(of_queries.rows());
+  }
+  const Tensor means = reduce_group(of_queries, per_head, GroupReduction::mean);
+  for (std::size_t h = 0; h < n_heads; ++h) {
+    const auto mean = means.matrix(0).row(h);
+    const double wanted = (mass - bias) * std::accumulate(mean.begin(), mean.end(), 0.0);
+    std::vector<std::uint32_t>& best = lift.best.emplace_back();
+    double held = 0;
+    for (const std::uint32_t i : order_by_score(mean)) {
+      held += mean[i];
+      if (held >= wanted) break;
+      best.push_back(i);
+    }
+  }
+  return lift;
 }
 
 Scores lift_top_mass(const PromptView& view, Scores scores, const Budget& budget, const Parameters& parameters) {
-  const std::size_t n = scores.n_candidates(), window = parameters.count("window");
+  const std::size_t window = parameters.count("window");
   view.queries(0, window);  // refuses a window that is not there
-  const std::size_t n_old = n - window;
+  const std::size_t n_old = scores.n_candidates() - window;
   if (n_old == 0) return scores;
-  weigh_by_head_share(view, n_old, scores);
-  float largest = scores.head(0)[0];
-  for (std::size_t h = 0; h < scores.n_heads(); ++h)
-    largest = std::max(largest, std::ranges::max(scores.head(h).first(n_old)));
+  const double mass = parameters.real("mass");
+  const std::string name = fmt::format("lift of {} heads, window {}, mass {}", scores.n_heads(), window, mass);
+  const Lift& lift = view.remember<Lift>(name, [&] { return make_lift(view, scores.n_heads(), window, mass); });
 
-  const std::string name = "mass of the last " + std::to_string(window) + " queries";
-  const WindowMass& mass = view.remember<WindowMass>(name, [&] { return window_mass(view, window); });
+  float largest = 0;
+  for (std::size_t h = 0; h < scores.n_heads(); ++h)
+    for (std::size_t i = 0; i < n_old; ++i) {
+      float& score = scores.head(h)[i];
+      score *= lift.shares.matrix(0)(h, i);
+      largest = h + i == 0 ? score : std::max(largest, score);
+    }
   // The authors' own count of what may be lifted: never more than the budget without the window.
   const double room = static_cast<double>(n_old) * budget.kept - static_cast<double>(window);
   const std::size_t limit = room > 0 ? static_cast<std::size_t>(room) : 0;
-  const Tensor means = for_heads_of(scores, mass.mean);
-  for (std::size_t h = 0; h < scores.n_heads(); ++h) {
-    const auto mean = means.matrix(0).row(h);
-    const double total = std::accumulate(mean.begin(), mean.end(), 0.0);
-    const double wanted = (parameters.real("mass") - mass.bias) * total;
-    const std::vector<std::uint32_t> order = order_by_score(mean);
-    double held = 0;
-    for (std::size_t k = 0; k < std::min(limit, order.size()); ++k) {
-      held += mean[order[k]];
-      if (held >= wanted) break;
-      scores.head(h)[order[k]] = largest;
-    }
-  }
+  for (std::size_t h = 0; h < scores.n_heads(); ++h)
+    for (std::size_t k = 0; k < std::min(limit, lift.best[h].size()); ++k) scores.head(h)[lift.best[h][k]] = largest;
   return scores;
 }
 

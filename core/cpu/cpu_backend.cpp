@@ -120,8 +120,9 @@ class CpuBackend final : public Backend {
     for (std::size_t begin = 0, end = 0; begin < queries.rows; begin = end) {
       end = std::min(queries.rows, begin + block_rows(keys.rows));
       const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
-      rows_.reserve_discard((end - begin) * seen.size());
-      const MatrixView logits{rows_.data(), end - begin, seen.size(), seen.size()};
+      const std::size_t stride = (seen.size() + 15) / 16 * 16;  // rows begin where lines of memory do
+      rows_.reserve_discard((end - begin) * stride);
+      const MatrixView logits{rows_.data(), end - begin, seen.size(), stride};
       dot_products(rule, queries.rows_between(begin, end), keys.rows_between(seen.begin, seen.end), logits);
       std::fill_n(block_sums_.begin(), seen.size(), 0.0f);
       for (std::size_t r = 0; r < logits.rows; ++r) {
@@ -153,7 +154,7 @@ class CpuBackend final : public Backend {
   // Queries at a time whose logits against all keys stay in the second-level cache.
   static std::size_t block_rows(std::size_t n_keys) {
     constexpr std::size_t kFloats = std::size_t{1} << 18;
-    return std::clamp<std::size_t>(kFloats / n_keys, 16, 128);
+    return std::clamp<std::size_t>(kFloats / n_keys, 16, 256);
   }
 
   // scale * q . k, [queries.rows, keys.rows]

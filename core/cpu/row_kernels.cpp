@@ -31,8 +31,8 @@ void for_each_vector(std::size_t begin, std::size_t end, Use use, UseTail use_ta
 
 // exp(x) for x <= 0, without the denormal results: they carry nothing, and cost a hundred times an ordinary number.
 RowVec Exponential(RowVec x) {
-  const auto normal = hn::Gt(x, hn::Set(kRow, -87.33f));
-  return hn::IfThenElseZero(normal, hn::Exp(kRow, x));
+  const RowVec smallest = hn::Set(kRow, -87.33f);
+  return hn::IfThenElseZero(hn::Gt(x, smallest), hn::Exp(kRow, hn::Max(x, smallest)));
 }
 
 double Exponentials(float* logits, std::size_t n, float softcap) {
