@@ -86,7 +86,8 @@ std::vector<Bound> checked_bounds(const Dataset& results, const ComparisonOption
   return bounds.empty() ? default_bounds() : bounds;
 }
 
-ComparedMetric compare_metric(const Dataset& results, PooledMetric pooled, const std::vector<Bound>& bounds) {
+ComparedMetric compare_metric(const Dataset& results, PooledMetric pooled, const std::vector<ComparedPolicy>& policies,
+                              const std::vector<Bound>& bounds) {
   ComparedMetric compared;
   compared.pooled = std::move(pooled);
   compared.kept = pool_kept_fraction(results, compared.pooled, Level::all);
@@ -99,7 +100,11 @@ ComparedMetric compare_metric(const Dataset& results, PooledMetric pooled, const
     }
     curves.push_back(make_curve(kept, values));
   }
-  compared.range = common_range(curves);
+  // What keeps more than it was asked to has a curve of its own range, which must not narrow that of the others.
+  std::vector<Curve> measured;
+  for (std::size_t p = 0; p < curves.size(); ++p)
+    if (!policies[p].overspends) measured.push_back(curves[p]);
+  compared.range = common_range(measured.empty() ? curves : measured);
   for (const Curve& curve : curves) compared.areas.push_back(mean_height(curve, compared.range));
   for (const Bound& bound : bounds) {
     if (bound.metric != compared.pooled.metric) continue;
@@ -112,31 +117,34 @@ ComparedMetric compare_metric(const Dataset& results, PooledMetric pooled, const
   return compared;
 }
 
-/// [n_policies] whether a policy really keeps everything at every budget, though some budget asks for less.
-std::vector<bool> keeps_everything(const Dataset& results, std::size_t n_policies) {
+/// What a policy does with budgets, as the results show it: methods that decide themselves how much they keep are no
+/// contestants at a budget.
+void describe_spending(const Dataset& results, std::vector<ComparedPolicy>& policies) {
+  constexpr double kTolerance = 0.25;  // of the budget, beyond what rounding to tokens, chunks or heads does
   const std::vector<double> nominal = nominal_kept_fraction(results);
   const bool asks_for_less = std::any_of(nominal.begin(), nominal.end(), [](double kept) { return kept < 1; });
-  if (!asks_for_less || !results.has_variable("kept_fraction")) return std::vector<bool>(n_policies, false);
+  if (!asks_for_less || !results.has_variable("kept_fraction")) return;
   const PooledMetric kept = pool_metric(results, "kept_fraction", Level::all).front();
-  std::vector<bool> all(n_policies, true);
-  for (std::size_t p = 0; p < n_policies; ++p) {
-    for (std::size_t b = 0; b < kept.n_budgets; ++b) all[p] = all[p] && kept.value(0, p, b) == 1;
+  for (std::size_t p = 0; p < policies.size(); ++p) {
+    policies[p].keeps_all = true;
+    for (std::size_t b = 0; b < kept.n_budgets; ++b) {
+      const double share = kept.value(0, p, b);
+      policies[p].keeps_all = policies[p].keeps_all && share == 1;
+      policies[p].overspends = policies[p].overspends || share > nominal[b] * (1 + kTolerance) + 0.02;
+    }
   }
-  return all;
 }
 
 std::vector<ComparedPolicy> describe_policies(const Dataset& results) {
   const std::vector<std::string> names = label_texts(results.dimension("policy"));
   const std::vector<std::string> parameters = text_values(results, "policy_parameters");
   const std::vector<double>& oracles = results.variable("policy_is_oracle").values;
-  const std::vector<bool> keeps_all = keeps_everything(results, names.size());
   std::vector<ComparedPolicy> policies;
   for (std::size_t p = 0; p < names.size(); ++p) {
-    policies.push_back({.name = names[p],
-                        .parameters = parameters.empty() ? "" : parameters[p],
-                        .oracle = oracles[p] == 1,
-                        .keeps_all = keeps_all[p]});
+    policies.push_back(
+        {.name = names[p], .parameters = parameters.empty() ? "" : parameters[p], .oracle = oracles[p] == 1});
   }
+  describe_spending(results, policies);
   return policies;
 }
 
@@ -211,7 +219,7 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   const std::vector<std::string> known = metric_names(results);
   for (const std::size_t m : find_all("metric", options.metrics, known)) {
     for (PooledMetric& pooled : pool_metric(results, known[m], Level::all)) {
-      comparison.metrics.push_back(compare_metric(results, std::move(pooled), bounds));
+      comparison.metrics.push_back(compare_metric(results, std::move(pooled), comparison.policies, bounds));
     }
     if (options.level == Level::all) continue;
     for (PooledMetric& pooled : pool_metric(results, known[m], options.level)) {

@@ -38,10 +38,11 @@ struct ComparedPolicy {
   std::string name;
   std::string parameters;  ///< every one written out
   bool oracle = false;
-  bool keeps_all = false;  ///< retains everything at every budget
+  bool keeps_all = false;   ///< retains everything at every budget
+  bool overspends = false;  ///< keeps far more than some budget asks for: what it keeps is an outcome, not the budget
 
   /// A line to measure by, not a contestant.
-  bool is_reference() const { return oracle || keeps_all; }
+  bool is_reference() const { return oracle || keeps_all || overspends; }
 };
 
 struct ComparedBound {

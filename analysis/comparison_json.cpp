@@ -78,7 +78,8 @@ std::string comparison_json(const Comparison& comparison) {
     policies.push_back({{"name", policy.name},
                         {"parameters", policy.parameters},
                         {"oracle", policy.oracle},
-                        {"keeps_all", policy.keeps_all}});
+                        {"keeps_all", policy.keeps_all},
+                        {"overspends", policy.overspends}});
   }
   Json metrics = Json::array();
   for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {

