@@ -88,10 +88,21 @@ Range PromptView::query_rows(std::size_t window) const {
 }
 
 const Tensor& PromptView::attention_sums(std::size_t window) const {
-  // Asked first: what is there for all queries must not pass for a window that is too long.
   const Range rows = query_rows(window);
-  return remember<Tensor>(fmt::format("attention of the last {} queries", rows.size()),
-                          [&] { return sum_attention(rows, candidates_.end); });
+  return remember<Tensor>(fmt::format("attention of the last {} queries", rows.size()), [&] {
+    // Sums over a long window are those over the usual short ones and the rest. Always the same steps, asked for or
+    // not: a policy's scores must not depend on which others there are.
+    constexpr std::size_t kSteps[] = {64, 400};
+    std::size_t inner = 0;
+    for (const std::size_t step : kSteps)
+      if (step < rows.size()) inner = step;
+    Tensor sums = sum_attention({rows.begin, rows.end - inner}, candidates_.end);
+    if (inner > 0) {
+      const std::span<const float> rest = attention_sums(inner).values();
+      for (std::size_t i = 0; i < rest.size(); ++i) sums.values()[i] += rest[i];
+    }
+    return sums;
+  });
 }
 
 std::size_t PromptView::n_seen_by(std::size_t i, std::size_t window) const {
