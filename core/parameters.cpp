@@ -105,10 +105,12 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
     check(spec, owner, value);
     values_[spec.name] = value;
     if (spec.name == "dialect") dialect = &*std::ranges::find(table.dialects, value, &Dialect::name);
-    const std::string assignment = spec.name + "=" + value;
+    std::string assignment = spec.name + "=" + value;
     std::string identity = assignment;
-    if (spec.kind == ParameterKind::table && std::ranges::find(spec.choices, value) == spec.choices.end())
+    if (spec.kind == ParameterKind::table && std::ranges::find(spec.choices, value) == spec.choices.end()) {
       identity = spec.name + "=" + tables_.emplace(spec.name, read_number_table(value)).first->second.digest;
+      assignment = spec.name + "=" + std::filesystem::path(value).filename().string();
+    }
     complete_ += (complete_.empty() ? ":" : ",") + identity;
     if (value != standard) canonical_ += (canonical_.empty() ? ":" : ",") + assignment;
   }

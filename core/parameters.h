@@ -65,7 +65,8 @@ class Parameters {
   /// nullptr where a word was given instead of a file.
   const NumberTable* table(std::string_view name) const;
 
-  /// `:name=value,...` with what differs from the dialect's defaults, in the order of the table; "" if nothing does.
+  /// `:name=value,...` with what differs from the dialect's defaults, in the order of the table; "" if nothing does. A
+  /// table is called as its file, without the folder.
   const std::string& canonical() const { return canonical_; }
   /// The same with every parameter written out, and a table's digest for its path.
   const std::string& complete() const { return complete_; }

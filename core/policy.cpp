@@ -60,10 +60,8 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
   }
   if (!layers_ && !heads_) {
     complete_ += "+uniform";
-    // A bare name that is a preset's means the preset.
-    if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name) &&
-        scorer_.parameters.canonical().empty())
-      name_ += "+uniform";
+    // Without a plus, a name that is a preset's means the preset, whatever parameters follow it.
+    if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name)) name_ += "+uniform";
   }
   if (!parsed.label.empty()) name_ = parsed.label;
 }

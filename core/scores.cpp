@@ -10,6 +10,19 @@
 #include "core/error.h"
 
 namespace kvreplay {
+namespace {
+
+// Integers in the order of the numbers. A negative number falls with its bits.
+std::uint32_t rising_key(float number) {
+  const auto bits = std::bit_cast<std::uint32_t>(number);
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+float number_of(std::uint32_t rising_key) {
+  return std::bit_cast<float>(rising_key >> 31 ? rising_key & 0x7fffffffu : ~rising_key);
+}
+
+}  // namespace
 
 Scores copy_of(const Scores& scores) {
   Scores copy = Scores::for_heads(scores.axis, scores.n_heads(), scores.n_candidates());
@@ -29,9 +42,8 @@ std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
   std::vector<std::uint64_t> keys(scores.size());
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (std::isnan(scores[i])) throw InputError(fmt::format("the score of token {} is NaN", i));
-    const auto bits = std::bit_cast<std::uint32_t>(scores[i] + 0.0f);  // -0 and 0 are equal
-    const std::uint32_t rising = bits >> 31 ? ~bits : bits | 0x80000000u;
-    keys[i] = std::uint64_t{~rising} << 32 | i;
+    const std::uint32_t falling = ~rising_key(scores[i] + 0.0f);  // -0 and 0 are equal
+    keys[i] = std::uint64_t{falling} << 32 | i;
   }
   hwy::Sorter()(keys.data(), keys.size(), hwy::SortAscending());
   std::vector<std::uint32_t> order(scores.size());
@@ -39,7 +51,13 @@ std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
   return order;
 }
 
-void sort_falling(std::span<float> numbers) { hwy::Sorter()(numbers.data(), numbers.size(), hwy::SortDescending()); }
+void sort_falling(std::span<float> numbers) {
+  // As integers: Highway's sort of floats makes the lowest finite number of -infinity.
+  std::vector<std::uint32_t> keys(numbers.size());
+  std::ranges::transform(numbers, keys.begin(), rising_key);
+  hwy::Sorter()(keys.data(), keys.size(), hwy::SortDescending());
+  std::ranges::transform(keys, numbers.begin(), number_of);
+}
 
 Protection::Counts Protection::at(std::size_t budget) const {
   const auto share = [&](double of) { return static_cast<std::size_t>(of * static_cast<double>(budget)); };

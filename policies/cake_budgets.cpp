@@ -10,7 +10,7 @@ namespace {
 
 // How spread attention is over the tokens before the window (entropy, rows not normalised) and how much it shifts from
 // query to query (unbiased variance), summed over heads as in the authors' code.
-LayerSurvey survey_preference(const PromptView& view, const Scores&, std::span<const Budget>,
+LayerSurvey survey_preference(const PromptView& view, const Scores&, std::span<const Budget> budgets,
                               const Parameters& parameters) {
   const std::size_t window = parameters.count("window");
   view.queries(0, window);  // refuses a window that is not there
@@ -36,7 +36,8 @@ LayerSurvey survey_preference(const PromptView& view, const Scores&, std::span<c
     for (std::size_t i = 0; i < n_old; ++i) variance += squares[i] / (n - 1);
   }
   LayerSurvey survey;
-  survey.preference = std::pow(entropy, 1 / parameters.real("tau1")) * std::pow(variance, 1 / parameters.real("tau2"));
+  survey.preferences.assign(
+      budgets.size(), std::pow(entropy, 1 / parameters.real("tau1")) * std::pow(variance, 1 / parameters.real("tau2")));
   return survey;
 }
 
@@ -61,12 +62,7 @@ const RegisterAllocator cake{{
                                   temperature("tau2", "temperature of the variance")}},
     .traits = {.level = AllocatorLevel::layers},
     .survey = survey_preference,
-    .share =
-        [](std::span<const LayerSurvey> layers, const Parameters&) {
-          std::vector<double> weights;
-          for (const LayerSurvey& layer : layers) weights.push_back(layer.preference);
-          return share_by_weight(layers, weights);
-        },
+    .share = [](std::span<const LayerSurvey> layers, const Parameters&) { return share_by_preference(layers); },
     .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
 }};
 

@@ -9,10 +9,7 @@ namespace {
 
 // Entropy of the layer's scores as one distribution over heads and tokens, as a share of the largest possible. Scores
 // that can be negative are no masses: the smallest one becomes 0.
-LayerSurvey survey_entropy(const PromptView&, const Scores& scores, std::span<const Budget> budgets,
-                           const Parameters&) {
-  const Protection::Counts guarded = scores.protection.at(budgets.front().tokens);
-  const std::vector<Sequence> heads = competing(scores, guarded);
+double entropy_share(const std::vector<Sequence>& heads) {
   double sum = 0, lowest = 0, n = 0;
   for (const Sequence& head : heads)
     if (!head.empty()) lowest = std::min(lowest, double{head.back()});
@@ -22,8 +19,18 @@ LayerSurvey survey_entropy(const PromptView&, const Scores& scores, std::span<co
   for (const Sequence& head : heads)
     for (const float score : head)
       if (const double p = (score - lowest) / sum; p > 0) entropy -= p * std::log(p);
+  return n > 1 ? entropy / std::log(n) : 0;
+}
+
+LayerSurvey survey_entropy(const PromptView&, const Scores& scores, std::span<const Budget> budgets,
+                           const Parameters&) {
   LayerSurvey survey;
-  survey.preference = n > 1 ? entropy / std::log(n) : 0;
+  Protection::Counts guarded;
+  for (const Budget& budget : budgets) {
+    const Protection::Counts now = scores.protection.at(budget.tokens);
+    const bool same = !survey.preferences.empty() && now.first == guarded.first && now.recent == guarded.recent;
+    survey.preferences.push_back(same ? survey.preferences.back() : entropy_share(competing(scores, guarded = now)));
+  }
   return survey;
 }
 
@@ -46,12 +53,7 @@ const RegisterAllocator lava{{
           return pool_interpolated(scores, budgets, parameters.real("alpha"));
         },
     .survey = survey_entropy,
-    .share =
-        [](std::span<const LayerSurvey> layers, const Parameters&) {
-          std::vector<double> weights;
-          for (const LayerSurvey& layer : layers) weights.push_back(layer.preference);
-          return share_by_weight(layers, weights);
-        },
+    .share = [](std::span<const LayerSurvey> layers, const Parameters&) { return share_by_preference(layers); },
 }};
 
 }  // namespace

@@ -42,12 +42,14 @@ std::vector<std::size_t> split_in_proportion(std::span<const double> weights, st
   return parts;
 }
 
-std::vector<HeadBudgets> share_by_weight(std::span<const LayerSurvey> layers, std::span<const double> weights) {
+std::vector<HeadBudgets> share_by_preference(std::span<const LayerSurvey> layers) {
   std::vector<HeadBudgets> shares(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
     std::size_t total = 0;
+    std::vector<double> weights;
     std::vector<std::size_t> caps;
     for (const LayerSurvey& layer : layers) {
+      weights.push_back(layer.preferences[b]);
       total += layer.budgets[b].tokens - layer.n_protected[b];
       caps.push_back(layer.n_candidates - layer.n_protected[b]);
     }

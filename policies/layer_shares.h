@@ -15,7 +15,7 @@ namespace kvreplay {
 std::vector<std::size_t> split_in_proportion(std::span<const double> weights, std::size_t total,
                                              std::span<const std::size_t> caps);
 
-/// Every layer keeps what its scorer protects; the rest of the layers' budgets is split by these weights.
-std::vector<HeadBudgets> share_by_weight(std::span<const LayerSurvey> layers, std::span<const double> weights);
+/// Every layer keeps what its scorer protects; the rest of the layers' budgets is split by their preferences.
+std::vector<HeadBudgets> share_by_preference(std::span<const LayerSurvey> layers);
 
 }  // namespace kvreplay

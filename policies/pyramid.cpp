@@ -19,7 +19,7 @@ std::size_t pyramid_kvpress(const Budget& budget, double n, double window, doubl
   }
   if (!(n >= max && max >= min && min >= window))
     return std::max<std::size_t>(1, static_cast<std::size_t>(std::nearbyint(kept)));
-  const double step = n_layers > 1 ? (max - min) / (n_layers - 1) : 0;
+  const double step = (max - min) / (n_layers - 1);
   return static_cast<std::size_t>(std::nearbyint(max - layer * step));
 }
 
@@ -33,7 +33,7 @@ std::size_t pyramid_original(std::size_t budget, std::size_t n, std::size_t wind
     max = n - window;
     min = 2 * capacity - max;
   }
-  const std::size_t step = n_layers > 1 ? (max - min) / (n_layers - 1) : 0;
+  const std::size_t step = (max - min) / (n_layers - 1);
   return max - layer * step + window;
 }
 
@@ -44,7 +44,7 @@ HeadBudgets allocate_pyramid(const PromptView& view, const Scores& scores, std::
   HeadBudgets counts;
   for (const Budget& budget : budgets) {
     std::size_t tokens = budget.tokens;
-    if (budget.tokens < n)
+    if (budget.tokens < n && n_layers > 1)
       tokens =
           parameters.choice("arithmetic") == "real"
               ? pyramid_kvpress(budget, static_cast<double>(n), static_cast<double>(window), static_cast<double>(layer),
@@ -76,7 +76,8 @@ const RegisterAllocator pyramid{{
                                  .summary = "PyramidKVPress: the window inside the budget; uniform where the pyramid "
                                             "does not fit"},
                                 {.name = "original",
-                                 .summary = "the authors' code: integer steps, whose slack is not spent",
+                                 .summary =
+                                     "the authors' code: whole steps, whose rounding may spend more than the budget",
                                  .defaults = {{"arithmetic", "integer"}}}}},
     .traits = {.level = AllocatorLevel::layers, .approximate = true},
     .allocate = allocate_pyramid,

@@ -37,19 +37,20 @@ std::vector<std::size_t> group_starts(const std::vector<double>& sorted) {
   return best;
 }
 
-LayerSurvey survey_cosine(const PromptView& view, const Scores&, std::span<const Budget>, const Parameters&) {
+LayerSurvey survey_cosine(const PromptView& view, const Scores&, std::span<const Budget> budgets, const Parameters&) {
   const std::span<const float> cosine = view.block_cosine();
   LayerSurvey survey;
-  survey.preference = std::accumulate(cosine.begin(), cosine.end(), 0.0) / static_cast<double>(cosine.size());
+  survey.preferences.assign(budgets.size(),
+                            std::accumulate(cosine.begin(), cosine.end(), 0.0) / static_cast<double>(cosine.size()));
   return survey;
 }
 
 std::vector<HeadBudgets> share_squeeze(std::span<const LayerSurvey> layers, const Parameters& parameters) {
   std::vector<std::size_t> order(layers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, {}, [&](std::size_t l) { return layers[l].preference; });
+  std::ranges::stable_sort(order, {}, [&](std::size_t l) { return layers[l].preferences.front(); });
   std::vector<double> sorted;
-  for (const std::size_t l : order) sorted.push_back(layers[l].preference);
+  for (const std::size_t l : order) sorted.push_back(layers[l].preferences.front());
   const std::size_t first_squeezed = group_starts(sorted).back();
 
   // In units of the mean budget: the squeezed layers get `share` each, the others split what they left.

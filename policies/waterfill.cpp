@@ -30,7 +30,8 @@ LayerSurvey survey_losses(const PromptView& view, const Scores& scores, std::spa
   survey.curve.assign(scores.n_heads(), std::vector<double>(survey.curve_tokens.size(), 0.0));
   for (std::size_t h = 0; h < errors.squared.size(); ++h)
     for (std::size_t p = 0; p < survey.curve_tokens.size(); ++p)
-      survey.curve[h / sets_per_head][p] += errors.squared[h][p] / (relative ? errors.reference[h] : 1);
+      if (!relative || errors.reference[h] > 0)  // a head that puts out nothing has nothing to lose
+        survey.curve[h / sets_per_head][p] += errors.squared[h][p] / (relative ? errors.reference[h] : 1);
   return survey;
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/unit_replay.h"
 #include "tests/captured_replay.h"
+#include "tests/random_layer.h"
 #include "tests/scorer_run.h"
 
 namespace kvreplay::testing {
@@ -36,6 +37,49 @@ std::vector<std::vector<std::vector<reference::Positions>>> CaseRun::retained(
     }
   }
   return layers;
+}
+
+HeadCounts CaseRun::counts(const Policy& policy, BudgetKind kind, double value) const {
+  const BudgetGrid grid{.kind = kind, .values = {value}};
+  const auto budget = [&](const PromptView& view) { return std::vector<Budget>{grid.at(0, view.n_candidates())}; };
+  std::vector<std::vector<LayerSurvey>> surveys;
+  if (policy.shares_between_layers())
+    for (const PromptView& view : views_) surveys.push_back(policy.survey(view, budget(view)));
+  const std::vector<HeadBudgets> shares = surveys.empty() ? std::vector<HeadBudgets>{} : policy.share(surveys);
+  HeadCounts counts;
+  for (std::size_t l = 0; l < views_.size(); ++l) {
+    std::vector<std::size_t>& layer = counts.emplace_back();
+    for (const CellPlan& plan :
+         policy.select(views_[l], budget(views_[l]), shares.empty() ? nullptr : &shares[l]).heads)
+      layer.push_back(plan.n_retained[0]);
+  }
+  return counts;
+}
+
+Scorer given_scorer(std::vector<reference::Matrix> layers, Protection protection) {
+  return {.name = "given",
+          .summary = "",
+          .formula = "",
+          .paper = "",
+          .needs = "",
+          .score = [layers = std::move(layers), protection](const PromptView& view, const Parameters&) {
+            return scores_of(layers.at(view.layer().index), protection);
+          }};
+}
+
+HeadCounts split_given(const std::vector<reference::Matrix>& layers, const std::string& allocators, double budget,
+                       Protection protection, BudgetKind kind) {
+  const std::size_t n_heads = layers[0].size(), n = layers[0][0].size();
+  std::vector<LayerData> data;
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    data.push_back(random_layer({.n_q_heads = n_heads,
+                                 .n_kv_heads = n_heads,
+                                 .n_tokens = n + 1,
+                                 .layer = l,
+                                 .n_layers = layers.size(),
+                                 .seed = l + 1}));
+  const Policy policy("given+" + allocators, std::vector<Scorer>{given_scorer(layers, protection)});
+  return CaseRun(std::move(data), n).counts(policy, kind, budget);
 }
 
 }  // namespace kvreplay::testing

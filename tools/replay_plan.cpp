@@ -149,6 +149,8 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
         throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", other.name(), text, policy.complete()));
     // Some presets are another name for a scorer as it is.
     if (std::ranges::find(plan.policies, policy.complete(), &Policy::complete) != plan.policies.end()) continue;
+    if (std::ranges::find(plan.policies, policy.name(), &Policy::name) != plan.policies.end())
+      throw UsageError(fmt::format("two different policies would be called '{}' in the results", policy.name()));
     if (const std::string need = unmet_need(plan, policy); !need.empty()) {
       if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), need));
       talk << "leaving out policy " << policy.name() << ": " << need << '\n';

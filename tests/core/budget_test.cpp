@@ -130,3 +130,39 @@ TEST_CASE("compression ratios are shares removed, from 0 up to but not 1") {
   CHECK_THROWS_AS(parse_compression_ratios("-0.1"), UsageError);
   CHECK_THROWS_WITH_AS(parse_compression_ratios("0.5,0.5"), "compression ratio '0.5,0.5' names 0.5 twice", UsageError);
 }
+
+TEST_CASE("a budget in one layer is tokens and the shares asked for, which are not rounded") {
+  const auto at = [](BudgetKind kind, double value, std::size_t n) {
+    return BudgetGrid{.kind = kind, .values = {0.5, value}}.at(1, n);
+  };
+  const Budget fraction = at(BudgetKind::fraction, 0.25, 10);
+  CHECK(fraction.tokens == 3);  // 2.5
+  CHECK(fraction.kept == 0.25);
+  CHECK(fraction.removed == 0.75);
+  CHECK(fraction.kind == BudgetKind::fraction);
+  const Budget ratio = at(BudgetKind::compression_ratio, 0.9, 1000);
+  CHECK(ratio.tokens == 99);
+  CHECK(ratio.kept == 1 - 0.9);
+  CHECK(ratio.removed == 0.9);  // as given, not 1 - (1 - 0.9)
+  CHECK(ratio.kind == BudgetKind::compression_ratio);
+  const Budget tokens = at(BudgetKind::tokens, 5, 20);
+  CHECK(tokens.tokens == 5);
+  CHECK(tokens.kept == 0.25);
+  CHECK(tokens.removed == 0.75);
+  CHECK(tokens.kind == BudgetKind::tokens);
+}
+
+TEST_CASE("a budget of more tokens than a layer has keeps them all") {
+  const BudgetGrid grid{.kind = BudgetKind::tokens, .values = {64}};
+  CHECK(grid.at(0, 40).tokens == 40);
+  CHECK(grid.at(0, 40).kept == 1);
+  CHECK(grid.at(0, 40).removed == 0);
+  CHECK(grid.at(0, 0).tokens == 0);
+  CHECK(grid.at(0, 0).kept == 1);
+  CHECK(grid.at(0, 0).removed == 0);
+}
+
+TEST_CASE("a budget without a word about it is the full cache") {
+  CHECK(Budget{}.kept == 1);
+  CHECK(Budget{}.removed == 0);
+}

@@ -2,11 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
 #include <functional>
 #include <stdexcept>
 #include <string>
 
 #include "core/error.h"
+#include "tests/temporary_folder.h"
 
 using namespace kvreplay;
 
@@ -93,6 +95,55 @@ TEST_CASE("mistaken parameters are refused with the values in the message") {
   CHECK(message_of("share=half") == "method: share=half is not a number from 0 to 1");
   CHECK(message_of("group=sum") == "method: group=sum is not one of mean, max");
   CHECK(message_of("dialect=other") == "method: dialect=other is not one of paper, code");
+}
+
+TEST_CASE("a real may have a word beside it") {
+  const ParameterTable table = {.parameters = {{.name = "blend",
+                                                .kind = ParameterKind::real_or_choice,
+                                                .default_value = "budget",
+                                                .help = "",
+                                                .choices = {"budget", "none"},
+                                                .max = 1}}};
+  const Parameters standard(table, "m", "");
+  CHECK(standard.is_word("blend", "budget"));
+  CHECK(!standard.is_word("blend", "none"));
+  CHECK(standard.complete() == ":blend=budget");
+  const Parameters given(table, "m", "blend=0.25");
+  CHECK(!given.is_word("blend", "budget"));
+  CHECK(given.real("blend") == 0.25);
+  CHECK(given.canonical() == ":blend=0.25");
+  CHECK(Parameters(table, "m", "blend=none").is_word("blend", "none"));
+  CHECK_THROWS_WITH_AS(Parameters(table, "m", "blend=2"),
+                       "m: blend=2 is not a number from 0 to 1 or one of budget, none", UsageError);
+  CHECK_THROWS_WITH_AS(Parameters(table, "m", "blend=all"),
+                       "m: blend=all is not a number from 0 to 1 or one of budget, none", UsageError);
+}
+
+TEST_CASE("a table is read from its file, called as the file, and known by what it holds") {
+  const kvreplay::testing::TemporaryFolder folder;
+  std::ofstream(folder / "gates.tsv") << "1 2\n3 4\n";
+  const ParameterTable table = {.parameters = {{.name = "table",
+                                                .kind = ParameterKind::table,
+                                                .default_value = "measured",
+                                                .help = "",
+                                                .choices = {"measured"}},
+                                               {.name = "length", .default_value = "5", .help = ""}}};
+  const Parameters given(table, "m", "table=" + folder.file("gates.tsv"));
+  REQUIRE(given.table("table") != nullptr);
+  CHECK(given.table("table")->rows == std::vector<std::vector<double>>{{1, 2}, {3, 4}});
+  CHECK(given.canonical() == ":table=gates.tsv");
+  CHECK(given.complete() == ":table=" + given.table("table")->digest + ",length=5");
+
+  const Parameters measured(table, "m", "table=measured,length=6");
+  CHECK(measured.table("table") == nullptr);
+  CHECK(measured.canonical() == ":length=6");
+  CHECK(measured.complete() == ":table=measured,length=6");
+
+  CHECK_THROWS_WITH_AS(Parameters(table, "m", "table=" + folder.file("none.tsv")),
+                       (folder.file("none.tsv") + ": the table cannot be read").c_str(), InputError);
+  const ParameterTable required = {
+      .parameters = {{.name = "table", .kind = ParameterKind::table, .default_value = "", .help = ""}}};
+  CHECK_THROWS_WITH_AS(Parameters(required, "m", ""), "m: table=FILE must be given", UsageError);
 }
 
 TEST_CASE("asking for a parameter that is not declared is a programmer's error") {

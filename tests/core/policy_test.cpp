@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -12,6 +14,7 @@
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
+#include "tests/temporary_folder.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -127,6 +130,53 @@ TEST_CASE("parameters after a preset's name go to its scorer; more has to be wri
   CHECK(
       message_of("ada-snapkv+uniform") ==
       "policy 'ada-snapkv+uniform': 'ada-snapkv' is a preset and stands for 'snapkv+ada'; write that out to change it");
+}
+
+TEST_CASE("a preset may be called as its scorer: the bare name is the preset, with a plus it is the scorer") {
+  CHECK(Policy("lava").name() == "lava");
+  CHECK(Policy("lava").complete() == Policy("lava+lava").complete());
+  CHECK(Policy("lava+lava").name() == "lava+lava");
+  CHECK(Policy("lava+uniform").name() == "lava+uniform");
+  CHECK(Policy("lava+uniform").complete().ends_with("+uniform"));
+  CHECK(Policy("lava+uniform").allocators().empty());
+  CHECK(Policy("lava+ada").name() == "lava+ada");
+  // Parameters change the preset's scorer and leave its allocator.
+  CHECK(Policy("lava:window=16").name() == "lava:window=16");
+  CHECK(Policy("lava:window=16").complete() == Policy("lava:window=16+lava").complete());
+  // The scorer alone has another name, whatever its parameters.
+  CHECK(Policy("lava:window=16+uniform").name() == "lava:window=16+uniform");
+  CHECK(Policy("lava:window=16+uniform").allocators().empty());
+}
+
+TEST_CASE("a name in results means the same policy when it is asked for") {
+  for (const std::string& scorer : all_policy_names())
+    for (const std::string text : {scorer, scorer + "+uniform", scorer + "+ada:alpha=0.5", scorer + "+protect:sinks=3"})
+      if (find_preset(scorer) == nullptr || find_scorer(scorer) != nullptr || text == scorer) {
+        CAPTURE(text);
+        const Policy policy(text);
+        CHECK(Policy(policy.name()).complete() == policy.complete());
+      }
+  for (const char* text : {"lava:window=16", "lava:window=16+uniform", "cake:window=16+uniform", "snapkv:window=16"})
+    CHECK(Policy(Policy(text).name()).complete() == Policy(text).complete());
+}
+
+TEST_CASE("a table is called as its file in the name, and known by its numbers") {
+  const TemporaryFolder folder;
+  for (const char* place : {"here", "there", "elsewhere"}) std::filesystem::create_directory(folder / place);
+  std::ofstream(folder / "here/t.tsv") << "1 2\n";
+  std::ofstream(folder / "there/t.tsv") << "# the same\n1,2\n";
+  std::ofstream(folder / "elsewhere/t.tsv") << "2 1\n";
+  const auto policy = [&](const std::string& place) {
+    return Policy("knorm+file:table=" + folder.file(place + "/t.tsv") + ",scale=no");
+  };
+  CHECK(policy("here").name() == "knorm+file:table=t.tsv,scale=no");
+  CHECK(policy("here").complete().find(folder.path().string()) == std::string::npos);
+  CHECK(policy("here").complete().starts_with("knorm+file:table=1x2:"));
+  CHECK(policy("here").complete() == policy("there").complete());
+  CHECK(policy("here").complete() != policy("elsewhere").complete());
+  CHECK(Policy("knorm+duo").complete() == "knorm+duo:table=measured,sinks=128,recent=256,length=500");
+  CHECK_THROWS_WITH_AS(Policy("knorm+file:table=" + folder.file("none")),
+                       (folder.file("none") + ": the table cannot be read").c_str(), InputError);
 }
 
 TEST_CASE("a name means one thing before the first plus and one after it, and has no letter of the grammar") {

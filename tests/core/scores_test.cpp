@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -115,4 +116,87 @@ TEST_CASE("sinks and a recent share together still give a ranking") {
   Ranking ranking = rank(scores, {.sinks = 3, .recent = 2, .recent_share = 0.5});
   CHECK(Ranking(ranking.begin(), ranking.begin() + 5) == Ranking{0, 1, 2, 24, 23});
   CHECK(prefix(ranking, 25) == reference::positions_between(0, 25));
+}
+
+TEST_CASE("a budget protects first tokens before newest ones, and never more than itself") {
+  const auto at = [](const Protection& protection, std::size_t budget) {
+    const Protection::Counts counts = protection.at(budget);
+    CHECK(counts.total() == counts.first + counts.recent);
+    return std::pair{counts.first, counts.recent};
+  };
+  using Pair = std::pair<std::size_t, std::size_t>;
+  const Protection both{.sinks = 4, .recent = 8};
+  CHECK(at(both, 100) == Pair{4, 8});
+  CHECK(at(both, 12) == Pair{4, 8});
+  CHECK(at(both, 11) == Pair{4, 7});
+  CHECK(at(both, 4) == Pair{4, 0});
+  CHECK(at(both, 3) == Pair{3, 0});
+  CHECK(at(both, 0) == Pair{0, 0});
+  // Shares are cut to whole tokens; the larger of share and count holds.
+  const Protection shares{.sinks = 1, .recent = 2, .recent_share = 0.5, .first_share = 0.25};
+  CHECK(at(shares, 3) == Pair{1, 2});
+  CHECK(at(shares, 7) == Pair{1, 3});
+  CHECK(at(shares, 8) == Pair{2, 4});
+  CHECK(at({.recent_share = 0.5, .first_share = 0.5}, 5) == Pair{2, 2});
+  CHECK(at({.recent_share = 1, .first_share = 0.5}, 5) == Pair{2, 3});
+}
+
+TEST_CASE("a share for the first tokens and one for the newest interleave with the best") {
+  // k:      1   2   3   4     5     6
+  // first:  -   -   -   0     0     0       a quarter
+  // newest: -   -   -   -     7     7       a quarter too: due with the first one, one place later
+  // best:   3   4   2   3 4 2 ...   and 5
+  const std::vector<float> scores = {1, 2, 7, 9, 8, 6, 5, 0};
+  CHECK(rank(scores, {.recent_share = 0.25, .first_share = 0.25}) == Ranking{3, 4, 2, 0, 7, 5, 6, 1});
+  CHECK(rank(scores, {.first_share = 0.5}) == Ranking{3, 0, 4, 1, 2, 5, 6, 7});
+  CHECK(rank(scores, {.sinks = 1, .first_share = 0.5}) == Ranking{0, 3, 4, 1, 2, 5, 6, 7});
+}
+
+TEST_CASE("every prefix of a ranking with both shares holds the first tokens, and the newest one place late at most") {
+  for (const auto& [first_share, recent_share] : {std::pair{0.5, 0.5}, {0.1, 0.1}, {0.25, 0.5}, {0.3, 0.2}, {0.5, 0.0}})
+    for (const std::size_t n : {1u, 2u, 9u, 50u}) {
+      CAPTURE(first_share);
+      CAPTURE(recent_share);
+      CAPTURE(n);
+      const Ranking ranking =
+          rank(random_scores(n, 1e6, n), {.recent_share = recent_share, .first_share = first_share});
+      for (std::size_t k = 0; k <= n; ++k) {
+        const reference::Positions set = prefix(ranking, k);
+        const auto due = [](double share, std::size_t size) {
+          return static_cast<std::size_t>(share * static_cast<double>(size));
+        };
+        for (std::size_t i = 0; i < due(first_share, k); ++i) CHECK(std::ranges::find(set, i) != set.end());
+        for (std::size_t i = 0; k > 0 && i < due(recent_share, k - 1); ++i)
+          CHECK(std::ranges::find(set, n - 1 - i) != set.end());
+      }
+    }
+}
+
+TEST_CASE("sort_falling puts the largest first") {
+  std::vector<float> numbers = {1, -2, kInfinity, 0, 1, -kInfinity};
+  sort_falling(numbers);
+  CHECK(numbers == std::vector<float>{kInfinity, 1, 1, 0, -2, -kInfinity});
+  for (const double n_levels : {1.0, 1e6})
+    for (const std::size_t n : {0u, 1u, 15u, 16u, 17u, 100u, 1000u}) {
+      std::vector<float> sorted = random_scores(n, n_levels, n), expected = sorted;
+      if (n > 0) sorted[n / 2] = expected[n / 2] = -kInfinity;
+      sort_falling(sorted);
+      std::ranges::sort(expected, std::greater{});
+      CHECK(sorted == expected);
+    }
+}
+
+TEST_CASE("a copy of scores is another tensor with the same numbers and protection") {
+  Scores scores = Scores::for_heads(HeadAxis::query, 2, 3);
+  std::ranges::copy(std::vector<float>{1, 2, 3, 4, 5, 6}, scores.values.values().begin());
+  scores.protection = {.sinks = 1, .recent = 2, .recent_share = 0.5, .first_share = 0.25};
+  Scores copy = copy_of(scores);
+  scores.head(1)[2] = 60;
+  CHECK(copy.axis == HeadAxis::query);
+  CHECK(copy.n_heads() == 2);
+  CHECK(std::ranges::equal(copy.head(1), std::vector<float>{4, 5, 6}));
+  CHECK(copy.protection.sinks == 1);
+  CHECK(copy.protection.recent == 2);
+  CHECK(copy.protection.recent_share == 0.5);
+  CHECK(copy.protection.first_share == 0.25);
 }

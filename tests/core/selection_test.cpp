@@ -95,6 +95,26 @@ TEST_CASE("sets of any shape become one cell per membership") {
   CHECK(retained_positions(plan, 2) == Positions{4});
 }
 
+TEST_CASE("cells come by the number of budgets that hold them, and equal ones by the later budgets first") {
+  // Tokens of memberships 101, 010, 111, 000, 011, 110, 101: first 111, then the three of two budgets in the order 011,
+  // 101, 110, then 010, then 000; tokens of one cell as they lie.
+  const std::vector<std::uint8_t> masks[] = {{1, 0, 1, 0, 0, 1, 1}, {0, 1, 1, 0, 1, 1, 0}, {1, 0, 1, 0, 1, 0, 1}};
+  const CellPlan plan = plan_general(7, masks);
+  check_partition(plan, 7);
+  CHECK(plan.order == std::vector<std::uint32_t>{2, 4, 0, 6, 5, 1, 3});
+  CHECK(plan.cell_ends == std::vector<std::size_t>{1, 2, 4, 5, 6, 7});
+  CHECK(plan.retained == std::vector<std::uint8_t>{1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0});
+  CHECK(plan.n_retained == std::vector<std::size_t>{4, 4, 4});
+  CHECK(!plan.nested);
+}
+
+TEST_CASE("without budgets all tokens are one cell that nobody holds") {
+  const CellPlan plan = plan_general(3, {});
+  CHECK(plan.order == std::vector<std::uint32_t>{0, 1, 2});
+  CHECK(plan.n_cells() == 1);
+  CHECK(plan.n_budgets() == 0);
+}
+
 TEST_CASE("two sets of equal size are not nested") {
   const std::vector<std::uint8_t> masks[] = {{1, 0, 0}, {0, 1, 0}};
   CHECK(!plan_general(3, masks).nested);
