@@ -121,7 +121,7 @@ TEST_CASE("mistaken policies are refused, with the nearest name") {
   CHECK(message_of("snapkv:windows=3").starts_with("snapkv: unknown parameter 'windows'; did you mean 'window'?"));
 }
 
-TEST_CASE("parameters after a preset's name go to its scorer; more has to be written out") {
+TEST_CASE("parameters after a preset's name go to its scorer, more has to be written out") {
   CHECK(Policy("ada-snapkv:window=32").complete() == Policy("snapkv:window=32+ada").complete());
   CHECK(Policy("ada-snapkv:window=32").name() == "ada-snapkv:window=32");
   CHECK(Policy("scissorhands:window=100").complete() == Policy("attention:dialect=scissorhands,window=100").complete());

@@ -8,7 +8,7 @@
 
 using namespace kvreplay;
 
-TEST_CASE("RoPE is taken off pair by pair, its scaling too; what does not turn stays") {
+TEST_CASE("RoPE is taken off pair by pair, its scaling too, and what does not turn stays") {
   // A quarter turn per position: at position 1 (1, 0) has become 2 (0, 1).
   for (const RopeLayout layout : {RopeLayout::half, RopeLayout::interleaved}) {
     const Rope rope{.layout = layout, .inv_freq = {std::numbers::pi / 2, 0}, .attention_scaling = 2};

@@ -46,9 +46,9 @@ TEST_CASE("heads vote with their sums") {
 }
 
 TEST_CASE("a protected token counts more than every other score of the layer, and no more") {
-  // Token 5 counts as 4 + 1: chunk 4-5 has a mean of 3, chunk 0-1 has 4.
-  CHECK(chunks(scores_of({{4, 4, 0, 0, 1, -99}}, {.recent = 1}), 0.34) == Positions{0, 1});
-  CHECK(chunks(scores_of({{4, 1, 0, 0, 1, -99}}, {.recent = 1}), 0.34) == Positions{4, 5});
+  // Token 5 counts as 4 + 1: chunk 4-5 has a mean of 3, chunk 0-1 of 3.25, and then of 2.75.
+  CHECK(chunks(scores_of({{4, 2.5, 0, 0, 1, -99}}, {.recent = 1}), 0.34) == Positions{0, 1});
+  CHECK(chunks(scores_of({{4, 1.5, 0, 0, 1, -99}}, {.recent = 1}), 0.34) == Positions{4, 5});
   CHECK(chunks(scores_of({{-99, 1, 0, 0, 4, 1}}, {.sinks = 1}), 0.34) == Positions{0, 1});
   // At a budget of two tokens only two of the five newest are protected.
   CHECK(chunks(scores_of({{4, 4, 9, 9, 0, 0}}, {.recent = 5}), 0.34) == Positions{4, 5});

@@ -28,7 +28,7 @@ TEST_CASE("exponentials of a row of any length, and their sum, on every instruct
   });
 }
 
-TEST_CASE("a softcap bends logits before the exponential; what would be denormal is nothing") {
+TEST_CASE("a softcap bends logits before the exponential, and what would be denormal is nothing") {
   for_each_target([] {
     // 30 tanh(60 / 30) = 28.9208, 30 tanh(30 / 30) = 22.8478: exp of the difference -6.0730 is 0.0023042.
     std::vector<float> capped = {60, 30};
