@@ -30,16 +30,17 @@ struct LayerSurvey {
   std::size_t layer = 0;  ///< index in the model
   std::size_t n_candidates = 0;
   std::size_t n_heads = 0;
-  std::vector<Budget> budgets;           ///< asked of this layer
-  std::vector<std::size_t> n_protected;  ///< [n_budgets] tokens per head that the scorer keeps whatever their score
-  std::vector<double> preferences;       ///< [n_budgets] what the layer is worth beside the others
-  std::vector<double> gates;             ///< [n_heads] how much a head wants the whole cache
+  std::vector<Budget> budgets = {};  ///< asked of this layer
+  std::vector<std::size_t> n_protected =
+      {};                                ///< [n_budgets] tokens per head that the scorer keeps whatever their score
+  std::vector<double> preferences = {};  ///< [n_budgets] what the layer is worth beside the others
+  std::vector<double> gates = {};        ///< [n_heads] how much a head wants the whole cache
   /// Scores that are not protected, falling, [n_heads] for each set of protected tokens; scores_of [n_budgets] says
   /// which of these a budget has.
-  std::vector<std::vector<std::vector<float>>> scores;
-  std::vector<std::size_t> scores_of;
-  std::vector<std::size_t> curve_tokens;   ///< [n_points] tokens kept, ascending
-  std::vector<std::vector<double>> curve;  ///< [n_heads][n_points] loss when a head keeps that many
+  std::vector<std::vector<std::vector<float>>> scores = {};
+  std::vector<std::size_t> scores_of = {};
+  std::vector<std::size_t> curve_tokens = {};   ///< [n_points] tokens kept, ascending
+  std::vector<std::vector<double>> curve = {};  ///< [n_heads][n_points] loss when a head keeps that many
 };
 
 /// What an allocator decides on.

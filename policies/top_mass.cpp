@@ -34,7 +34,7 @@ Lift make_lift(const PromptView& view, std::size_t n_heads, std::size_t window, 
   for (std::size_t i = 0; i < n_old; ++i) {
     float sum = 0;
     for (std::size_t h = 0; h < n_heads; ++h) sum += norms.matrix(0)(h, i);
-    for (std::size_t h = 0; h < n_heads; ++h) lift.shares.matrix(0)(h, i) = norms.matrix(0)(h, i) / sum;
+    for (std::size_t h = 0; h < n_heads; ++h) lift.shares.matrix(0)(h, i) = sum > 0 ? norms.matrix(0)(h, i) / sum : 0;
   }
 
   const Tensor of_queries = mean_attention(view, window);

@@ -1,21 +1,14 @@
 """Prints the medians of build/bench.json and the ratios between them."""
 
-import json
 import sys
+
+from medians import read_medians
 
 
 def main() -> None:
-    with open(sys.argv[1]) as file:
-        report = json.load(file)
-    median = {
-        run["run_name"]: run["cpu_time"]
-        for run in report["benchmarks"]
-        if run.get("aggregate_name") == "median"
-    }
-    peak = next(
-        run["flops"] for run in report["benchmarks"]
-        if run["run_name"] == "sgemm_peak" and run.get("aggregate_name") == "median"
-    )
+    runs = read_medians(sys.argv[1])
+    median = {name: run["cpu_time"] for name, run in runs.items()}
+    peak = runs["sgemm_peak"]["flops"]
     for name, milliseconds in median.items():
         print(f"{name:24} {milliseconds:10.2f} ms")
     # A pass over 4096 tokens for 9 heads x 96 queries of size 64 is 2 x 4192 x 864 x 64 operations.

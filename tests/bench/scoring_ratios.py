@@ -1,17 +1,12 @@
 """Prints the medians of build/scoring.json, dearest first, and scoring against attending."""
 
-import json
 import sys
+
+from medians import read_medians
 
 
 def main() -> None:
-    with open(sys.argv[1]) as file:
-        report = json.load(file)
-    median = {
-        run["run_name"]: run["cpu_time"]
-        for run in report["benchmarks"]
-        if run.get("aggregate_name") == "median"
-    }
+    median = {name: run["cpu_time"] for name, run in read_medians(sys.argv[1]).items()}
     for name, milliseconds in sorted(median.items(), key=lambda item: -item[1]):
         print(f"{name:36} {milliseconds:10.2f} ms")
     alone = sum(time for name, time in median.items() if name.startswith("score/"))
