@@ -187,20 +187,18 @@ HeadBudgets Policy::allocate(const PromptView& view, const Scores& scores, std::
     return {std::vector(budgets.size(), std::vector<std::size_t>(scores.n_heads(), scores.n_candidates()))};
   std::vector<Budget> given(budgets.begin(), budgets.end());
   HeadBudgets counts = uniform_budgets(given, scores.n_heads());
-  const auto step = [&](const Part<Allocator>& allocator) {
-    if (allocator.row.allocate != nullptr) counts = allocator.row.allocate(view, scores, given, allocator.parameters);
-    // What follows splits what this one left to the layer.
+  const auto settle = [&](HeadBudgets split) {
+    counts = std::move(split);
+    // What follows splits what this left to the layer.
     for (std::size_t b = 0; b < given.size(); ++b) given[b].tokens = counts.tokens[b][0];
   };
-  if (layers_) {
-    if (layers_->row.survey != nullptr) {
-      if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given no share");
-      counts = *shared;
-      for (std::size_t b = 0; b < given.size(); ++b) given[b].tokens = counts.tokens[b][0];
-    }
-    step(*layers_);
+  if (shares_between_layers()) {
+    if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given no share");
+    settle(*shared);
   }
-  if (heads_) step(*heads_);
+  for (const auto* allocator : {&layers_, &heads_})
+    if (allocator->has_value() && (*allocator)->row.allocate != nullptr)
+      settle((*allocator)->row.allocate(view, scores, given, (*allocator)->parameters));
   return counts;
 }
 
