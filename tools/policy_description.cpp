@@ -140,8 +140,8 @@ std::string describe(const Allocator& allocator) { return page_of(allocator, ", 
 std::string describe(const Preset& preset) {
   const Policy policy(preset.name);
   std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy},
-                                    {"What it does", "in full", policy.complete()},
-                                    {"What it does", "paper", preset.paper}};
+                                    {"What it does", "in full", policy.complete()}};
+  if (!preset.paper.empty()) rows.push_back({"What it does", "paper", preset.paper});
   const Scorer& scorer = policy.scorer();
   rows.push_back({"What it is made of", scorer.name, scorer.summary + "; score: " + scorer.formula});
   if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + scorer.needs});
