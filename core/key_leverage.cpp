@@ -51,19 +51,14 @@ std::vector<double> leverage_with_jitter(ConstMatrixView rows, std::size_t kv_he
 
 const Tensor& unrotated_keys(const PromptView& view) {
   return view.remember<Tensor>("keys before RoPE", [&] {
-    constexpr std::size_t kBlock = 256;
-    const std::size_t n = view.n_candidates(), dim = view.model().head_dim;
-    Tensor keys(view.model().n_kv_heads, n, dim);
-    std::vector<double> block(kBlock * dim);
-    for (std::size_t begin = 0; begin < n; begin += kBlock) {
-      const std::size_t end = std::min(begin + kBlock, n);
-      const RopeRemoval rope(view.layer().rope, {view.first_position() + begin, view.first_position() + end});
-      for (std::size_t g = 0; g < keys.count(); ++g) {
-        rope.remove(view.keys(g).rows_between(begin, end), block);
-        std::transform(block.begin(), block.begin() + static_cast<std::ptrdiff_t>((end - begin) * dim),
-                       keys.matrix(g).row(begin).begin(), [](double x) { return static_cast<float>(x); });
-      }
-    }
+    Tensor keys(view.model().n_kv_heads, view.n_candidates(), view.model().head_dim);
+    std::vector<ConstMatrixView> rotated;
+    for (std::size_t g = 0; g < keys.count(); ++g) rotated.push_back(view.keys(g));
+    for_each_block_before_rope(view.layer().rope, view.first_position(), rotated,
+                               [&](std::size_t g, std::size_t begin, std::span<const double> rows) {
+                                 std::ranges::transform(rows, keys.matrix(g).row(begin).begin(),
+                                                        [](double x) { return static_cast<float>(x); });
+                               });
     return keys;
   });
 }

@@ -11,25 +11,17 @@ namespace kvreplay {
 namespace {
 
 QueryMoments prompt_queries(const PromptView& view, std::size_t sinks) {
-  constexpr std::size_t kBlock = 256;
   const std::size_t n_heads = view.model().n_q_heads, dim = view.model().head_dim, n = view.n_candidates();
   QueryMoments moments{.mean = Matrix64(n_heads, dim),
                        .covariance = std::vector<Matrix64>(n_heads, Matrix64(dim, dim))};
   std::vector<ConstMatrixView> queries;
-  for (std::size_t h = 0; h < n_heads; ++h) queries.push_back(view.queries(h, kAll));
-  std::vector<double> block(kBlock * dim);
-  // Blocks outside, heads inside: the angles are worked out once for all heads.
-  for (std::size_t begin = sinks; begin < n; begin += kBlock) {
-    const std::size_t end = std::min(begin + kBlock, n);
-    const RopeRemoval rope(view.layer().rope, {view.first_position() + begin, view.first_position() + end});
-    const std::span<double> rows = std::span(block).first((end - begin) * dim);
-    for (std::size_t h = 0; h < n_heads; ++h) {
-      rope.remove(queries[h].rows_between(begin, end), rows);
-      for (std::size_t at = 0; at < rows.size(); at += dim)
-        for (std::size_t d = 0; d < dim; ++d) moments.mean(h, d) += rows[at + d];
-      add_to_upper_gram(rows, moments.covariance[h]);
-    }
-  }
+  for (std::size_t h = 0; h < n_heads; ++h) queries.push_back(view.queries(h, kAll).rows_between(sinks, n));
+  for_each_block_before_rope(view.layer().rope, view.first_position() + sinks, queries,
+                             [&](std::size_t h, std::size_t, std::span<const double> rows) {
+                               for (std::size_t at = 0; at < rows.size(); at += dim)
+                                 for (std::size_t d = 0; d < dim; ++d) moments.mean(h, d) += rows[at + d];
+                               add_to_upper_gram(rows, moments.covariance[h]);
+                             });
   const double count = static_cast<double>(n - sinks);
   for (double& x : moments.mean.values) x /= count;
   for (std::size_t h = 0; h < n_heads; ++h) {

@@ -7,14 +7,17 @@
 namespace kvreplay {
 namespace {
 
-// One head: the first tokens of its ranking, then the best of the rest by value-weighted scores.
+// One head: the first tokens of its ranking, then the best of the rest by value-weighted scores. What is protected
+// stays before all others also where the first stage has no room for it, as kvpress's padded scores do.
 std::vector<std::uint32_t> two_stages(std::span<const std::uint32_t> ranking, std::span<const float> weighted,
-                                      std::size_t budget, std::size_t n_first) {
+                                      Protection::Counts guarded, std::size_t budget, std::size_t n_first) {
   std::vector<std::uint32_t> kept(ranking.begin(), ranking.begin() + static_cast<std::ptrdiff_t>(n_first));
   if (n_first == budget) return kept;
   std::vector<std::uint32_t> others(ranking.begin() + static_cast<std::ptrdiff_t>(n_first), ranking.end());
+  const auto is_protected = [&](std::uint32_t i) { return i < guarded.first || i + guarded.recent >= ranking.size(); };
   // Equal scores: lower position first.
   const auto better = [&](std::uint32_t a, std::uint32_t b) {
+    if (is_protected(a) != is_protected(b)) return is_protected(a);
     return weighted[a] != weighted[b] ? weighted[a] > weighted[b] : a < b;
   };
   const auto end = others.begin() + static_cast<std::ptrdiff_t>(budget - n_first);
@@ -31,6 +34,7 @@ RetainedSets choose_critical(const PromptView& view, const Scores& scores, std::
   const Tensor norms = reduce_group(per_query_head, per_query_head.rows() / scores.n_heads(), GroupReduction::mean);
   RetainedSets sets(budgets.size());
   std::vector<float> weighted(scores.n_candidates());
+  const Protection::Counts guarded{scores.protection.sinks, scores.protection.recent};
   for (std::size_t h = 0; h < scores.n_heads(); ++h) {
     const std::vector<std::uint32_t> ranking = rank(scores.head(h), scores.protection);
     for (std::size_t i = 0; i < weighted.size(); ++i)
@@ -40,8 +44,7 @@ RetainedSets choose_critical(const PromptView& view, const Scores& scores, std::
       std::size_t n_first = static_cast<std::size_t>(static_cast<double>(budget) * first);
       if (first > 0) n_first = std::max<std::size_t>(1, n_first);
       if (!counts.secured.empty()) n_first = std::max(n_first, counts.secured[b]);
-      n_first = std::min(budget, std::max(n_first, scores.protection.at(budget).total()));
-      sets[b].push_back(two_stages(ranking, weighted, budget, n_first));
+      sets[b].push_back(two_stages(ranking, weighted, guarded, budget, std::min(budget, n_first)));
     }
   }
   return sets;

@@ -11,21 +11,16 @@ namespace {
 
 using Vectors = std::vector<std::vector<double>>;
 
-// Means over the rows of each head, their RoPE taken off. Angles are worked out once for all heads.
+// Means over the rows of each head, their RoPE taken off.
 Vectors means_before_rope(const PromptView& view, const std::vector<ConstMatrixView>& heads) {
-  constexpr std::size_t kBlock = 256;
-  const std::size_t n = heads[0].rows, dim = heads[0].cols;
+  const std::size_t dim = heads[0].cols;
+  const double n = static_cast<double>(heads[0].rows);
   Vectors means(heads.size(), std::vector<double>(dim, 0.0));
-  std::vector<double> block(kBlock * dim);
-  for (std::size_t begin = 0; begin < n; begin += kBlock) {
-    const std::size_t end = std::min(begin + kBlock, n);
-    const RopeRemoval rope(view.layer().rope, {view.first_position() + begin, view.first_position() + end});
-    for (std::size_t h = 0; h < heads.size(); ++h) {
-      rope.remove(heads[h].rows_between(begin, end), std::span(block).first((end - begin) * dim));
-      for (std::size_t row = 0; row < end - begin; ++row)
-        for (std::size_t d = 0; d < dim; ++d) means[h][d] += block[row * dim + d] / static_cast<double>(n);
-    }
-  }
+  for_each_block_before_rope(view.layer().rope, view.first_position(), heads,
+                             [&](std::size_t h, std::size_t, std::span<const double> rows) {
+                               for (std::size_t at = 0; at < rows.size(); at += dim)
+                                 for (std::size_t d = 0; d < dim; ++d) means[h][d] += rows[at + d] / n;
+                             });
   return means;
 }
 

@@ -47,6 +47,14 @@ TEST_CASE("one half of a budget goes by the score, the other by the score times 
   CHECK(critical("", 6, falling()) == reference::positions_between(0, 6));
 }
 
+TEST_CASE("protected tokens that the first stage has no room for stay first, by the weight of their values") {
+  // The four newest are protected: 2 to 5, by score times norm 3, 20, 2 and 0. Of a budget of 3 the first stage keeps
+  // the newest, 5; then 3 and 2 follow. The first two tokens, whose scores are higher, wait: of 5 the first stage keeps
+  // 5 and 4, then come 3 and 2, then 0 with 5.
+  CHECK(critical("", 3, falling({.recent = 4})) == Positions{2, 3, 5});
+  CHECK(critical("", 5, falling({.recent = 4})) == Positions{0, 2, 3, 4, 5});
+}
+
 TEST_CASE("the first stage has one token at least, unless it has no part") {
   CHECK(critical("", 1, falling()) == Positions{0});
   CHECK(critical(":first=0.1", 1, falling()) == Positions{0});
