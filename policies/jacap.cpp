@@ -1,23 +1,12 @@
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "core/capacity_weights.h"
 #include "core/query_moments.h"
 #include "policies/capacity_scores.h"
 
 namespace kvreplay {
 namespace {
-
-// softmax over the candidates at the expected query, flattened by tau
-std::vector<double> mean_attention(const Matrix64& query, ConstMatrixView keys, double tau) {
-  std::vector<double> weights = inner_products(query, keys).values;
-  const double largest = *std::ranges::max_element(weights);
-  const double temperature = tau * std::sqrt(static_cast<double>(keys.cols));
-  double total = 0;
-  for (double& x : weights) total += x = std::exp((x - largest) / temperature);
-  for (double& x : weights) x /= total;
-  return weights;
-}
 
 // k_i^T Lambda k_i with the diagonal of Lambda alone
 std::vector<double> logit_variance(const Matrix64& covariance, ConstMatrixView keys) {
@@ -33,8 +22,8 @@ Scores score_jacap(const PromptView& view, const Parameters& parameters) {
   return capacity_scores(view, sinks, [&](std::size_t h) {
     const QueryMoments& queries = future_queries(view, sinks, parameters.count("future"));
     const ConstMatrixView keys = view.keys(h / view.model().group_size()).rows_between(sinks, n);
-    const std::vector<double> attention =
-        mean_attention(rows_between(queries.mean, h, h + 1), keys, parameters.real("tau"));
+    const double scale = 1 / (parameters.real("tau") * std::sqrt(static_cast<double>(keys.cols)));
+    const std::vector<double> attention = softmax_at(rows_between(queries.mean, h, h + 1), keys, scale);
     const std::vector<double> variance = logit_variance(queries.covariance[h], keys);
     CapacityTerms terms;
     for (std::size_t i = 0; i < keys.rows; ++i) {
