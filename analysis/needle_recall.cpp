@@ -54,7 +54,7 @@ const RegisterMetric needle_recall{{
     .better = Better::higher,
     .formula = MetricFormula::ratio,
     .axis = MetricAxis::kv_head,
-    .per_span = true,
+    .parts = MetricParts::span,
     .needs_outputs = false,
     .make = make_accumulator<NeedleRecall>,
 }};

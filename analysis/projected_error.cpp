@@ -154,7 +154,7 @@ const RegisterMetric projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
-    .needs_output_projection = true,
+    .needs_output_projection = always,
     .make = make_accumulator<ProjectedError>,
 }};
 
@@ -165,7 +165,7 @@ const RegisterMetric absolute_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
-    .needs_output_projection = true,
+    .needs_output_projection = always,
     .mean_of = "projected_error",
 }};
 
@@ -177,7 +177,7 @@ const RegisterMetric head_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::q_head,
-    .needs_output_projection = true,
+    .needs_output_projection = always,
     .make = make_accumulator<HeadProjectedError>,
 }};
 

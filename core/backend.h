@@ -2,6 +2,7 @@
 // The few numerical primitives that a replay needs. Backends implement them; policies and metrics never see which one.
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -57,6 +58,14 @@ struct PanelErrors {
   Buffer<float> recall;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
 };
 
+/// Sums over sets of tokens, in float64: of outer products, and of their two sides.
+struct OuterSums {
+  Buffer<double> products;  ///< [n_sets, left, right]: sum of w_i a_i b_i^T
+  Buffer<double> left;      ///< [n_sets, left]: sum of w_i a_i; only where asked for
+  Buffer<double> right;     ///< [n_sets, right]: sum of w_i b_i; only where asked for
+  Buffer<double> weights;   ///< [n_sets]: sum of w_i
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -74,6 +83,15 @@ class Backend {
   /// \param set_ends   [n_sets] ends in `positions`
   virtual void sum_sets(const PanelWeights& weights, ConstMatrixView values, std::span<const std::uint32_t> positions,
                         std::span<const std::size_t> set_ends, PanelSums& out) = 0;
+
+  /// Sums of outer products over sets of tokens. Float64 throughout: the matrices that are made of them span many
+  /// orders of magnitude, and what lies far below their largest direction counts. \param left       [n_tokens, any];
+  /// the same view as `right` gives symmetric products for half the work \param right      [n_tokens, any] \param
+  /// weights    [n_tokens], not negative; empty: all 1 \param rows       rows of the three, set by set \param set_ends
+  /// [n_sets] ends in `rows` \param with_sides whether OuterSums::left and right are wanted too
+  virtual void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
+                                  std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
+                                  bool with_sides, OuterSums& out) = 0;
 
   /// From the sums of the cells and of the local tokens to errors at every budget. The error is formed as
   /// (Z_E / Z) (N_S / Z_S - N_E / Z_E), never as a difference of two nearly equal outputs; it is exactly 0 where

@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/row_norms.h"
 
 namespace kvreplay {
 namespace {
@@ -15,13 +14,12 @@ namespace {
 std::vector<double> cosines(const Matrix64& query, ConstMatrixView keys) {
   constexpr double kTiny = 1e-12;  // for keys of zeros
   std::vector<double> result = inner_products(query, keys).values;
-  std::vector<float> key_norms(keys.rows);
-  row_norms(keys, Norm::l2, key_norms);
+  const std::vector<double> key_norms = squared_norms(keys);
   double query_norm = 0;
   for (const double x : query.values) query_norm += x * x;
   query_norm = std::max(std::sqrt(query_norm), kTiny);
   for (std::size_t i = 0; i < result.size(); ++i)
-    result[i] = std::clamp(result[i] / (query_norm * std::max(double{key_norms[i]}, kTiny)), -1.0, 1.0);
+    result[i] = std::clamp(result[i] / (query_norm * std::max(std::sqrt(key_norms[i]), kTiny)), -1.0, 1.0);
   return result;
 }
 

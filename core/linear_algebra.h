@@ -3,6 +3,7 @@
 // matrices. Rows are converted a block at a time, so that nothing of size n x n or a float64 copy of all rows is held.
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,15 +39,31 @@ void mirror_upper(Matrix64& matrix);
 /// out(v, i) = vectors_v . x_i. \param vectors  [n, cols] \return [n, rows]
 Matrix64 inner_products(const Matrix64& vectors, ConstMatrixView rows);
 
+/// out[i] = x_i . x_i
+std::vector<double> squared_norms(ConstMatrixView rows);
+
 /// out[i] = x_i^T M x_i. \param matrix  [cols, cols], symmetric
 std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows);
 
-/// The lower factor L of M = L L^T, in place; what lies above the diagonal has no meaning. False when M is not positive
-/// definite.
+/// The lower factor L of M = L L^T, in place; what lies above the diagonal has no meaning, before and after. False when
+/// M is not positive definite.
 bool factorise(Matrix64& matrix);
 
-/// out[i] = x_i^T (ridge I + G)^-1 x_i for a Gram matrix G; empty when ridge I + G is not positive definite.
-std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows);
+/// 1/2 log det M, in nats, through the Cholesky factor; nothing when M is not positive definite. \param matrix  only
+/// its upper triangle is read
+std::optional<double> half_log_det(Matrix64 matrix);
+
+/// a b
+Matrix64 product(const Matrix64& a, const Matrix64& b);
+Matrix64 transposed(const Matrix64& matrix);
+/// sum += factor a a^T, the upper triangle alone
+void add_to_upper_gram_of_columns(const Matrix64& a, double factor, Matrix64& sum);
+/// Some C with C C^T = M. \param matrix  symmetric and positive semidefinite but for rounding, of any rank
+Matrix64 symmetric_root(const Matrix64& matrix);
+
+/// out[i] = u_i^T (ridge I + G)^-1 u_i for a Gram matrix G and u_i = P x_i; empty when ridge I + G is not positive
+/// definite. \param projection  P; empty: u_i = x_i
+std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows, const Matrix64& projection = {});
 
 /// The triangular R of the thin QR factorisation of W^T, so that ||W^T v|| = ||R v|| for every v and W need not have
 /// full rank. \param w  [n, m] \return [min(n, m), n]

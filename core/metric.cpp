@@ -68,6 +68,17 @@ const Metric& find_metric(std::string_view name) {
   throw UsageError(unknown_name("metric", name, known));
 }
 
+ChosenMetric::ChosenMetric(std::string_view text)
+    : ChosenMetric(find_metric(text.substr(0, text.find(':'))),
+                   text.find(':') == std::string_view::npos ? "" : text.substr(text.find(':') + 1)) {}
+
+ChosenMetric::ChosenMetric(const Metric& row, std::string_view parameters)
+    : row_(&row), parameters_(row.parameters, row.name, parameters) {}
+
+bool ChosenMetric::needs_output_projection() const {
+  return row_->needs_output_projection != nullptr && row_->needs_output_projection(parameters_);
+}
+
 RegisterMetric::RegisterMetric(Metric metric) {
   // Sorted by name: registration order is the linker's, and results must not depend on it.
   metrics().insert(std::ranges::upper_bound(metrics(), metric.name, {}, &Metric::name), std::move(metric));

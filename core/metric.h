@@ -9,12 +9,16 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "core/layer_data.h"
+#include "core/parameters.h"
 #include "core/selection.h"
 
 namespace kvreplay {
+
+class PromptView;
 
 /// Lanes of a panel: queries that are processed together, one SIMD lane each.
 inline constexpr std::size_t kPanelWidth = 32;
@@ -23,6 +27,8 @@ enum class Better { lower, higher };
 enum class MetricFormula { ratio, sqrt_ratio, sum };
 /// The finest thing that has a value of its own.
 enum class MetricAxis { layer, kv_head, q_head };
+/// What a metric has one value each of, besides: every marked span, or every policy beside this one.
+enum class MetricParts { none, span, other_policy };
 
 std::string_view name_of(Better better);
 std::string_view name_of(MetricFormula formula);
@@ -36,12 +42,17 @@ double metric_value(MetricFormula formula, double numerator, double denominator)
 /// What one work unit measures: one layer of one sample at one compression point.
 struct UnitShape {
   const LayerData* layer = nullptr;
-  DType dtype = DType::float16;  ///< of the recorded cache, for bytes
-  Range candidates;              ///< token positions up for eviction
+  const PromptView* view = nullptr;  ///< of the layer at the compression point, allowed to look ahead
+  DType dtype = DType::float16;      ///< of the recorded cache, for bytes
+  Range candidates;                  ///< token positions up for eviction
   const std::vector<Span>* spans = nullptr;
   std::size_t n_queries = 0;  ///< evaluation queries
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
+
+  std::size_t n_parts(MetricParts parts) const {
+    return parts == MetricParts::span ? spans->size() : parts == MetricParts::other_policy ? n_policies : 1;
+  }
 };
 
 /// Full-cache outputs of one query head for up to kPanelWidth evaluation queries.
@@ -64,8 +75,8 @@ struct PanelOutputs {
 };
 
 /// The two sums of one metric over one work unit.
-/// numerator [n_heads, n_policies, n_budgets, n_spans], denominator [n_heads, n_spans];
-/// n_heads is 1 for MetricAxis::layer, n_spans is 1 unless the metric is per span.
+/// numerator [n_heads, n_policies, n_budgets, n_parts], denominator [n_heads, n_parts];
+/// n_heads is 1 for MetricAxis::layer, n_parts is 1 for MetricParts::none.
 struct MetricSums {
   std::vector<double> numerator;
   std::vector<double> denominator;
@@ -73,7 +84,7 @@ struct MetricSums {
 
 /// Gathers the sums of one metric over one work unit. The engine calls, for each panel of queries and each query head:
 /// add_reference() once, then add_outputs() for each policy; end_panel() after the last head of a panel.
-/// add_selection() comes once per policy, before all panels.
+/// add_selection() comes once per policy, before all panels; selections outlive the accumulator.
 class MetricAccumulator {
  public:
   virtual ~MetricAccumulator() = default;
@@ -91,25 +102,59 @@ struct Metric {
   Better better = Better::lower;
   MetricFormula formula = MetricFormula::ratio;
   MetricAxis axis = MetricAxis::layer;
-  bool per_span = false;
+  MetricParts parts = MetricParts::none;
   bool needs_outputs = true;  ///< false: a matter of the retained sets alone, no attention is computed
-  bool needs_output_projection = false;
+  bool monotone = true;       ///< at its best where nothing is evicted, and no better for a smaller retained set
+  bool by_request = false;    ///< measured only when asked for by name
+  std::string sum_unit = {};  ///< of the two sums, where they mean something by themselves
+  std::string paper = {};     ///< title, arXiv or DOI; "" for what is just a definition
+  ParameterTable parameters = {};
+  /// Whether it needs W_O with these parameters; nullptr for never.
+  bool (*needs_output_projection)(const Parameters&) = nullptr;
+  /// How many of the last prompt queries it looks at, like that of Scorer; nullptr for none.
+  std::size_t (*query_window)(const Parameters&) = nullptr;
   /// Another metric whose sums this one reads differently: its numerator over the number of evaluation queries.
   /// Empty for a metric with sums of its own; then `make` is set.
   std::string mean_of = {};
-  std::unique_ptr<MetricAccumulator> (*make)(const UnitShape& shape) = nullptr;
+  std::unique_ptr<MetricAccumulator> (*make)(const UnitShape& shape, const Parameters& parameters) = nullptr;
 };
+
+/// The usual `needs_output_projection`.
+inline bool always(const Parameters&) { return true; }
 
 /// The usual `make`.
 template <typename Accumulator>
-std::unique_ptr<MetricAccumulator> make_accumulator(const UnitShape& shape) {
-  return std::make_unique<Accumulator>(shape);
+std::unique_ptr<MetricAccumulator> make_accumulator(const UnitShape& shape, const Parameters& parameters) {
+  if constexpr (std::is_constructible_v<Accumulator, const UnitShape&, const Parameters&>)
+    return std::make_unique<Accumulator>(shape, parameters);
+  else
+    return std::make_unique<Accumulator>(shape);
 }
 
 /// Metrics that this program knows, by name.
 const std::vector<Metric>& all_metrics();
 /// Throws UsageError with the known names and the nearest.
 const Metric& find_metric(std::string_view name);
+
+/// A metric with its parameters, written `name[:param=value,...]`.
+class ChosenMetric {
+ public:
+  /// Throws UsageError: unknown name, bad parameters.
+  explicit ChosenMetric(std::string_view text);
+  /// \param row  outlives this
+  ChosenMetric(const Metric& row, std::string_view parameters);
+
+  const Metric& row() const { return *row_; }
+  const Parameters& parameters() const { return parameters_; }
+  /// The name in results: with only the parameters that differ from the defaults.
+  std::string name() const { return row_->name + parameters_.canonical(); }
+  bool needs_output_projection() const;
+  std::unique_ptr<MetricAccumulator> make(const UnitShape& shape) const { return row_->make(shape, parameters_); }
+
+ private:
+  const Metric* row_;
+  Parameters parameters_;
+};
 
 /// A static object of this type at namespace scope adds a row to the table.
 struct RegisterMetric {

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "core/error.h"
+#include "core/selection_replay.h"
 
 namespace kvreplay {
 
@@ -127,10 +128,15 @@ std::span<const float> PromptView::block_cosine() const {
 
 const Tensor& PromptView::evaluation_attention() const {
   check_lookahead();
-  const auto begin = std::ranges::lower_bound(data_->query_positions, candidates_.end);
-  const Range rows{static_cast<std::size_t>(begin - data_->query_positions.begin()), data_->query_positions.size()};
+  const Range rows = kvreplay::evaluation_rows(*data_, candidates_.end);
   return remember<Tensor>("attention of the evaluation queries",
                           [&] { return sum_attention(rows, data_->n_tokens()); });
+}
+
+ConstMatrixView PromptView::evaluation_queries(std::size_t q_head) const {
+  check_lookahead();
+  const Range rows = kvreplay::evaluation_rows(*data_, candidates_.end);
+  return data_->queries.matrix(q_head).rows_between(rows.begin, rows.end);
 }
 
 PromptView PromptView::with_lookahead() const {

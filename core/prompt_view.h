@@ -79,6 +79,9 @@ class PromptView {
   /// Oracles only: sums over all evaluation queries (positions >= c) of full-cache attention, [1, n_q_heads,
   /// n_candidates]. Throws Error unless look-ahead was granted.
   const Tensor& evaluation_attention() const;
+  /// Oracles and metrics only: the evaluation queries of a query head (positions >= c), [any, head_dim], after RoPE.
+  /// Throws Error unless look-ahead was granted.
+  ConstMatrixView evaluation_queries(std::size_t q_head) const;
   /// Oracles only: what each query head loses on the evaluation queries under these sets. Throws Error unless
   /// look-ahead was granted. \param projected  after W_O
   EvaluationErrors evaluation_errors(const LayerSelection& selection, bool projected) const;

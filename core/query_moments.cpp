@@ -10,6 +10,20 @@
 namespace kvreplay {
 namespace {
 
+// From sums of queries and of the upper triangles of q q^T.
+void finish_moments(std::size_t n, QueryMoments& moments) {
+  const double count = static_cast<double>(n);
+  for (double& x : moments.mean.values) x /= count;
+  for (std::size_t h = 0; h < moments.covariance.size(); ++h) {
+    Matrix64& covariance = moments.covariance[h];
+    mirror_upper(covariance);
+    // In float64 the mean may be a thousand times the spread before this difference costs float32's accuracy.
+    for (std::size_t r = 0; r < covariance.rows; ++r)
+      for (std::size_t c = 0; c < covariance.cols; ++c)
+        covariance(r, c) = covariance(r, c) / count - moments.mean(h, r) * moments.mean(h, c);
+  }
+}
+
 QueryMoments prompt_queries(const PromptView& view, std::size_t sinks) {
   const std::size_t n_heads = view.model().n_q_heads, dim = view.model().head_dim, n = view.n_candidates();
   QueryMoments moments{.mean = Matrix64(n_heads, dim),
@@ -22,20 +36,31 @@ QueryMoments prompt_queries(const PromptView& view, std::size_t sinks) {
                                  for (std::size_t d = 0; d < dim; ++d) moments.mean(h, d) += rows[at + d];
                                add_to_upper_gram(rows, moments.covariance[h]);
                              });
-  const double count = static_cast<double>(n - sinks);
-  for (double& x : moments.mean.values) x /= count;
+  finish_moments(n - sinks, moments);
+  return moments;
+}
+
+QueryMoments recorded_queries(const PromptView& view) {
+  const std::size_t n_heads = view.model().n_q_heads, dim = view.model().head_dim;
+  QueryMoments moments{.mean = Matrix64(n_heads, dim),
+                       .covariance = std::vector<Matrix64>(n_heads, Matrix64(dim, dim))};
+  const std::size_t n = view.evaluation_queries(0).rows;
+  if (n == 0) return moments;
   for (std::size_t h = 0; h < n_heads; ++h) {
-    Matrix64& covariance = moments.covariance[h];
-    mirror_upper(covariance);
-    // In float64 the mean may be a thousand times the spread before this difference costs float32's accuracy.
-    for (std::size_t r = 0; r < dim; ++r)
-      for (std::size_t c = 0; c < dim; ++c)
-        covariance(r, c) = covariance(r, c) / count - moments.mean(h, r) * moments.mean(h, c);
+    const ConstMatrixView queries = view.evaluation_queries(h);
+    moments.covariance[h] = gram(queries);
+    for (std::size_t r = 0; r < n; ++r)
+      for (std::size_t d = 0; d < dim; ++d) moments.mean(h, d) += double{queries(r, d)};
   }
+  finish_moments(n, moments);
   return moments;
 }
 
 }  // namespace
+
+const QueryMoments& evaluation_moments(const PromptView& view) {
+  return view.remember<QueryMoments>("evaluation queries", [&] { return recorded_queries(view); });
+}
 
 const QueryMoments& future_queries(const PromptView& view, std::size_t sinks, std::size_t future) {
   assert(sinks < view.n_candidates() && future > 0);

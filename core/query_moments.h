@@ -1,6 +1,6 @@
 #pragma once
-// Evidence: what future queries are expected to be, from the prompt's queries. Expected Attention, CapKV and JaCap use
-// it.
+// Evidence: what future queries are expected to be, from the prompt's queries (Expected Attention, CapKV and JaCap use
+// it), and what they were.
 
 #include <cstddef>
 #include <vector>
@@ -21,5 +21,9 @@ struct QueryMoments {
 /// \param future  at least 1
 /// Throws InputError when the trace lacks prompt queries.
 const QueryMoments& future_queries(const PromptView& view, std::size_t sinks, std::size_t future);
+
+/// Moments of the recorded evaluation queries as they are, after RoPE: what the cache was really asked. For metrics and
+/// oracles, see PromptView::evaluation_queries(). All 0 where there is none.
+const QueryMoments& evaluation_moments(const PromptView& view);
 
 }  // namespace kvreplay

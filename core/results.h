@@ -9,20 +9,23 @@
 //              policy  string  canonical name, e.g. "snapkv:window=32+ada"
 //              budget  double  fraction kept (also for compression ratios: 1 - ratio) or tokens, in the order given
 //              span    string  names of marked spans; only when a sample has some
+//              other_policy  string  the policies again; only with a metric that compares policies with each other
 // texts        case_trace, case_fingerprint, case_sample, case_point [case];  policy_parameters [policy]: every
 // parameter written out variables    n_queries [case] evaluation queries;  n_candidates [case, layer] tokens up for
 // eviction
 //              policy_is_oracle [policy] 1 for policies that look at the evaluation queries: reference lines
 //              compression_ratio [budget] = 1 - budget, when budget_kind is "compression_ratio"
-//              then for each metric M, with H = q_head, kv_head or nothing, as the metric has it:
-//              M              [case, layer, H, policy, budget] (+ span)   = formula(numerator, denominator)
+//              then for each metric M (its name, with `:param=value,...` for what differs from the defaults), with
+//              parts = span, other_policy or nothing, and H = q_head, kv_head or nothing, as the metric has it:
+//              M              [case, layer, H, policy, budget] (+ parts)  = formula(numerator, denominator)
 //              M_numerator    the same dimensions                          absent where M has `mean_of`
-//              M_denominator  [case, layer, H] (+ span)                    absent where M has `mean_of`
+//              M_denominator  [case, layer, H] (+ parts)                   absent where M has `mean_of`
 //              attributes of M: long_name, units, better ("lower" | "higher"), formula ("ratio" | "sqrt_ratio" |
-//              "sum"), numerator and denominator: the names of the variables that hold its sums (denominator may be
-//              "n_queries"), so that a reader pools over heads, layers and cases without knowing the metric:
-//              formula(sum of numerators, sum of denominators). The sum of n_queries counts each (case, layer, H) once.
-//              Units that do not exist (a layer without W_O, say) hold NaN.
+//              "sum"), parameters (every one written out, where it has some), sum_units (of both sums, where they
+//              mean something by themselves: "nats"), numerator and denominator: the names of the variables that hold
+//              its sums (denominator may be "n_queries"), so that a reader pools over heads, layers and cases without
+//              knowing the metric: formula(sum of numerators, sum of denominators). The sum of n_queries counts each
+//              (case, layer, H) once. Units that do not exist (a layer without W_O, say) hold NaN.
 
 #include <string_view>
 

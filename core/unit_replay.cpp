@@ -32,7 +32,7 @@ void for_each_policy(const UnitTask& task, Work work) {
     }
 }
 
-std::vector<LayerSelection> select(const UnitTask& task, Range candidates, Backend& backend) {
+std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view, Range candidates) {
   const std::vector<Budget> budgets = budgets_of(task, candidates);
   if (candidates.size() == 0) {
     const std::vector<std::size_t> nothing(budgets.size(), 0);
@@ -40,13 +40,30 @@ std::vector<LayerSelection> select(const UnitTask& task, Range candidates, Backe
                               .heads = std::vector<CellPlan>(task.data->model.n_kv_heads, plan_nested({}, nothing))};
     return std::vector<LayerSelection>(task.policies->size(), none);
   }
-  const PromptView view(*task.data, candidates, backend, task.identity);
   std::vector<LayerSelection> selections;
   for_each_policy(task, [&](std::size_t p, const Policy& policy) {
     const bool shares = policy.shares_between_layers();
     selections.push_back(policy.select(view, budgets, shares ? &task.shares.at(p) : nullptr));
   });
   return selections;
+}
+
+// The metric with all selections added; says whose fault an error is.
+std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const ChosenMetric& metric,
+                                                    const UnitShape& shape,
+                                                    std::span<const LayerSelection> selections) {
+  std::string policy;
+  try {
+    auto accumulator = metric.make(shape);
+    for (std::size_t p = 0; p < selections.size(); ++p) {
+      policy = fmt::format(", policy '{}'", (*task.policies)[p].name());
+      accumulator->add_selection(p, selections[p]);
+    }
+    return accumulator;
+  } catch (const InputError& error) {
+    throw InputError(
+        fmt::format("metric '{}'{}, layer {}: {}", metric.name(), policy, task.data->layer.index, error.what()));
+  }
 }
 
 }  // namespace
@@ -75,13 +92,16 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   const ReplayInput input{.layer = &data,
                           .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
                           .query_rows = evaluation_rows(data, task.compression_point)};
+  const PromptView view(data, input.candidates, backend, task.identity);
   UnitResult result{.n_candidates = input.candidates.size(),
                     .n_queries = input.query_rows.size(),
                     .sums = {},
-                    .selections = select(task, input.candidates, backend),
+                    .selections = select(task, view, input.candidates),
                     .outputs = {}};
   if (task.keep_outputs) result.outputs = Tensor(data.model.n_q_heads, result.n_queries, data.model.value_dim);
+  const PromptView lookahead = view.with_lookahead();
   const UnitShape shape{.layer = &data,
+                        .view = &lookahead,
                         .dtype = task.dtype,
                         .candidates = input.candidates,
                         .spans = task.spans,
@@ -91,12 +111,10 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   std::vector<std::unique_ptr<MetricAccumulator>> owned;
   std::vector<MetricAccumulator*> accumulators;
   bool attends = false;
-  for (const Metric* metric : task.metrics) {
-    accumulators.push_back(owned.emplace_back(metric->make(shape)).get());
-    attends |= metric->needs_outputs;
+  for (const ChosenMetric& metric : task.metrics) {
+    accumulators.push_back(owned.emplace_back(make_accumulator(task, metric, shape, result.selections)).get());
+    attends |= metric.row().needs_outputs;
   }
-  for (std::size_t p = 0; p < result.selections.size(); ++p)
-    for (MetricAccumulator* accumulator : accumulators) accumulator->add_selection(p, result.selections[p]);
   if (attends || task.keep_outputs)
     replay_selections(input, result.selections, accumulators, backend, task.keep_outputs ? &result.outputs : nullptr);
   for (MetricAccumulator* accumulator : accumulators) result.sums.push_back(accumulator->finish());

@@ -27,7 +27,7 @@ struct UnitTask {
   bool evict_sliding = false;
   const std::vector<Policy>* policies = nullptr;
   const BudgetGrid* budgets = nullptr;
-  std::span<const Metric* const> metrics;  ///< those with sums of their own
+  std::span<const ChosenMetric> metrics;  ///< those with sums of their own
   UnitIdentity identity;
   std::vector<HeadBudgets> shares = {};  ///< [n_policies] of this layer, for policies that share between layers
   bool keep_outputs = false;             ///< fill UnitResult::outputs

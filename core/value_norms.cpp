@@ -49,9 +49,13 @@ const Tensor& projected_value_norms(const PromptView& view, Norm norm) {
   });
 }
 
+const Matrix64& projection_factor(const PromptView& view, std::size_t q_head) {
+  return view.remember<Matrix64>(fmt::format("triangular factor of W_O, query head {}", q_head),
+                                 [&] { return triangular_factor(view.output_projection(q_head)); });
+}
+
 Tensor projected_values(const PromptView& view, std::size_t q_head) {
-  const Matrix64& factor = view.remember<Matrix64>(fmt::format("triangular factor of W_O, query head {}", q_head),
-                                                   [&] { return triangular_factor(view.output_projection(q_head)); });
+  const Matrix64& factor = projection_factor(view, q_head);
   const ConstMatrixView values = view.values(q_head / view.model().group_size());
   const std::vector<float> rounded(factor.values.begin(), factor.values.end());
   Tensor projected(1, values.rows, factor.rows);

@@ -18,4 +18,7 @@ const Tensor& projected_value_norms(const PromptView& view, Norm norm);
 /// [n_candidates, min(value_dim, hidden_size)] for one query head; throws as above.
 Tensor projected_values(const PromptView& view, std::size_t q_head);
 
+/// The factor R of that QR for one query head, [min(value_dim, hidden_size), value_dim]: u = R v.
+const Matrix64& projection_factor(const PromptView& view, std::size_t q_head);
+
 }  // namespace kvreplay

@@ -98,8 +98,8 @@ CapturedReplay replay(const ReplayCase& replay_case) {
   CapturedReplay captured;
   capture = &captured;
   const Metric capture_metric{.name = "capture", .unit = "", .summary = "", .make = make_accumulator<CaptureMetric>};
-  std::vector<const Metric*> metrics = replay_case.metrics;
-  metrics.push_back(&capture_metric);
+  std::vector<ChosenMetric> metrics = replay_case.metrics;
+  metrics.emplace_back(capture_metric, "");
   std::vector<Policy> policies;
   for (const std::string& text : replay_case.policies) policies.emplace_back(text, replay_case.extra_scorers);
   const BudgetGrid budgets{.kind = BudgetKind::tokens, .values = replay_case.budgets};

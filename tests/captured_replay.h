@@ -17,7 +17,7 @@ struct ReplayCase {
   std::vector<double> budgets = {};  ///< tokens
   bool evict_sliding = false;
   std::vector<Scorer> extra_scorers = {};  ///< besides the registered ones
-  std::vector<const Metric*> metrics = {};
+  std::vector<ChosenMetric> metrics = {};
   std::vector<Span> spans = {};
   DType dtype = DType::float16;
 };

@@ -6,9 +6,20 @@ namespace kvreplay::testing {
 
 Measured::Measured(const ReplayCase& replay_case, const Metric& metric, UnitResult result)
     : case_(replay_case), metric_(&metric), result_(std::move(result)) {
-  const std::size_t n_spans = metric.per_span ? case_.spans.size() : 1;
-  REQUIRE(sums().denominator.size() == n_heads() * n_spans);
-  REQUIRE(sums().numerator.size() == n_heads() * case_.policies.size() * case_.budgets.size() * n_spans);
+  REQUIRE(sums().denominator.size() == n_heads() * n_parts());
+  REQUIRE(sums().numerator.size() == n_heads() * case_.policies.size() * case_.budgets.size() * n_parts());
+}
+
+std::size_t Measured::n_parts() const {
+  switch (metric_->parts) {
+    case MetricParts::none:
+      return 1;
+    case MetricParts::span:
+      return case_.spans.size();
+    case MetricParts::other_policy:
+      return case_.policies.size();
+  }
+  return 0;
 }
 
 std::size_t Measured::n_heads() const {
@@ -23,18 +34,17 @@ std::size_t Measured::n_heads() const {
   return 0;
 }
 
-double Measured::numerator(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span) const {
-  const std::size_t n_spans = metric_->per_span ? case_.spans.size() : 1;
-  return sums().numerator.at(((head * case_.policies.size() + policy) * case_.budgets.size() + budget) * n_spans +
-                             span);
+double Measured::numerator(std::size_t head, std::size_t policy, std::size_t budget, std::size_t part) const {
+  return sums().numerator.at(((head * case_.policies.size() + policy) * case_.budgets.size() + budget) * n_parts() +
+                             part);
 }
 
-double Measured::denominator(std::size_t head, std::size_t span) const {
-  return sums().denominator.at(head * (metric_->per_span ? case_.spans.size() : 1) + span);
+double Measured::denominator(std::size_t head, std::size_t part) const {
+  return sums().denominator.at(head * n_parts() + part);
 }
 
-double Measured::value(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span) const {
-  return metric_value(metric_->formula, numerator(head, policy, budget, span), denominator(head, span));
+double Measured::value(std::size_t head, std::size_t policy, std::size_t budget, std::size_t part) const {
+  return metric_value(metric_->formula, numerator(head, policy, budget, part), denominator(head, part));
 }
 
 reference::Positions Measured::retained(std::size_t policy, std::size_t q_head, std::size_t budget) const {
@@ -43,10 +53,9 @@ reference::Positions Measured::retained(std::size_t policy, std::size_t q_head, 
 }
 
 Measured measure(const std::string& metric, ReplayCase replay_case) {
-  const Metric& row = find_metric(metric);
-  replay_case.metrics = {&row};
+  replay_case.metrics = {ChosenMetric(metric)};
   CapturedReplay captured = replay(replay_case);
-  return {replay_case, row, std::move(captured.result)};
+  return {replay_case, replay_case.metrics.front().row(), std::move(captured.result)};
 }
 
 }  // namespace kvreplay::testing

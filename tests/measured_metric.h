@@ -15,10 +15,12 @@ class Measured {
  public:
   Measured(const ReplayCase& replay_case, const Metric& metric, UnitResult result);
 
+  /// What the metric has one value each of: spans, other policies, or 1.
+  std::size_t n_parts() const;
   std::size_t n_heads() const;
-  double numerator(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span = 0) const;
-  double denominator(std::size_t head, std::size_t span = 0) const;
-  double value(std::size_t head, std::size_t policy, std::size_t budget, std::size_t span = 0) const;
+  double numerator(std::size_t head, std::size_t policy, std::size_t budget, std::size_t part = 0) const;
+  double denominator(std::size_t head, std::size_t part = 0) const;
+  double value(std::size_t head, std::size_t policy, std::size_t budget, std::size_t part = 0) const;
   const MetricSums& sums() const { return result_.sums[0]; }
   const UnitResult& result() const { return result_; }
   /// Positions that a query head retains.
@@ -30,7 +32,7 @@ class Measured {
   UnitResult result_;
 };
 
-/// Replays and measures; ReplayCase::metrics is not looked at.
+/// Replays and measures; ReplayCase::metrics is not looked at. \param metric  may have parameters
 Measured measure(const std::string& metric, ReplayCase replay_case);
 
 }  // namespace kvreplay::testing

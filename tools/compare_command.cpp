@@ -58,7 +58,7 @@ Level parse_level(const std::string& name) {
 
 ComparisonOptions comparison_options(const CompareOptions& options) {
   return {.metrics = split_list(options.metrics),
-          .policies = split_policies(options.policies),
+          .policies = split_with_parameters(options.policies),
           .cases = split_list(options.cases),
           .layers = parse_index_list("layer", options.layers),
           .level = parse_level(options.by),

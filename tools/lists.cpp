@@ -40,7 +40,7 @@ std::vector<std::string> split_list(const std::vector<std::string>& texts) {
   return pieces;
 }
 
-std::vector<std::string> split_policies(const std::vector<std::string>& texts) {
+std::vector<std::string> split_with_parameters(const std::vector<std::string>& texts) {
   std::vector<std::string> policies;
   for (const std::string& text : texts) {
     bool first = true;

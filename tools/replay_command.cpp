@@ -50,7 +50,9 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
                  "where the policies act: a name in the trace or a position; without it every named one");
   options.values("sample", replay.samples, "NAME", "only this sample; several");
   options.values("layer", replay.layers, "LIST", "only these layers: 0,5,10-20");
-  options.values("metric,m", replay.metrics, "LIST", "what to measure; without it all that the traces allow");
+  options.values("metric,m", replay.metrics, "LIST",
+                 "what to measure, NAME[:param=value,...]; without it, and for `default` in the list, all that the "
+                 "traces allow but for what is measured by request");
   options.values(
       "scores", replay.scores, "[NAME=]FILE",
       "a scorer called NAME (or as the file) whose scores an HDF5 file holds; it takes part in --policy too");

@@ -17,6 +17,8 @@
 namespace kvreplay {
 namespace {
 
+constexpr std::string_view kDefaultMetrics = "default";
+
 void open_traces(const ReplayOptions& options, ReplayPlan& plan) {
   for (const std::string& path : options.traces) {
     plan.traces.push_back(std::make_unique<TraceReader>(path));
@@ -138,7 +140,7 @@ std::string unmet_need(const ReplayPlan& plan, const Policy& policy) {
 
 void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
   const bool asked = !options.policies.empty();
-  std::vector<std::string> wanted = asked ? split_policies(options.policies) : all_policy_names();
+  std::vector<std::string> wanted = asked ? split_with_parameters(options.policies) : all_policy_names();
   if (wanted.empty()) throw UsageError("--policy names no policy");
   if (!asked)
     for (const Scorer& scorer : plan.external_scorers) wanted.push_back(scorer.name);
@@ -160,35 +162,66 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
   }
 }
 
-void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
-  std::string without_projection;
-  for (const ReplayUnit& unit : plan.units)
-    if (!plan.layer(unit).has_output_projection)
-      without_projection = fmt::format("no W_O is recorded in layer {}", plan.layer(unit).index);
-  bool any_span = false;
-  for (const ReplayCase& each : plan.cases) any_span |= !plan.sample(each).spans.empty();
+// "" when every unit can feed the metric.
+std::string unmet_need(const ReplayPlan& plan, const ChosenMetric& metric) {
+  const Metric& row = metric.row();
+  const bool any_span =
+      std::ranges::any_of(plan.cases, [&](const ReplayCase& each) { return !plan.sample(each).spans.empty(); });
+  if (row.parts == MetricParts::span && !any_span) return "no span is marked";
+  for (const ReplayUnit& unit : plan.units) {
+    const ReplayCase& each = plan.cases[unit.case_index];
+    const LayerInfo& layer = plan.layer(unit);
+    if (metric.needs_output_projection() && !layer.has_output_projection)
+      return fmt::format("no W_O is recorded in layer {}", layer.index);
+    const Range candidates = candidates_at(each.point.position, layer, plan.evict_sliding);
+    if (row.query_window == nullptr || candidates.size() == 0) continue;
+    const std::size_t window = row.query_window(metric.parameters());
+    const std::string missing =
+        window == 0 ? "" : missing_queries(plan.offer(unit, candidates).query_positions, candidates, window);
+    if (!missing.empty()) return fmt::format("{} in case {}, layer {}", missing, each.label, layer.index);
+  }
+  return "";
+}
 
-  const bool asked = !options.metrics.empty();
-  std::vector<const Metric*> wanted;
-  if (asked)
-    for (const std::string& name : split_list(options.metrics)) wanted.push_back(&find_metric(name));
-  else
-    for (const Metric& metric : all_metrics()) wanted.push_back(&metric);
+// The rows that are measured unless others are asked for.
+std::vector<ChosenMetric> default_metrics() {
+  std::vector<ChosenMetric> metrics;
+  for (const Metric& row : all_metrics())
+    if (!row.by_request) metrics.emplace_back(row, "");
+  return metrics;
+}
+
+void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
+  struct Wanted {
+    ChosenMetric metric;
+    bool asked;
+  };
+  std::vector<Wanted> wanted;
+  const auto want_default = [&] {
+    for (ChosenMetric& metric : default_metrics()) wanted.push_back({std::move(metric), false});
+  };
+  if (options.metrics.empty()) want_default();
+  for (const std::string& text : split_with_parameters(options.metrics)) {
+    if (text == kDefaultMetrics)
+      want_default();
+    else
+      wanted.push_back({ChosenMetric(text), true});
+  }
   if (wanted.empty()) throw UsageError("--metric names no metric");
-  for (const Metric* metric : wanted) {
-    std::string lack;
-    if (metric->needs_output_projection) lack = without_projection;
-    if (metric->per_span && !any_span) lack = "no span is marked";
-    if (!lack.empty()) {
-      if (asked) throw InputError(fmt::format("metric '{}': {}", metric->name, lack));
-      talk << "leaving out metric " << metric->name << ": " << lack << '\n';
+  const auto is_called = [](const std::string& name) {
+    return [name](const ChosenMetric& metric) { return metric.name() == name; };
+  };
+  for (const auto& [metric, asked] : wanted) {
+    if (const std::string lack = unmet_need(plan, metric); !lack.empty()) {
+      if (asked) throw InputError(fmt::format("metric '{}': {}", metric.name(), lack));
+      talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
       continue;
     }
-    if (std::ranges::find(plan.metrics, metric) != plan.metrics.end())
-      throw UsageError(fmt::format("metric '{}' is given twice", metric->name));
+    if (std::ranges::any_of(plan.metrics, is_called(metric.name())))
+      throw UsageError(fmt::format("metric '{}' is given twice", metric.name()));
     plan.metrics.push_back(metric);
-    const Metric* source = metric->mean_of.empty() ? metric : &find_metric(metric->mean_of);
-    if (std::ranges::find(plan.computed, source) == plan.computed.end()) plan.computed.push_back(source);
+    const ChosenMetric source = metric.row().mean_of.empty() ? metric : ChosenMetric(metric.row().mean_of);
+    if (std::ranges::none_of(plan.computed, is_called(source.name()))) plan.computed.push_back(source);
   }
 }
 
@@ -231,7 +264,8 @@ std::string options_json(const ReplayPlan& plan, const nlohmann::ordered_json& s
   for (const Policy& policy : plan.policies) json["policies"].push_back({policy.name(), policy.complete()});
   json["budget_kind"] = name_of(plan.budgets.kind);
   json["budgets"] = plan.budgets.values;
-  for (const Metric* metric : plan.metrics) json["metrics"].push_back(metric->name);
+  for (const ChosenMetric& metric : plan.metrics)
+    json["metrics"].push_back(metric.row().name + metric.parameters().complete());
   json["evict_sliding"] = plan.evict_sliding;
   json["seed"] = plan.seed;
   if (!scores.empty()) json["scores"] = scores;

@@ -22,7 +22,7 @@ struct ReplayOptions {
   std::vector<std::string> scores;    ///< FILE or NAME=FILE
   std::string budgets{kDefaultBudgets};
   std::string compression_ratios;               ///< instead of budgets when not empty
-  std::vector<std::string> metrics;             ///< empty: all that the traces allow
+  std::vector<std::string> metrics;             ///< empty, or `default` among them: all that the traces allow
   std::vector<std::string> samples;             ///< empty: all
   std::vector<std::string> layers;              ///< empty: all recorded
   std::vector<std::string> compression_points;  ///< names or positions; empty: all that the traces name
@@ -49,9 +49,9 @@ struct ReplayPlan {
   std::vector<Scorer> external_scorers;  ///< from score files
   std::vector<Policy> policies;
   BudgetGrid budgets;
-  std::vector<const Metric*> metrics;   ///< reported
-  std::vector<const Metric*> computed;  ///< those with sums of their own that these need
-  std::vector<std::size_t> layers;      ///< indices into TraceInfo::layers, the same for all traces
+  std::vector<ChosenMetric> metrics;   ///< reported
+  std::vector<ChosenMetric> computed;  ///< those with sums of their own that these need
+  std::vector<std::size_t> layers;     ///< indices into TraceInfo::layers, the same for all traces
   std::vector<ReplayCase> cases;
   std::vector<ReplayUnit> units;  ///< canonical order: by case, then layer
   bool evict_sliding = false;

@@ -31,23 +31,38 @@ std::vector<std::string> span_names(const ReplayPlan& plan) {
   return names;
 }
 
+// The dimension of what a metric has one value each of; "" for none.
+std::string parts_dimension(const Metric& metric) {
+  switch (metric.parts) {
+    case MetricParts::none:
+      return "";
+    case MetricParts::span:
+      return "span";
+    case MetricParts::other_policy:
+      return "other_policy";
+  }
+  return "";
+}
+
 // Dimensions of a metric below (case, layer): its numerator's, its denominator's.
 std::vector<std::string> head_dimensions(const Metric& metric) {
   if (metric.axis == MetricAxis::layer) return {};
   return {std::string(name_of(metric.axis))};
 }
 
-std::vector<std::string> numerator_dimensions(const Metric& metric) {
-  std::vector<std::string> names = head_dimensions(metric);
-  names.insert(names.end(), {"policy", "budget"});
-  if (metric.per_span) names.push_back("span");
+std::vector<std::string> with_parts(std::vector<std::string> names, const Metric& metric) {
+  if (metric.parts != MetricParts::none) names.push_back(parts_dimension(metric));
   return names;
 }
 
-std::vector<std::string> denominator_dimensions(const Metric& metric) {
+std::vector<std::string> numerator_dimensions(const Metric& metric) {
   std::vector<std::string> names = head_dimensions(metric);
-  if (metric.per_span) names.push_back("span");
-  return names;
+  names.insert(names.end(), {"policy", "budget"});
+  return with_parts(std::move(names), metric);
+}
+
+std::vector<std::string> denominator_dimensions(const Metric& metric) {
+  return with_parts(head_dimensions(metric), metric);
 }
 
 std::vector<Dimension> shared_dimensions(const ReplayPlan& plan) {
@@ -65,6 +80,11 @@ std::vector<Dimension> shared_dimensions(const ReplayPlan& plan) {
                         .attributes = {{"long_name", "tokens kept per KV head"}, {"units", tokens ? "tokens" : "1"}}});
   if (const std::vector<std::string> spans = span_names(plan); !spans.empty())
     dimensions.push_back({.name = "span", .labels = spans, .attributes = {}});
+  const auto compares_policies = [](const ChosenMetric& metric) {
+    return metric.row().parts == MetricParts::other_policy;
+  };
+  if (std::ranges::any_of(plan.computed, compares_policies))
+    dimensions.push_back({.name = "other_policy", .labels = policies, .attributes = {}});
   return dimensions;
 }
 
@@ -89,11 +109,11 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
   dataset.attributes["n_candidates"] = static_cast<std::int64_t>(result.n_candidates);
   dataset.attributes["n_queries"] = static_cast<std::int64_t>(result.n_queries);
   for (std::size_t m = 0; m < plan.computed.size(); ++m) {
-    const Metric& metric = *plan.computed[m];
+    const Metric& metric = plan.computed[m].row();
+    const std::string name = plan.computed[m].name();
     const auto add = [&](const char* suffix, std::vector<std::string> dimensions, const std::vector<double>& sums) {
-      Variable variable{
-          .name = metric.name + suffix, .dimensions = std::move(dimensions), .values = sums, .attributes = {}};
-      if (metric.per_span) variable.values = by_span_name(plan, unit, sums);
+      Variable variable{.name = name + suffix, .dimensions = std::move(dimensions), .values = sums, .attributes = {}};
+      if (metric.parts == MetricParts::span) variable.values = by_span_name(plan, unit, sums);
       // A sample without spans has nothing to sum up.
       variable.values.resize(dataset.volume(variable.dimensions), 0.0);
       dataset.variables.push_back(std::move(variable));
@@ -112,9 +132,9 @@ class Assembly {
     add_attributes();
     add_dimensions();
     add_descriptions();
-    for (const Metric* metric : plan.computed) {
-      add_sums(*metric, "_numerator", numerator_dimensions(*metric));
-      add_sums(*metric, "_denominator", denominator_dimensions(*metric));
+    for (const ChosenMetric& metric : plan.computed) {
+      add_sums(metric, "_numerator", numerator_dimensions(metric.row()));
+      add_sums(metric, "_denominator", denominator_dimensions(metric.row()));
     }
   }
 
@@ -125,9 +145,9 @@ class Assembly {
     };
     variable("n_candidates").values[slot] = attribute("n_candidates");
     variable("n_queries").values[unit.case_index] = attribute("n_queries");
-    for (const Metric* metric : plan_.computed)
+    for (const ChosenMetric& metric : plan_.computed)
       for (const char* suffix : {"_numerator", "_denominator"}) {
-        const Variable& part = sums.variable(metric->name + suffix);
+        const Variable& part = sums.variable(metric.name() + suffix);
         std::ranges::copy(part.values,
                           variable(part.name).values.begin() + static_cast<std::ptrdiff_t>(slot * part.values.size()));
       }
@@ -135,7 +155,7 @@ class Assembly {
 
   Dataset finish() {
     std::vector<Variable> values;
-    for (const Metric* metric : plan_.metrics) values.push_back(value_of(*metric));
+    for (const ChosenMetric& metric : plan_.metrics) values.push_back(value_of(metric));
     std::ranges::move(values, std::back_inserter(results_.variables));
     return std::move(results_);
   }
@@ -197,10 +217,12 @@ class Assembly {
            .attributes = {{"long_name", "share removed"}, {"units", "1"}}});
   }
 
-  void add_sums(const Metric& metric, const char* suffix, const std::vector<std::string>& below) {
+  void add_sums(const ChosenMetric& metric, const char* suffix, const std::vector<std::string>& below) {
     std::vector<std::string> dimensions = {"case", "layer"};
     dimensions.insert(dimensions.end(), below.begin(), below.end());
-    add({.name = metric.name + suffix, .dimensions = std::move(dimensions), .values = {}, .attributes = {}});
+    Attributes attributes;
+    if (!metric.row().sum_unit.empty()) attributes["units"] = metric.row().sum_unit;
+    add({.name = metric.name() + suffix, .dimensions = std::move(dimensions), .values = {}, .attributes = attributes});
   }
 
   void add(Variable variable) {
@@ -210,12 +232,13 @@ class Assembly {
 
   Variable& variable(std::string_view name) { return *std::ranges::find(results_.variables, name, &Variable::name); }
 
-  Variable value_of(const Metric& metric) {
+  Variable value_of(const ChosenMetric& chosen) {
+    const Metric& metric = chosen.row();
     const bool is_mean = !metric.mean_of.empty();
-    const std::string source = is_mean ? metric.mean_of : metric.name;
+    const std::string source = is_mean ? metric.mean_of : chosen.name();
     const Variable& numerator = variable(source + "_numerator");
     const Variable& denominator = variable(is_mean ? "n_queries" : source + "_denominator");
-    Variable value{.name = metric.name,
+    Variable value{.name = chosen.name(),
                    .dimensions = numerator.dimensions,
                    .values = std::vector<double>(numerator.values.size()),
                    .attributes = {{"long_name", metric.summary},
@@ -224,13 +247,16 @@ class Assembly {
                                   {"formula", std::string(name_of(metric.formula))},
                                   {"numerator", numerator.name},
                                   {"denominator", denominator.name}}};
-    // numerator [case, layer, H, policy, budget, span], denominator [case, layer, H, span], or [case] alone
-    const std::size_t n_spans = metric.per_span ? results_.dimension("span").size() : 1;
+    if (!metric.sum_unit.empty()) value.attributes["sum_units"] = metric.sum_unit;
+    if (!metric.parameters.parameters.empty()) value.attributes["parameters"] = chosen.parameters().complete();
+    // numerator [case, layer, H, policy, budget, parts], denominator [case, layer, H, parts], or [case] alone
+    const std::size_t n_parts =
+        metric.parts == MetricParts::none ? 1 : results_.dimension(parts_dimension(metric)).size();
     const std::size_t n_cells = plan_.policies.size() * plan_.budgets.values.size();
     const std::size_t per_case = value.values.size() / plan_.cases.size();
     for (std::size_t i = 0; i < value.values.size(); ++i) {
-      const std::size_t row = i / (n_cells * n_spans);
-      const double below = is_mean ? denominator.values[i / per_case] : denominator.values[row * n_spans + i % n_spans];
+      const std::size_t row = i / (n_cells * n_parts);
+      const double below = is_mean ? denominator.values[i / per_case] : denominator.values[row * n_parts + i % n_parts];
       value.values[i] = metric_value(metric.formula, numerator.values[i], below);
     }
     return value;

@@ -3,6 +3,8 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <mutex>
 #include <vector>
 
@@ -72,6 +74,63 @@ class CpuBackend final : public Backend {
         cpu::add(set_values, block_values_.data(), dim * kPanelWidth, set_values);
         cpu::add(set_weights, block_weights_.data(), kPanelWidth, set_weights);
       }
+    }
+  }
+
+  void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
+                          std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends, bool with_sides,
+                          OuterSums& out) override {
+    const std::size_t p = left.cols, q = right.cols, n_sets = set_ends.size();
+    const bool symmetric = left.data == right.data && p == q && !with_sides;
+    out.products.reserve_discard(n_sets * p * q);
+    out.weights.reserve_discard(n_sets);
+    std::fill_n(out.weights.data(), n_sets, 0.0);
+    if (with_sides) {
+      out.left.reserve_discard(n_sets * p);
+      out.right.reserve_discard(n_sets * q);
+      std::fill_n(out.left.data(), n_sets * p, 0.0);
+      std::fill_n(out.right.data(), n_sets * q, 0.0);
+    }
+    // A block of both sides stays in the second-level cache.
+    constexpr std::size_t kRows = 128;
+    left_rows_.reserve_discard(kRows * p);
+    right_rows_.reserve_discard(kRows * q);
+    static const std::array<double, kRows> kOnes = [] {
+      std::array<double, kRows> ones;
+      ones.fill(1);
+      return ones;
+    }();
+    std::array<double, kRows> block_weights;
+    for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
+      double* products = out.products.data() + s * p * q;
+      if (begin == set_ends[s]) std::fill_n(products, p * q, 0.0);
+      for (std::size_t at = begin; at < set_ends[s]; at += kRows) {
+        const auto block = rows.subspan(at, std::min(kRows, set_ends[s] - at));
+        const auto n = static_cast<blasint>(block.size());
+        for (std::size_t i = 0; i < block.size(); ++i) {
+          block_weights[i] = weights.empty() ? 1 : weights[block[i]];
+          out.weights[s] += block_weights[i];
+          cpu::scale_to_double(left.row(block[i]).data(), p, symmetric ? std::sqrt(block_weights[i]) : block_weights[i],
+                               left_rows_.data() + i * p);
+          if (!symmetric) cpu::scale_to_double(right.row(block[i]).data(), q, 1, right_rows_.data() + i * q);
+        }
+        const auto np = static_cast<blasint>(p), nq = static_cast<blasint>(q);
+        const double beta = at == begin ? 0 : 1;
+        if (symmetric) {
+          cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, np, n, 1.0, left_rows_.data(), np, beta, products, np);
+          continue;
+        }
+        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, np, nq, n, 1.0, left_rows_.data(), np, right_rows_.data(),
+                    nq, beta, products, nq);
+        if (!with_sides) continue;
+        cblas_dgemv(CblasRowMajor, CblasTrans, n, np, 1.0, left_rows_.data(), np, kOnes.data(), 1, 1.0,
+                    out.left.data() + s * p, 1);
+        cblas_dgemv(CblasRowMajor, CblasTrans, n, nq, 1.0, right_rows_.data(), nq, block_weights.data(), 1, 1.0,
+                    out.right.data() + s * q, 1);
+      }
+      if (symmetric)
+        for (std::size_t r = 1; r < p; ++r)
+          for (std::size_t c = 0; c < r; ++c) products[r * p + c] = products[c * p + r];
     }
   }
 
@@ -196,6 +255,7 @@ class CpuBackend final : public Backend {
   };
 
   Buffer<float> padded_, block_values_, block_weights_;
+  Buffer<double> left_rows_, right_rows_;
   Side kept_, evicted_;
   Buffer<float> rows_;
   std::vector<double> column_sums_;

@@ -95,6 +95,17 @@ void Scale(float* row, std::size_t n, float scale) {
       });
 }
 
+void ScaleToDouble(const float* row, std::size_t n, double scale, double* out) {
+  const hn::ScalableTag<double> doubles;
+  const hn::Rebind<float, decltype(doubles)> floats;  // as many, half as wide
+  const auto factor = hn::Set(doubles, scale);
+  const std::size_t lanes = hn::Lanes(doubles);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    hn::StoreU(hn::Mul(hn::PromoteTo(doubles, hn::LoadU(floats, row + i)), factor), doubles, out + i);
+  for (; i < n; ++i) out[i] = scale * double{row[i]};
+}
+
 }  // namespace kvreplay::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -104,6 +115,7 @@ namespace kvreplay::cpu {
 HWY_EXPORT(Exponentials);
 HWY_EXPORT(AddScaled);
 HWY_EXPORT(Scale);
+HWY_EXPORT(ScaleToDouble);
 
 double exponentials(float* logits, std::size_t n, float softcap) {
   return HWY_DYNAMIC_DISPATCH(Exponentials)(logits, n, softcap);
@@ -114,6 +126,10 @@ void add_scaled(const float* row, std::size_t n, float factor, float* out) {
 }
 
 void scale(float* row, std::size_t n, float factor) { HWY_DYNAMIC_DISPATCH(Scale)(row, n, factor); }
+
+void scale_to_double(const float* row, std::size_t n, double factor, double* out) {
+  HWY_DYNAMIC_DISPATCH(ScaleToDouble)(row, n, factor, out);
+}
 
 }  // namespace kvreplay::cpu
 #endif

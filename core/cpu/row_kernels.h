@@ -15,4 +15,7 @@ void add_scaled(const float* row, std::size_t n, float scale, float* out);
 /// row[i] *= scale
 void scale(float* row, std::size_t n, float scale);
 
+/// out[i] = scale * row[i] in float64
+void scale_to_double(const float* row, std::size_t n, double scale, double* out);
+
 }  // namespace kvreplay::cpu

@@ -32,7 +32,7 @@ std::vector<Policy> cheap_policies(std::size_t n) {
 
 UnitTask make_task(const std::vector<Policy>& policies, const BudgetGrid& budgets) {
   static const std::vector<Span> no_spans;
-  static const Metric* const metrics[] = {&find_metric("output_error"), &find_metric("attention_recall")};
+  static const std::vector<ChosenMetric> metrics{ChosenMetric("output_error"), ChosenMetric("attention_recall")};
   return {.data = &layer(),
           .spans = &no_spans,
           .compression_point = kPoint,

@@ -95,7 +95,7 @@ void attend_all(benchmark::State& state, const Unit& unit) {
                         .n_policies = selections.size(),
                         .n_budgets = unit.budgets.size()};
   for (auto _ : state) {
-    const auto accumulator = find_metric("output_error").make(shape);
+    const auto accumulator = ChosenMetric("output_error").make(shape);
     MetricAccumulator* const accumulators[] = {accumulator.get()};
     replay_selections(input, selections, accumulators, *backend);
     benchmark::DoNotOptimize(accumulator->finish());

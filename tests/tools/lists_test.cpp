@@ -20,12 +20,12 @@ TEST_CASE("lists are split at commas, over repeated options") {
 }
 
 TEST_CASE("the commas of a policy's parameters do not split the list") {
-  CHECK(split_policies({"snapkv,h2o"}) == Texts{"snapkv", "h2o"});
-  CHECK(split_policies({"snapkv:window=32,kernel=7+ada:alpha=0.2,knorm"}) ==
+  CHECK(split_with_parameters({"snapkv,h2o"}) == Texts{"snapkv", "h2o"});
+  CHECK(split_with_parameters({"snapkv:window=32,kernel=7+ada:alpha=0.2,knorm"}) ==
         Texts{"snapkv:window=32,kernel=7+ada:alpha=0.2", "knorm"});
-  CHECK(split_policies({"snapkv:window=32,kernel=7+ada,h2o+ada:alpha=1,safeguard=interp"}) ==
+  CHECK(split_with_parameters({"snapkv:window=32,kernel=7+ada,h2o+ada:alpha=1,safeguard=interp"}) ==
         Texts{"snapkv:window=32,kernel=7+ada", "h2o+ada:alpha=1,safeguard=interp"});
-  CHECK(split_policies({"snapkv", "kernel=7"}) == Texts{"snapkv", "kernel=7"});  // another option is another policy
+  CHECK(split_with_parameters({"snapkv", "kernel=7"}) == Texts{"snapkv", "kernel=7"});  // another option is another policy
 }
 
 TEST_CASE("index lists have numbers and ranges with both ends") {

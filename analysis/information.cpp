@@ -1,0 +1,265 @@
+#include "analysis/information.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "analysis/retained_sets.h"
+#include "core/error.h"
+#include "core/query_moments.h"
+#include "core/value_norms.h"
+
+namespace kvreplay {
+namespace {
+
+// Means of the queries of the heads [begin, end) and their second moment about 0 or about the mean.
+QueryAnchor pooled_anchor(const QueryMoments& queries, std::size_t begin, std::size_t end, bool covariance) {
+  const std::size_t dim = queries.mean.cols;
+  const double share = 1 / static_cast<double>(end - begin);
+  QueryAnchor anchor{Matrix64(1, dim), Matrix64(dim, dim)};
+  for (std::size_t h = begin; h < end; ++h)
+    for (std::size_t r = 0; r < dim; ++r) {
+      anchor.mean(0, r) += share * queries.mean(h, r);
+      for (std::size_t c = 0; c < dim; ++c)
+        anchor.moment(r, c) += share * (queries.covariance[h](r, c) + queries.mean(h, r) * queries.mean(h, c));
+    }
+  if (covariance)
+    for (std::size_t r = 0; r < dim; ++r)
+      for (std::size_t c = 0; c < dim; ++c) anchor.moment(r, c) -= anchor.mean(0, r) * anchor.mean(0, c);
+  return anchor;
+}
+
+double trace(const Matrix64& matrix) {
+  double sum = 0;
+  for (std::size_t d = 0; d < matrix.rows; ++d) sum += matrix(d, d);
+  return sum;
+}
+
+// to = own to + factor from
+void add_scaled(const double* from, double factor, double own, std::vector<double>& to) {
+  if (factor == 1 && own == 1) {
+    for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+    return;
+  }
+  for (std::size_t i = 0; i < to.size(); ++i) to[i] = own * to[i] + factor * from[i];
+}
+
+// P with P^T P = mean over the heads of W_O^h (W_O^h)^T: only P^T P matters to a log det.
+Matrix64 pooled_projection(const PromptView& view, std::size_t begin, std::size_t end) {
+  if (end - begin == 1) return projection_factor(view, begin);
+  const std::size_t dim = view.model().value_dim;
+  Matrix64 gram(dim, dim);
+  for (std::size_t h = begin; h < end; ++h) {
+    add_to_upper_gram(projection_factor(view, h).values, gram);
+  }
+  mirror_upper(gram);
+  for (double& x : gram.values) x /= static_cast<double>(end - begin);
+  return transposed(symmetric_root(gram));
+}
+
+}  // namespace
+
+std::vector<ParameterSpec> information_parameters(const std::string& moment) {
+  return {
+      {.name = "anchor",
+       .kind = ParameterKind::choice,
+       .default_value = "evaluation",
+       .help = "the queries: those that were asked after the compression point, or what the prompt's lead to expect",
+       .choices = {"evaluation", "prompt"}},
+      {.name = "moment",
+       .kind = ParameterKind::choice,
+       .default_value = moment,
+       .help = "Lambda: second moment of the queries, about zero or about their mean",
+       .choices = {"second", "covariance"}},
+      {.name = "heads",
+       .kind = ParameterKind::choice,
+       .default_value = "pooled",
+       .help = "a channel for the query heads of a KV head together, or the mean over a channel for each",
+       .choices = {"pooled", "each"}},
+      {.name = "vectors",
+       .kind = ParameterKind::choice,
+       .default_value = "value",
+       .help = "what a token says: its value, or its value after W_O",
+       .choices = {"value", "projected"}},
+      {.name = "noise",
+       .kind = ParameterKind::real_or_choice,
+       .default_value = "1",
+       .help = "variance of the channel, or the signal's own power in the full cache",
+       .choices = {"signal"},
+       .min = 1e-300},
+      {.name = "sinks", .default_value = "4", .help = "first tokens whose queries anchor=prompt leaves out"},
+      {.name = "future",
+       .default_value = "512",
+       .help = "positions after the compression point at which anchor=prompt expects queries",
+       .min = 1}};
+}
+
+bool information_needs_projection(const Parameters& parameters) { return parameters.choice("vectors") == "projected"; }
+
+std::size_t information_query_window(const Parameters& parameters) {
+  return parameters.choice("anchor") == "prompt" ? kAll : 0;
+}
+
+std::vector<InformationChannel> information_channels(const PromptView& view, std::size_t kv_head,
+                                                     const Parameters& parameters) {
+  const std::size_t group = view.model().group_size(), begin = kv_head * group, end = begin + group;
+  const bool covariance = parameters.choice("moment") == "covariance";
+  const std::size_t sinks = std::min(parameters.count("sinks"), view.n_candidates() - 1);
+  const QueryMoments& queries = parameters.choice("anchor") == "prompt"
+                                    ? future_queries(view, sinks, parameters.count("future"))
+                                    : evaluation_moments(view);
+  const std::size_t heads_of_channel = parameters.choice("heads") == "each" ? 1 : group;
+  std::vector<InformationChannel> channels;
+  for (std::size_t h = begin; h < end; h += heads_of_channel) {
+    InformationChannel& channel = channels.emplace_back();
+    channel.anchor = pooled_anchor(queries, h, h + heads_of_channel, covariance);
+    if (information_needs_projection(parameters)) channel.projection = pooled_projection(view, h, h + heads_of_channel);
+  }
+  return channels;
+}
+
+Matrix64 projected(const InformationChannel& channel, Matrix64 matrix) {
+  return channel.projection.values.empty() ? std::move(matrix) : product(channel.projection, matrix);
+}
+
+Matrix64 projected_gram(const InformationChannel& channel, Matrix64 gram) {
+  if (channel.projection.values.empty()) return gram;
+  return product(product(channel.projection, gram), transposed(channel.projection));
+}
+
+double noise_variance(const Parameters& parameters, const Matrix64& full_signal, std::size_t n) {
+  if (!parameters.is_word("noise", "signal")) return parameters.real("noise");
+  const double power = trace(full_signal) / static_cast<double>(n);
+  return power > 0 ? power : 1;  // without a signal there is no information, whatever the noise
+}
+
+const InformationMetric::Sums InformationMetric::kNothing{
+    .products = {}, .left = {}, .right = {}, .weight = 0, .log_scale = -std::numeric_limits<double>::infinity()};
+
+InformationMetric::InformationMetric(const UnitShape& shape, const Parameters& parameters)
+    : shape_(shape), parameters_(parameters) {
+  const std::size_t n_heads = shape.layer->model.n_kv_heads;
+  sums_.numerator.assign(n_heads * shape.n_policies * shape.n_budgets, 0.0);
+  sums_.denominator.assign(n_heads, 0.0);
+}
+
+void InformationMetric::start() {
+  const std::size_t n = shape_.candidates.size();
+  if (n == 0 || shape_.n_queries == 0) return;
+  std::vector<std::uint32_t> all(n);
+  std::iota(all.begin(), all.end(), 0u);
+  const std::size_t end[] = {n};
+  for (std::size_t g = 0; g < shape_.layer->model.n_kv_heads; ++g) {
+    std::vector<Terms>& channels = heads_.emplace_back();
+    for (InformationChannel& channel : information_channels(view(), g, parameters_))
+      channels.push_back(prepare(g, std::move(channel)));
+    for (Terms& terms : channels) {
+      const Matrix64& projection = terms.channel.projection;
+      terms.n_directions = projection.values.empty() ? terms.left.cols : projection.rows;
+      sum_cells(terms, all, end);
+      Sums full = kNothing;
+      add_cell(terms, 0, full);
+      Matrix64 signal(terms.n_directions, terms.n_directions);
+      add_signal(terms, full, 1, signal);
+      terms.noise = noise_variance(parameters_, signal, terms.left.cols * terms.n_signals);
+      terms.full = nats(terms, full);
+      sums_.denominator[g] += terms.full / static_cast<double>(channels.size());
+    }
+  }
+}
+
+double InformationMetric::nats(const Terms& terms, const Sums& sums) const {
+  Matrix64 matrix(terms.n_directions, terms.n_directions);
+  for (std::size_t d = 0; d < matrix.rows; ++d) matrix(d, d) = 1;
+  add_signal(terms, sums, 1 / terms.noise, matrix);
+  const double power = trace(matrix) - static_cast<double>(matrix.rows);
+  const std::optional<double> result = half_log_det(std::move(matrix));
+  if (!result)
+    throw InputError(
+        fmt::format("I + X / {:.4g} is not positive definite in float64: the trace of X / noise is {:.4g}, and X spans "
+                    "too many orders of magnitude; a larger noise, or other weights, would do",
+                    terms.noise, power));
+  return *result;
+}
+
+void InformationMetric::sum_cells(const Terms& terms, std::span<const std::uint32_t> rows,
+                                  std::span<const std::size_t> set_ends) {
+  cell_scales_.assign(set_ends.size(), 0.0);
+  if (terms.logarithmic) {
+    exponentials_.resize(terms.weights.size());
+    for (std::size_t s = 0, begin = 0; s < set_ends.size(); begin = set_ends[s++]) {
+      const auto set = rows.subspan(begin, set_ends[s] - begin);
+      double largest = -std::numeric_limits<double>::infinity();
+      for (const std::uint32_t i : set) largest = std::max(largest, terms.weights[i]);
+      for (const std::uint32_t i : set) exponentials_[i] = std::exp(terms.weights[i] - largest);
+      cell_scales_[s] = largest;
+    }
+  }
+  view().backend().sum_outer_products(terms.left, terms.right, terms.logarithmic ? exponentials_ : terms.weights, rows,
+                                      set_ends, terms.with_sides, cells_);
+}
+
+void InformationMetric::add_cell(const Terms& terms, std::size_t cell, Sums& set) const {
+  const std::size_t p = terms.left.cols, q = terms.right.cols;
+  if (set.products.values.empty()) set.products = Matrix64(p, q);
+  if (terms.with_sides && set.left.empty()) {
+    set.left.assign(p, 0.0);
+    set.right.assign(q, 0.0);
+  }
+  // Both on the larger of the two scales.
+  const double scale = std::max(cell_scales_[cell], set.log_scale);
+  const double factor = std::exp(cell_scales_[cell] - scale), own = std::exp(set.log_scale - scale);
+  add_scaled(cells_.products.data() + cell * p * q, factor, own, set.products.values);
+  if (terms.with_sides) {
+    add_scaled(cells_.left.data() + cell * p, factor, own, set.left);
+    add_scaled(cells_.right.data() + cell * q, factor, own, set.right);
+  }
+  set.weight = own * set.weight + factor * cells_.weights[cell];
+  set.log_scale = scale;
+}
+
+std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const CellPlan& plan) {
+  sum_cells(terms, plan.order, plan.cell_ends);
+  std::vector<double> result(plan.n_budgets(), 0.0);
+  if (!plan.nested) {
+    for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
+      if (plan.n_retained[b] == 0) continue;
+      Sums set = kNothing;
+      for (std::size_t c = 0; c < plan.n_cells(); ++c)
+        if (plan.holds(c, b)) add_cell(terms, c, set);
+      result[b] = nats(terms, set);
+    }
+    return result;
+  }
+  Sums set = kNothing;
+  for (std::size_t c = 0; c < plan.n_cells(); ++c) {
+    add_cell(terms, c, set);
+    std::optional<double> value;  // of the first c + 1 cells, where some budget holds just these
+    for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
+      if (plan.n_retained[b] != plan.cell_ends[c]) continue;
+      if (!value) value = nats(terms, set);
+      result[b] = *value;
+    }
+  }
+  return result;
+}
+
+void InformationMetric::add_selection(std::size_t policy, const LayerSelection& selection) {
+  if (heads_.empty()) return;
+  for_each_set(selection, shape_.layer->model, [&](std::size_t g, const CellPlan& plan, double share) {
+    for (const Terms& terms : heads_[g]) {
+      const std::vector<double> nats =
+          selection.evicts ? nats_by_budget(terms, plan) : std::vector<double>(shape_.n_budgets, terms.full);
+      for (std::size_t b = 0; b < shape_.n_budgets; ++b)
+        sums_.numerator[(g * shape_.n_policies + policy) * shape_.n_budgets + b] +=
+            share * nats[b] / static_cast<double>(heads_[g].size());
+    }
+  });
+}
+
+MetricSums InformationMetric::finish() { return std::move(sums_); }
+
+}  // namespace kvreplay
