@@ -72,6 +72,18 @@ TEST_CASE("every metric gives sums of the shape of its axes, all finite") {
   }
 }
 
+TEST_CASE("every choice that a metric's parameters offer is measured, and names itself in the results") {
+  const LayerData layer = standard_layer();
+  for (const std::string& name : metrics_with_sums())
+    for (const ParameterSpec& parameter : find_metric(name).parameters.parameters)
+      for (const std::string& choice : parameter.choices) {
+        const std::string text = name + ":" + parameter.name + "=" + choice;
+        CAPTURE(text);
+        CHECK(finite(measure(text, standard_case(layer)).sums()));
+        CHECK(ChosenMetric(text).name() == (choice == parameter.default_value ? name : text));
+      }
+}
+
 TEST_CASE("every monotone metric is at its best where nothing is evicted") {
   const LayerData layer = standard_layer();
   for (const std::string& name : metrics_with_sums()) {

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "tests/random_layer.h"
 
@@ -71,4 +73,58 @@ TEST_CASE("a matrix that is not positive definite is told") {
   for (std::size_t d = 0; d < 3; ++d) negative(d, d) = d == 1 ? -1 : 1;
   CHECK(leverage(negative, 0.5, rows.matrix(0)).empty());
   CHECK(leverage(negative, 2, rows.matrix(0)).size() == 3);
+}
+
+TEST_CASE("half the log determinant by hand, from the upper triangle alone") {
+  // det (4 2; 2 5) = 16
+  Matrix64 matrix(2, 2);
+  matrix.values = {4, 2, 777, 5};
+  CHECK(half_log_det(matrix).value() == doctest::Approx(std::log(16.0) / 2));
+  matrix.values = {4, 2, 2, 1};  // det 0
+  CHECK(!half_log_det(matrix));
+}
+
+TEST_CASE("a symmetric root gives the matrix back, of full rank or not") {
+  // x x^T + y y^T in three dimensions has rank 2: its Cholesky factorisation may fail.
+  const double x[] = {1, 2, 3}, y[] = {-1, 0, 2};
+  Matrix64 matrix(3, 3);
+  for (std::size_t r = 0; r < 3; ++r)
+    for (std::size_t c = 0; c < 3; ++c) matrix(r, c) = x[r] * x[c] + y[r] * y[c];
+  const Matrix64 root = symmetric_root(matrix), squared = product(root, transposed(root));
+  for (std::size_t i = 0; i < 9; ++i) CHECK(squared.values[i] == doctest::Approx(matrix.values[i]).epsilon(1e-12));
+}
+
+TEST_CASE("products and Gram matrices of columns by hand") {
+  Matrix64 a(2, 2), b(2, 2), sum(2, 2);
+  a.values = {1, 2, 3, 4};
+  b.values = {5, 6, 7, 8};
+  CHECK(product(a, b).values == std::vector<double>{19, 22, 43, 50});
+  CHECK(transposed(a).values == std::vector<double>{1, 3, 2, 4});
+  // a a^T = (5 11; 11 25), on top of what is there
+  sum.values = {1, 1, -9, 1};
+  add_to_upper_gram_of_columns(a, 2, sum);
+  CHECK(sum.values == std::vector<double>{11, 23, -9, 51});
+}
+
+TEST_CASE("leverage of projected rows is that of the rows multiplied out") {
+  const Tensor rows = random_rows(300, 5), projection = random_rows(3, 5);
+  Matrix64 p(3, 5);
+  std::ranges::copy(projection.values(), p.values.begin());
+  Tensor turned(1, 300, 3);  // float32: good to 1e-6
+  for (std::size_t i = 0; i < 300; ++i)
+    for (std::size_t r = 0; r < 3; ++r) {
+      double sum = 0;
+      for (std::size_t d = 0; d < 5; ++d) sum += p(r, d) * double{rows.matrix(0)(i, d)};
+      turned.matrix(0)(i, r) = static_cast<float>(sum);
+    }
+  const Matrix64 g = gram(turned.matrix(0));
+  const std::vector<double> expected = leverage(g, 1, turned.matrix(0)), found = leverage(g, 1, rows.matrix(0), p);
+  for (std::size_t i = 0; i < 300; ++i) CHECK(found[i] == doctest::Approx(expected[i]).epsilon(1e-5));
+}
+
+TEST_CASE("squared norms by hand") {
+  Tensor rows(1, 2, 2);
+  const float values[] = {3, 4, 0, -2};
+  std::ranges::copy(values, rows.values().begin());
+  CHECK(squared_norms(rows.matrix(0)) == std::vector<double>{25, 4});
 }

@@ -215,3 +215,42 @@ TEST_CASE("column sums over no queries are 0") {
   make_cpu_backend()->attention_sums({}, data.queries.matrix(0).rows_between(0, 0), {}, data.keys.matrix(0), sums);
   CHECK(std::ranges::all_of(sums, [](float x) { return x == 0; }));
 }
+
+TEST_CASE("outer products are summed over sets through the index, with both sides and without") {
+  // More rows than a block, an empty set, a set of one, rows that no set holds.
+  const LayerData layer = random_layer({.head_dim = 5, .value_dim = 3, .n_tokens = 400});
+  std::vector<double> weights(400);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = 0.25 * static_cast<double>(i % 7);
+  std::vector<std::uint32_t> rows;
+  for (std::uint32_t i = 399; i >= 20; --i) rows.push_back(i);
+  const std::vector<std::size_t> ends = {1, 1, 201, 380};
+  const auto backend = make_cpu_backend();
+  const auto check = [&](ConstMatrixView left, ConstMatrixView right, std::span<const double> w, bool with_sides) {
+    OuterSums sums;
+    backend->sum_outer_products(left, right, w, rows, ends, with_sides, sums);
+    for (std::size_t s = 0, begin = 0; s < ends.size(); begin = ends[s++]) {
+      const auto expected = [&](auto term) {
+        double sum = 0;
+        for (std::size_t at = begin; at < ends[s]; ++at) sum += (w.empty() ? 1 : w[rows[at]]) * term(rows[at]);
+        return doctest::Approx(sum).epsilon(1e-12);
+      };
+      CHECK(sums.weights[s] == expected([](std::size_t) { return 1.0; }));
+      for (std::size_t a = 0; a < left.cols; ++a) {
+        if (with_sides)
+          CHECK(sums.left[s * left.cols + a] == expected([&](std::size_t i) { return double{left(i, a)}; }));
+        for (std::size_t b = 0; b < right.cols; ++b)
+          CHECK(sums.products[(s * left.cols + a) * right.cols + b] ==
+                expected([&](std::size_t i) { return double{left(i, a)} * double{right(i, b)}; }));
+      }
+      for (std::size_t b = 0; b < right.cols && with_sides; ++b)
+        CHECK(sums.right[s * right.cols + b] == expected([&](std::size_t i) { return double{right(i, b)}; }));
+    }
+  };
+  const ConstMatrixView keys = layer.keys.matrix(0), values = layer.values.matrix(1);
+  for (const bool with_sides : {false, true})
+    for (const bool weighted : {false, true}) {
+      const std::span<const double> w = weighted ? std::span<const double>(weights) : std::span<const double>();
+      check(values, keys, w, with_sides);
+      check(keys, keys, w, with_sides);
+    }
+}
