@@ -201,7 +201,8 @@ const std::vector<Bound>& default_bounds() {
 }
 
 bool ComparedMetric::is_contest() const {
-  return pooled.metric != "kept_fraction" && pooled.formula != MetricFormula::sum;
+  return pooled.metric != "kept_fraction" && pooled.formula != MetricFormula::sum &&
+         pooled.part_dimension != "other_policy";
 }
 
 Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options) {

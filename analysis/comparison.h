@@ -21,7 +21,7 @@ struct Bound {
 };
 
 struct ComparisonOptions {
-  std::vector<std::string> metrics;   ///< empty: all. The name of a metric per span stands for all of its spans
+  std::vector<std::string> metrics;   ///< empty: all. The name of a metric in parts stands for all of them
   std::vector<std::string> policies;  ///< empty: all
   std::vector<std::string> cases;     ///< SAMPLE@POINT, a sample, or @POINT; empty: all
   std::vector<std::int64_t> layers;   ///< empty: all
@@ -50,7 +50,7 @@ struct ComparedBound {
   std::vector<Crossing> crossings;  ///< [n_policies]
 };
 
-/// One metric (of one span), pooled over all cases, layers and heads.
+/// One metric (or one part of it), pooled over all cases, layers and heads.
 struct ComparedMetric {
   PooledMetric pooled;        ///< one group
   std::vector<double> kept;   ///< [n_policies, n_budgets]
@@ -60,7 +60,8 @@ struct ComparedMetric {
 
   double value(std::size_t policy, std::size_t budget) const { return pooled.value(0, policy, budget); }
   double kept_at(std::size_t policy, std::size_t budget) const { return kept[pooled.index(0, policy, budget)]; }
-  /// Whether policies compete in it; false for what the budget itself decides (kept fraction, bytes).
+  /// Whether policies compete in it; false for what the budget itself decides (kept fraction, bytes), and for what
+  /// relates policies to each other.
   bool is_contest() const;
 };
 

@@ -27,7 +27,7 @@ void add_rows(const Comparison& comparison, const PooledMetric& metric, const st
         const std::size_t place = metric.index(g, p, b);
         const bool known = metric.n_units[g] > 0 && metric.n_missing[place] == 0;
         fmt::format_to(std::back_inserter(csv), "{},{},{},{},{},{},{},{},{},{},{},{},{}\n", metric.metric,
-                       quoted(metric.span), quoted(policy.name), policy.is_reference() ? 1 : 0,
+                       quoted(metric.part), quoted(policy.name), policy.is_reference() ? 1 : 0,
                        number(comparison.budgets[b]), number(comparison.compression_ratios[b]), quoted(group.case_name),
                        group.layer, group.head, number(metric.value(g, p, b)),
                        known ? number(metric.numerator[place]) : "", known ? number(metric.denominator[place]) : "",
@@ -41,7 +41,7 @@ void add_rows(const Comparison& comparison, const PooledMetric& metric, const st
 
 std::string comparison_csv(const Comparison& comparison) {
   std::string csv =
-      "metric,span,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,denominator,kept_"
+      "metric,part,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,denominator,kept_"
       "fraction\n";
   if (comparison.level == Level::all) {
     for (const ComparedMetric& metric : comparison.metrics) add_rows(comparison, metric.pooled, metric.kept, csv);

@@ -50,11 +50,13 @@ Json thresholds(const ComparedMetric& metric) {
 Json describe(const ComparedMetric& metric) {
   const PooledMetric& pooled = metric.pooled;
   return {{"metric", pooled.metric},
-          {"span", pooled.span.empty() ? Json() : Json(pooled.span)},
+          {"part", pooled.part.empty() ? Json() : Json(pooled.part)},
+          {"part_dimension", pooled.part_dimension.empty() ? Json() : Json(pooled.part_dimension)},
           {"summary", pooled.summary},
           {"unit", pooled.unit},
           {"better", name_of(pooled.better)},
           {"formula", name_of(pooled.formula)},
+          {"sum_units", pooled.sum_units.empty() ? Json() : Json(pooled.sum_units)},
           {"head_axis", pooled.head_axis.empty() ? Json() : Json(pooled.head_axis)}};
 }
 
