@@ -165,7 +165,7 @@ std::vector<Note> comparison_notes(const Comparison& comparison) {
   for (const ComparedMetric& metric : comparison.metrics) {
     note_missing_values(comparison, metric, notes);
     if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);
-    if (!metric.is_contest()) continue;
+    if (!metric.pooled.is_contest()) continue;
     note_worsenings(comparison, metric, notes);
     note_beaten_oracles(comparison, metric, notes);
     note_random_winners(comparison, metric, notes);

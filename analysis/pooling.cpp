@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "analysis/dataset_take.h"
@@ -99,13 +100,14 @@ void add_unit(const SumLayout& layout, std::size_t numerator_offset, std::size_t
 
 /// \param head_groups  [n_heads] label of the group that each head belongs to
 PooledMetric pool_part(const SumLayout& layout, PooledMetric pooled, Level level,
-                       const std::vector<std::string>& head_groups, std::size_t part) {
+                       const std::vector<std::size_t>& chosen_cases, const std::vector<std::string>& head_groups,
+                       std::size_t part) {
   const Axis& cases = layout.cases;
   const Axis& layers = layout.layers;
   const Axis& heads = layout.heads;
   const bool apart_by_head = level == Level::by_head || level == Level::by_kv_head;
   pooled.part = layout.parts.labels[part];
-  for (std::size_t c = 0; c < cases.size; ++c) {
+  for (const std::size_t c : chosen_cases) {
     for (std::size_t l = 0; l < layers.size; ++l) {
       for (std::size_t h = 0; h < heads.size; ++h) {
         PoolGroup group;
@@ -190,6 +192,10 @@ double PooledMetric::value(std::size_t group, std::size_t policy, std::size_t bu
   return metric_value(formula, numerator[place], denominator[place]);
 }
 
+bool PooledMetric::is_contest() const {
+  return metric != "kept_fraction" && formula != MetricFormula::sum && part_dimension != "other_policy";
+}
+
 bool PooledMetric::has_values() const {
   for (std::size_t g = 0; g < groups.size(); ++g) {
     for (std::size_t p = 0; p < n_policies; ++p) {
@@ -208,7 +214,8 @@ double PooledMetric::full_cache(std::size_t group) const {
   return kNone;
 }
 
-std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level) {
+std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
+                                      std::span<const std::size_t> cases) {
   const Variable& variable = results.variable(metric);
   const SumLayout layout(results, variable);
   PooledMetric pooled;
@@ -227,9 +234,14 @@ std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string&
     head_groups = kv_heads_of_queries(results);
     pooled.head_axis = "kv_head";
   }
+  std::vector<std::size_t> chosen(cases.begin(), cases.end());
+  if (chosen.empty()) {
+    chosen.resize(layout.cases.size);
+    std::iota(chosen.begin(), chosen.end(), 0);
+  }
   std::vector<PooledMetric> all;
   for (std::size_t part = 0; part < layout.parts.size; ++part) {
-    all.push_back(pool_part(layout, pooled, level, head_groups, part));
+    all.push_back(pool_part(layout, pooled, level, chosen, head_groups, part));
   }
   return all;
 }

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,9 @@ struct PooledMetric {
     return (group * n_policies + policy) * n_budgets + budget;
   }
   double value(std::size_t group, std::size_t policy, std::size_t budget) const;
+  /// Whether policies compete in it; false for what the budget itself decides (kept fraction, bytes), and for what
+  /// relates policies to each other.
+  bool is_contest() const;
   /// Whether there is anything but NaN.
   bool has_values() const;
   /// Denominator of a group, the same for all policies and budgets; NaN where nothing is pooled.
@@ -73,7 +77,9 @@ struct PooledMetric {
 /// Pools one metric of a results file; one element per part for metrics in parts, else one. Metrics of whole layers are
 /// pooled by layer where heads are asked for. Units that hold no policy do not exist (a layer without W_O, say).
 /// \param results  laid out as core/results.h says, see check_results()
-std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level);
+/// \param cases    indices of those to pool; empty: all
+std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
+                                      std::span<const std::size_t> cases = {});
 
 /// Kept fraction, [n_groups, n_policies, n_budgets] of `pooled`: what was really kept, pooled like it; the nominal
 /// budget where the results lack the metric kept_fraction. Query heads stand for the KV head that they read.
