@@ -8,6 +8,7 @@
 
 #include "analysis/dataset_take.h"
 #include "analysis/results_check.h"
+#include "analysis/samples.h"
 #include "core/error.h"
 #include "core/nearest_name.h"
 
@@ -86,68 +87,6 @@ std::vector<Bound> checked_bounds(const Dataset& results, const ComparisonOption
   return bounds.empty() ? default_bounds() : bounds;
 }
 
-ComparedMetric compare_metric(const Dataset& results, PooledMetric pooled, const std::vector<ComparedPolicy>& policies,
-                              const std::vector<Bound>& bounds) {
-  ComparedMetric compared;
-  compared.pooled = std::move(pooled);
-  compared.kept = pool_kept_fraction(results, compared.pooled, Level::all);
-  std::vector<Curve> curves;
-  for (std::size_t p = 0; p < compared.pooled.n_policies; ++p) {
-    std::vector<double> kept, values;
-    for (std::size_t b = 0; b < compared.pooled.n_budgets; ++b) {
-      kept.push_back(compared.kept_at(p, b));
-      values.push_back(compared.value(p, b));
-    }
-    curves.push_back(make_curve(kept, values));
-  }
-  // What keeps more than it was asked to has a curve of its own range, which must not narrow that of the others.
-  std::vector<Curve> measured;
-  for (std::size_t p = 0; p < curves.size(); ++p)
-    if (!policies[p].overspends) measured.push_back(curves[p]);
-  compared.range = common_range(measured.empty() ? curves : measured);
-  for (const Curve& curve : curves) compared.areas.push_back(mean_height(curve, compared.range));
-  for (const Bound& bound : bounds) {
-    if (bound.metric != compared.pooled.metric) continue;
-    ComparedBound line{.value = bound.value, .crossings = {}};
-    for (const Curve& curve : curves) {
-      line.crossings.push_back(first_crossing(curve, compared.pooled.better, bound.value));
-    }
-    compared.bounds.push_back(std::move(line));
-  }
-  return compared;
-}
-
-/// What a policy does with budgets, as the results show it: methods that decide themselves how much they keep are no
-/// contestants at a budget.
-void describe_spending(const Dataset& results, std::vector<ComparedPolicy>& policies) {
-  constexpr double kTolerance = 0.25;  // of the budget, beyond what rounding to tokens, chunks or heads does
-  const std::vector<double> nominal = nominal_kept_fraction(results);
-  const bool asks_for_less = std::any_of(nominal.begin(), nominal.end(), [](double kept) { return kept < 1; });
-  if (!asks_for_less || !results.has_variable("kept_fraction")) return;
-  const PooledMetric kept = pool_metric(results, "kept_fraction", Level::all).front();
-  for (std::size_t p = 0; p < policies.size(); ++p) {
-    policies[p].keeps_all = true;
-    for (std::size_t b = 0; b < kept.n_budgets; ++b) {
-      const double share = kept.value(0, p, b);
-      policies[p].keeps_all = policies[p].keeps_all && share == 1;
-      policies[p].overspends = policies[p].overspends || share > nominal[b] * (1 + kTolerance) + 0.02;
-    }
-  }
-}
-
-std::vector<ComparedPolicy> describe_policies(const Dataset& results) {
-  const std::vector<std::string> names = label_texts(results.dimension("policy"));
-  const std::vector<std::string> parameters = text_values(results, "policy_parameters");
-  const std::vector<double>& oracles = results.variable("policy_is_oracle").values;
-  std::vector<ComparedPolicy> policies;
-  for (std::size_t p = 0; p < names.size(); ++p) {
-    policies.push_back(
-        {.name = names[p], .parameters = parameters.empty() ? "" : parameters[p], .oracle = oracles[p] == 1});
-  }
-  describe_spending(results, policies);
-  return policies;
-}
-
 std::size_t size_or_zero(const Dataset& data, const char* dimension) {
   return data.has_dimension(dimension) ? data.dimension(dimension).size() : 0;
 }
@@ -174,11 +113,7 @@ Comparison describe(const Dataset& results) {
     if (found == comparison.points.end()) comparison.points.push_back(point);
   }
   comparison.layers = std::get<std::vector<std::int64_t>>(results.dimension("layer").labels);
-  const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
-  const std::vector<std::string> names = text_values(results, "case_sample");
-  std::set<std::pair<std::string, std::string>> samples;
-  for (std::size_t i = 0; i < names.size(); ++i) samples.emplace(fingerprints[i], names[i]);
-  comparison.n_samples = samples.size();
+  comparison.n_samples = samples_of(results).size();
   for (const double n : results.variable("n_queries").values) comparison.n_queries += static_cast<std::size_t>(n);
   comparison.n_q_heads = size_or_zero(results, "q_head");
   comparison.n_kv_heads = size_or_zero(results, "kv_head");
@@ -194,14 +129,15 @@ Comparison describe(const Dataset& results) {
 }  // namespace
 
 const std::vector<Bound>& default_bounds() {
-  static const std::vector<Bound> bounds{{"output_error", 0.05},     {"output_error", 0.1},
-                                         {"output_error", 0.2},      {"attention_recall", 0.9},
-                                         {"attention_recall", 0.95}, {"attention_recall", 0.99}};
+  static const std::vector<Bound> bounds = [] {
+    std::vector<Bound> all;
+    for (const double value : {0.05, 0.1, 0.2}) all.push_back({.metric = "output_error", .value = value});
+    for (const char* metric : {"attention_recall", "capacity", "mutual_information"}) {
+      for (const double value : {0.9, 0.95, 0.99}) all.push_back({.metric = metric, .value = value});
+    }
+    return all;
+  }();
   return bounds;
-}
-
-bool ComparedMetric::is_contest() const {
-  return pooled.metric != "kept_fraction" && pooled.formula != MetricFormula::sum;
 }
 
 Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options) {
@@ -215,17 +151,39 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   Comparison comparison = describe(results);
   comparison.files = std::move(file_names);
   comparison.level = options.level;
+  comparison.bounds_given = !options.at_most.empty() || !options.at_least.empty();
   comparison.level_budget = find_budget(comparison.budgets, nominal_kept_fraction(results), options.budget);
+  std::optional<PairedComparer> paired;
+  if (!options.against.empty()) {
+    const std::size_t against = find_all("policy", {options.against}, label_texts(results.dimension("policy"))).front();
+    comparison.against = {.policy = against, .metrics = {}};
+    paired.emplace(results, comparison.policies, against);
+  }
   const std::vector<std::string> known = metric_names(results);
   for (const std::size_t m : find_all("metric", options.metrics, known)) {
     for (PooledMetric& pooled : pool_metric(results, known[m], Level::all)) {
-      comparison.metrics.push_back(compare_metric(results, std::move(pooled), comparison.policies, bounds));
+      std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
+      CurveFigures figures = curve_figures(pooled, kept, 0, comparison.policies, bounds);
+      comparison.metrics.push_back(
+          {.pooled = std::move(pooled), .kept = std::move(kept), .figures = std::move(figures)});
+    }
+    if (paired) {
+      for (PairedMetric& metric : paired->compare(known[m])) comparison.against->metrics.push_back(std::move(metric));
     }
     if (options.level == Level::all) continue;
     for (PooledMetric& pooled : pool_metric(results, known[m], options.level)) {
       std::vector<double> kept = pool_kept_fraction(results, pooled, options.level);
-      comparison.by_level.push_back({.pooled = std::move(pooled), .kept = std::move(kept)});
+      std::vector<CurveFigures> figures;
+      for (std::size_t g = 0; g < pooled.groups.size(); ++g) {
+        figures.push_back(curve_figures(pooled, kept, g, comparison.policies, bounds));
+      }
+      comparison.by_level.push_back(
+          {.pooled = std::move(pooled), .kept = std::move(kept), .figures = std::move(figures)});
     }
+  }
+  if (options.surrogates) {
+    comparison.surrogates = surrogate_report(results, comparison.policies, options.metrics);
+    comparison.unified = unified_view(results, comparison.policies, comparison.level_budget);
   }
   for (std::string& text : joined.notes) comparison.notes.push_back({.metric = "", .text = std::move(text)});
   for (Note& note : comparison_notes(comparison)) comparison.notes.push_back(std::move(note));

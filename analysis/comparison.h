@@ -7,67 +7,54 @@
 #include <string>
 #include <vector>
 
-#include "analysis/curve.h"
+#include "analysis/compared_policy.h"
+#include "analysis/curve_figures.h"
+#include "analysis/paired_comparison.h"
 #include "analysis/pooling.h"
 #include "analysis/results_join.h"
+#include "analysis/surrogate_report.h"
+#include "analysis/unified_view.h"
 #include "core/dataset.h"
 
 namespace kvreplay {
 
-/// "METRIC at most (or at least) VALUE": which of the two follows from the metric's direction.
-struct Bound {
-  std::string metric;
-  double value = 0;
-};
-
 struct ComparisonOptions {
-  std::vector<std::string> metrics;   ///< empty: all. The name of a metric per span stands for all of its spans
+  std::vector<std::string> metrics;   ///< empty: all. The name of a metric in parts stands for all of them
   std::vector<std::string> policies;  ///< empty: all
   std::vector<std::string> cases;     ///< SAMPLE@POINT, a sample, or @POINT; empty: all
   std::vector<std::int64_t> layers;   ///< empty: all
   Level level = Level::all;
   std::vector<Bound> at_most;  ///< with at_least empty as well: kDefaultBounds
   std::vector<Bound> at_least;
-  std::optional<double> budget;  ///< for the tables by level; default: the nearest to a quarter of the cache
+  bool surrogates = false;       ///< whether surrogates tell the truth; `metrics` narrows both
+  std::string against;           ///< the policy to compare all others with; "": none
+  std::optional<double> budget;  ///< for what is shown at one budget; default: the nearest to a quarter of the cache
 };
 
 /// Smallest budgets that a comparison looks for unless told otherwise.
 const std::vector<Bound>& default_bounds();
 
-struct ComparedPolicy {
-  std::string name;
-  std::string parameters;  ///< every one written out
-  bool oracle = false;
-  bool keeps_all = false;   ///< retains everything at every budget
-  bool overspends = false;  ///< keeps far more than some budget asks for: what it keeps is an outcome, not the budget
-
-  /// A line to measure by, not a contestant.
-  bool is_reference() const { return oracle || keeps_all || overspends; }
-};
-
-struct ComparedBound {
-  double value = 0;
-  std::vector<Crossing> crossings;  ///< [n_policies]
-};
-
-/// One metric (of one span), pooled over all cases, layers and heads.
+/// One metric (or one part of it), pooled over all cases, layers and heads.
 struct ComparedMetric {
-  PooledMetric pooled;        ///< one group
-  std::vector<double> kept;   ///< [n_policies, n_budgets]
-  KeptRange range;            ///< of the areas
-  std::vector<double> areas;  ///< [n_policies] mean_height() over `range`
-  std::vector<ComparedBound> bounds;
+  PooledMetric pooled;       ///< one group
+  std::vector<double> kept;  ///< [n_policies, n_budgets]
+  CurveFigures figures;
 
   double value(std::size_t policy, std::size_t budget) const { return pooled.value(0, policy, budget); }
   double kept_at(std::size_t policy, std::size_t budget) const { return kept[pooled.index(0, policy, budget)]; }
-  /// Whether policies compete in it; false for what the budget itself decides (kept fraction, bytes).
-  bool is_contest() const;
 };
 
 /// The same metric by case, layer or head.
 struct LevelMetric {
   PooledMetric pooled;
-  std::vector<double> kept;  ///< [n_groups, n_policies, n_budgets]
+  std::vector<double> kept;           ///< [n_groups, n_policies, n_budgets]
+  std::vector<CurveFigures> figures;  ///< [n_groups]
+};
+
+/// All policies against one.
+struct PairedComparison {
+  std::size_t policy = 0;             ///< index of that one
+  std::vector<PairedMetric> metrics;  ///< [n_metrics]
 };
 
 /// Something that a reader of the figures should know, in one line.
@@ -92,8 +79,12 @@ struct Comparison {
   std::vector<double> compression_ratios;  ///< [n_budgets] share removed that a budget asks for
   std::vector<ComparedMetric> metrics;
   Level level = Level::all;
-  std::size_t level_budget = 0;       ///< index of the budget that tables by level show
+  std::size_t level_budget = 0;       ///< index of the budget at which something is shown at one
+  bool bounds_given = false;          ///< the bounds are not the default ones
   std::vector<LevelMetric> by_level;  ///< [n_metrics] unless level is Level::all
+  std::optional<PairedComparison> against;
+  std::optional<SurrogateReport> surrogates;
+  std::optional<UnifiedView> unified;  ///< with `surrogates`
   std::vector<Note> notes;
 };
 

@@ -2,20 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <iterator>
+
+#include "analysis/csv_cell.h"
 
 namespace kvreplay {
 namespace {
-
-std::string quoted(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string result = "\"";
-  for (const char c : text) result += c == '"' ? "\"\"" : std::string(1, c);
-  return result + "\"";
-}
-
-std::string number(double value) { return std::isnan(value) ? "" : fmt::format("{}", value); }
 
 void add_rows(const Comparison& comparison, const PooledMetric& metric, const std::vector<double>& kept,
               std::string& csv) {
@@ -27,11 +19,11 @@ void add_rows(const Comparison& comparison, const PooledMetric& metric, const st
         const std::size_t place = metric.index(g, p, b);
         const bool known = metric.n_units[g] > 0 && metric.n_missing[place] == 0;
         fmt::format_to(std::back_inserter(csv), "{},{},{},{},{},{},{},{},{},{},{},{},{}\n", metric.metric,
-                       quoted(metric.span), quoted(policy.name), policy.is_reference() ? 1 : 0,
-                       number(comparison.budgets[b]), number(comparison.compression_ratios[b]), quoted(group.case_name),
-                       group.layer, group.head, number(metric.value(g, p, b)),
-                       known ? number(metric.numerator[place]) : "", known ? number(metric.denominator[place]) : "",
-                       number(kept[place]));
+                       csv_text(metric.part), csv_text(policy.name), policy.is_reference() ? 1 : 0,
+                       csv_number(comparison.budgets[b]), csv_number(comparison.compression_ratios[b]),
+                       csv_text(group.case_name), group.layer, group.head, csv_number(metric.value(g, p, b)),
+                       known ? csv_number(metric.numerator[place]) : "",
+                       known ? csv_number(metric.denominator[place]) : "", csv_number(kept[place]));
       }
     }
   }
@@ -41,7 +33,7 @@ void add_rows(const Comparison& comparison, const PooledMetric& metric, const st
 
 std::string comparison_csv(const Comparison& comparison) {
   std::string csv =
-      "metric,span,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,denominator,kept_"
+      "metric,part,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,denominator,kept_"
       "fraction\n";
   if (comparison.level == Level::all) {
     for (const ComparedMetric& metric : comparison.metrics) add_rows(comparison, metric.pooled, metric.kept, csv);

@@ -2,6 +2,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "analysis/estimate_json.h"
+#include "analysis/surrogate_json.h"
+
 namespace kvreplay {
 namespace {
 
@@ -34,27 +37,50 @@ Json curves(const Comparison& comparison, const PooledMetric& metric, const std:
        table(comparison, [&](std::size_t p, std::size_t b) { return kept[metric.index(group, p, b)]; })}};
 }
 
-Json thresholds(const ComparedMetric& metric) {
-  Json all = Json::array();
-  for (const ComparedBound& bound : metric.bounds) {
-    Json crossings = Json::array();
-    for (const Crossing& crossing : bound.crossings) {
-      crossings.push_back({{"kept_fraction", crossing.kept}, {"at_smallest", crossing.at_smallest}});
-    }
-    all.push_back({{metric.pooled.better == Better::lower ? "at_most" : "at_least", bound.value},
-                   {"policies", std::move(crossings)}});
+Json crossings(const std::vector<Crossing>& all) {
+  Json list = Json::array();
+  for (const Crossing& crossing : all) {
+    list.push_back({{"kept_fraction", crossing.kept}, {"at_smallest", crossing.at_smallest}});
   }
-  return all;
+  return list;
+}
+
+/// What is read off the curves of one group.
+Json read_off(const CurveFigures& figures, Better better) {
+  Json bounds = Json::array();
+  for (const ComparedBound& bound : figures.bounds) {
+    bounds.push_back(
+        {{better == Better::lower ? "at_most" : "at_least", bound.value}, {"policies", crossings(bound.crossings)}});
+  }
+  return {{"area_range", figures.range.empty() ? Json() : Json{figures.range.from, figures.range.to}},
+          {"areas", figures.areas},
+          {"smallest_budgets", std::move(bounds)}};
+}
+
+/// All policies against one, [n_policies]; null for that one itself.
+Json against(const PairedMetric& metric, std::size_t itself) {
+  Json budgets = Json::array();
+  Json areas = Json::array();
+  for (std::size_t p = 0; p < metric.policies.size(); ++p) {
+    const PairedPolicy& policy = metric.policies[p];
+    budgets.push_back(p == itself ? Json() : crossings(policy.equivalents));
+    Json area = policy.area_difference;
+    area["score"] = policy.score;
+    areas.push_back(p == itself ? Json() : std::move(area));
+  }
+  return {{"equivalent_budgets", std::move(budgets)}, {"area_differences", std::move(areas)}};
 }
 
 Json describe(const ComparedMetric& metric) {
   const PooledMetric& pooled = metric.pooled;
   return {{"metric", pooled.metric},
-          {"span", pooled.span.empty() ? Json() : Json(pooled.span)},
+          {"part", pooled.part.empty() ? Json() : Json(pooled.part)},
+          {"part_dimension", pooled.part_dimension.empty() ? Json() : Json(pooled.part_dimension)},
           {"summary", pooled.summary},
           {"unit", pooled.unit},
           {"better", name_of(pooled.better)},
           {"formula", name_of(pooled.formula)},
+          {"sum_units", pooled.sum_units.empty() ? Json() : Json(pooled.sum_units)},
           {"head_axis", pooled.head_axis.empty() ? Json() : Json(pooled.head_axis)}};
 }
 
@@ -65,6 +91,7 @@ Json groups(const Comparison& comparison, const LevelMetric& metric) {
     const PoolGroup& group = metric.pooled.groups[g];
     Json entry{{"case", label(group.case_name)}, {"layer", label(group.layer)}, {"head", label(group.head)}};
     entry.update(curves(comparison, metric.pooled, metric.kept, g));
+    entry.update(read_off(metric.figures[g], metric.pooled.better));
     all.push_back(std::move(entry));
   }
   return all;
@@ -86,9 +113,8 @@ std::string comparison_json(const Comparison& comparison) {
     const ComparedMetric& metric = comparison.metrics[m];
     Json entry = describe(metric);
     entry.update(curves(comparison, metric.pooled, metric.kept, 0));
-    entry["area_range"] = metric.range.empty() ? Json() : Json{metric.range.from, metric.range.to};
-    entry["areas"] = metric.areas;
-    entry["smallest_budgets"] = thresholds(metric);
+    entry.update(read_off(metric.figures, metric.pooled.better));
+    if (comparison.against) entry.update(against(comparison.against->metrics[m], comparison.against->policy));
     if (comparison.level != Level::all) entry["groups"] = groups(comparison, comparison.by_level[m]);
     metrics.push_back(std::move(entry));
   }
@@ -96,23 +122,27 @@ std::string comparison_json(const Comparison& comparison) {
   for (const Note& note : comparison.notes) {
     notes.push_back({{"metric", note.metric.empty() ? Json() : Json(note.metric)}, {"text", note.text}});
   }
-  const Json json{{"format", "kvreplay-comparison"},
-                  {"files", comparison.files},
-                  {"model_id", comparison.model_id},
-                  {"cases", comparison.cases},
-                  {"compression_points", comparison.points},
-                  {"layers", comparison.layers},
-                  {"n_samples", comparison.n_samples},
-                  {"n_evaluation_queries", comparison.n_queries},
-                  {"n_q_heads", comparison.n_q_heads},
-                  {"n_kv_heads", comparison.n_kv_heads},
-                  {"budget_kind", comparison.budget_kind},
-                  {"budgets", comparison.budgets},
-                  {"compression_ratios", comparison.compression_ratios},
-                  {"by", name_of(comparison.level)},
-                  {"policies", std::move(policies)},
-                  {"metrics", std::move(metrics)},
-                  {"notes", std::move(notes)}};
+  Json json{{"format", "kvreplay-comparison"},
+            {"files", comparison.files},
+            {"model_id", comparison.model_id},
+            {"cases", comparison.cases},
+            {"compression_points", comparison.points},
+            {"layers", comparison.layers},
+            {"n_samples", comparison.n_samples},
+            {"n_evaluation_queries", comparison.n_queries},
+            {"n_q_heads", comparison.n_q_heads},
+            {"n_kv_heads", comparison.n_kv_heads},
+            {"budget_kind", comparison.budget_kind},
+            {"budgets", comparison.budgets},
+            {"compression_ratios", comparison.compression_ratios},
+            {"by", name_of(comparison.level)},
+            {"against", comparison.against ? Json(comparison.policies[comparison.against->policy].name) : Json()},
+            {"policies", std::move(policies)},
+            {"metrics", std::move(metrics)},
+            {"notes", std::move(notes)}};
+  if (comparison.surrogates) {
+    json["surrogates"] = surrogate_json(*comparison.surrogates, *comparison.unified, comparison.policies);
+  }
   // Names come from traces and may hold anything; invalid UTF-8 is replaced instead of thrown at.
   return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

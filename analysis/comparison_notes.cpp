@@ -132,6 +132,7 @@ void note_kept_fractions(const Comparison& comparison, const ComparedMetric& met
 }
 
 void note_missing_values(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  if (metric.pooled.part_dimension == "other_policy") return;  // files may well hold different other policies
   for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
     std::size_t n_budgets = 0;
     std::size_t n_units = 0;
@@ -164,7 +165,7 @@ std::vector<Note> comparison_notes(const Comparison& comparison) {
   for (const ComparedMetric& metric : comparison.metrics) {
     note_missing_values(comparison, metric, notes);
     if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);
-    if (!metric.is_contest()) continue;
+    if (!metric.pooled.is_contest()) continue;
     note_worsenings(comparison, metric, notes);
     note_beaten_oracles(comparison, metric, notes);
     note_random_winners(comparison, metric, notes);

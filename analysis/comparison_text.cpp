@@ -3,23 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <numeric>
+#include <functional>
 
+#include "analysis/against_text.h"
+#include "analysis/policy_table.h"
+#include "analysis/surrogate_text.h"
 #include "analysis/text_table.h"
 #include "analysis/text_wrap.h"
 
 namespace kvreplay {
 namespace {
-
-constexpr std::size_t kWidth = 150;
-
-using Cells = std::vector<TextTable::Cell>;
-
-std::string counted(std::size_t n, const char* one, const char* many) {
-  return fmt::format("{} {}", n, n == 1 ? one : many);
-}
 
 std::string headline(const Comparison& comparison) {
   std::string text = fmt::format(
@@ -28,64 +21,11 @@ std::string headline(const Comparison& comparison) {
       counted(comparison.n_queries, "evaluation query", "evaluation queries"),
       counted(comparison.n_q_heads, "query head", "query heads"),
       counted(comparison.n_kv_heads, "KV head", "KV heads"));
+  if (comparison.surrogates) return text;
   text += "Figures pool cases, layers and heads by adding sums, not by averaging ratios. ";
   text += comparison.budget_kind == "tokens" ? "Budgets are tokens kept per KV head.\n"
                                              : "Budgets are shares of the cache that are kept.\n";
   return text;
-}
-
-/// Marks the best cell of each column among the contestants; nothing where all are equal.
-/// \param value  (policy, column)
-template <typename Value>
-void mark_best(const Comparison& comparison, const PooledMetric& metric, std::size_t n_columns, Value value,
-               std::vector<Cells>& rows) {
-  for (std::size_t c = 0; c < n_columns; ++c) {
-    std::vector<double> contest;
-    for (std::size_t p = 0; p < rows.size(); ++p) {
-      const double v = comparison.policies[p].is_reference() ? std::numeric_limits<double>::quiet_NaN() : value(p, c);
-      contest.push_back(v);
-    }
-    double best = std::numeric_limits<double>::quiet_NaN();
-    double worst = best;
-    for (const double v : contest) {
-      if (std::isnan(v)) continue;
-      const bool better = metric.better == Better::lower ? v < best : v > best;
-      const bool worse = metric.better == Better::lower ? v > worst : v < worst;
-      if (std::isnan(best) || better) best = v;
-      if (std::isnan(worst) || worse) worst = v;
-    }
-    if (best == worst) continue;
-    for (std::size_t p = 0; p < rows.size(); ++p) rows[p][c].marked = contest[p] == best;
-  }
-}
-
-/// Contestants first, then a rule and the references; by the key among themselves, NaN last.
-std::vector<std::size_t> row_order(const Comparison& comparison, const PooledMetric& metric,
-                                   const std::vector<double>& keys) {
-  std::vector<std::size_t> order(comparison.policies.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto rank = [&](std::size_t p) {
-    const double key = metric.better == Better::lower ? keys[p] : -keys[p];
-    return std::isnan(key) ? std::numeric_limits<double>::infinity() : key;
-  };
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    const bool a_reference = comparison.policies[a].is_reference();
-    const bool b_reference = comparison.policies[b].is_reference();
-    return a_reference != b_reference ? b_reference : rank(a) < rank(b);
-  });
-  return order;
-}
-
-std::string render_rows(const Comparison& comparison, const std::vector<std::size_t>& order, const std::string& corner,
-                        std::vector<std::string> headers, std::vector<Cells> rows) {
-  TextTable table(corner, std::move(headers));
-  bool reference = false;
-  for (const std::size_t p : order) {
-    if (!reference && comparison.policies[p].is_reference()) table.add_rule();
-    reference = comparison.policies[p].is_reference();
-    table.add_row(comparison.policies[p].name, std::move(rows[p]));
-  }
-  return table.render(kWidth);
 }
 
 /// Rows that read the same become one where at least three do: most policies keep just what they are asked to.
@@ -105,24 +45,27 @@ std::string render_collapsed(const Comparison& comparison, const std::string& co
       table.add_row(fmt::format("{} policies alike", n_alike), rows[p]);
     }
   }
-  return table.render(kWidth);
+  return table.render(kTextWidth);
 }
 
-std::string direction(const PooledMetric& metric) {
-  return metric.better == Better::lower ? "lower is better" : "higher is better";
+/// "; the full cache holds 1.2k nats": what the shares of a measure of information are shares of.
+std::string nats_text(const PooledMetric& metric) {
+  if (metric.sum_units != "nats") return "";
+  return fmt::format("; the full cache holds {} nats", compact(metric.full_cache(0)));
 }
 
 std::string metric_table(const Comparison& comparison, const ComparedMetric& metric) {
   const PooledMetric& pooled = metric.pooled;
   const std::size_t n_budgets = comparison.budgets.size();
-  const bool contest = metric.is_contest();
+  const bool contest = metric.pooled.is_contest();
   std::string text = fmt::format("{}: {}", pooled.title(), pooled.summary);
-  if (contest) text += fmt::format(" ({}; * best)", direction(pooled));
-  text = "\n" + wrapped(text, 0, kWidth);
+  text += nats_text(pooled);
+  if (contest) text += fmt::format(" ({}; * best)", direction(pooled.better));
+  text = "\n" + wrapped(text, 0, kTextWidth);
   if (contest) {
-    if (!metric.range.empty()) {
-      text += fmt::format("\narea = mean height of the curve over kept fractions {} to {}", compact(metric.range.from),
-                          compact(metric.range.to));
+    if (!metric.figures.range.empty()) {
+      text += fmt::format("\narea = mean height of the curve over kept fractions {} to {}",
+                          compact(metric.figures.range.from), compact(metric.figures.range.to));
     }
   }
   text += "\n";
@@ -130,7 +73,9 @@ std::string metric_table(const Comparison& comparison, const ComparedMetric& met
   std::vector<std::string> headers;
   for (const double budget : comparison.budgets) headers.push_back(compact(budget));
   if (contest) headers.emplace_back("area");
-  const auto value = [&](std::size_t p, std::size_t c) { return c < n_budgets ? metric.value(p, c) : metric.areas[p]; };
+  const auto value = [&](std::size_t p, std::size_t c) {
+    return c < n_budgets ? metric.value(p, c) : metric.figures.areas[p];
+  };
   std::vector<Cells> rows;
   for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
     Cells cells;
@@ -138,13 +83,9 @@ std::string metric_table(const Comparison& comparison, const ComparedMetric& met
     rows.push_back(std::move(cells));
   }
   if (!contest) return text + render_collapsed(comparison, "budget", std::move(headers), rows);
-  mark_best(comparison, pooled, headers.size(), value, rows);
-  const std::vector<std::size_t> order = row_order(comparison, pooled, metric.areas);
-  return text + render_rows(comparison, order, "budget", std::move(headers), std::move(rows));
-}
-
-std::string crossing_text(const Crossing& crossing) {
-  return (crossing.at_smallest ? "<=" : "") + compact(crossing.kept);
+  mark_best(comparison.policies, pooled.better, headers.size(), value, rows);
+  const std::vector<std::size_t> order = row_order(comparison.policies, pooled.better, metric.figures.areas);
+  return text + render_policies(comparison.policies, order, "budget", std::move(headers), std::move(rows));
 }
 
 /// The smallest budgets of all shown metrics in one table.
@@ -152,9 +93,8 @@ std::string bounds_table(const Comparison& comparison, const std::vector<const C
   std::vector<std::string> headers;
   std::vector<std::pair<const ComparedMetric*, const ComparedBound*>> columns;
   for (const ComparedMetric* metric : metrics) {
-    for (const ComparedBound& bound : metric->bounds) {
-      headers.push_back(fmt::format("{}{}{}", metric->pooled.title(),
-                                    metric->pooled.better == Better::lower ? "<=" : ">=", bound.value));
+    for (const ComparedBound& bound : metric->figures.bounds) {
+      headers.push_back(fmt::format("{}{}{}", metric->pooled.title(), bound_sign(metric->pooled.better), bound.value));
       columns.emplace_back(metric, &bound);
     }
   }
@@ -167,54 +107,116 @@ std::string bounds_table(const Comparison& comparison, const std::vector<const C
   }
   std::vector<double> first;
   for (const Crossing& crossing : columns.front().second->crossings) first.push_back(crossing.kept);
-  PooledMetric smallest_first;
-  smallest_first.better = Better::lower;
   const auto kept = [&](std::size_t p, std::size_t c) { return columns[c].second->crossings[p].kept; };
-  mark_best(comparison, smallest_first, columns.size(), kept, rows);
+  mark_best(comparison.policies, Better::lower, columns.size(), kept, rows);
   return "\nSmallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest "
          "budget "
          "measured holds it)\n" +
-         render_rows(comparison, row_order(comparison, smallest_first, first), "bound", std::move(headers),
-                     std::move(rows));
+         render_policies(comparison.policies, row_order(comparison.policies, Better::lower, first), "bound",
+                         std::move(headers), std::move(rows));
 }
 
-std::string level_table(const Comparison& comparison, const LevelMetric& metric, const ComparedMetric& all) {
-  const PooledMetric& pooled = metric.pooled;
-  const std::size_t b = comparison.level_budget;
-  const Level level =
-      comparison.level == Level::by_head && pooled.head_axis.empty() ? Level::by_layer : comparison.level;
-  const std::string title = fmt::format("{} by {}{} at budget {}: {} ({})", pooled.title(), name_of(level),
-                                        level == Level::by_head ? fmt::format(" (layer.{})", pooled.head_axis) : "",
-                                        compact(comparison.budgets[b]), pooled.summary, direction(pooled));
-  const std::string text = "\n" + wrapped(title, 0, kWidth) + "\n";
-  std::vector<std::string> headers{"all"};
-  for (const PoolGroup& group : pooled.groups) headers.push_back(group.label());
-  const auto value = [&](std::size_t p, std::size_t c) { return c == 0 ? all.value(p, b) : pooled.value(c - 1, p, b); };
-  std::vector<Cells> rows;
-  std::vector<double> keys;
-  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
-    Cells cells;
-    for (std::size_t c = 0; c < headers.size(); ++c) cells.push_back({.text = compact(value(p, c))});
-    rows.push_back(std::move(cells));
-    keys.push_back(value(p, 0));
+/// The tables of one metric with its cases, layers or heads side by side.
+class LevelTables {
+ public:
+  LevelTables(const Comparison& comparison, std::size_t metric)
+      : comparison_(comparison),
+        all_(comparison.metrics[metric]),
+        groups_(comparison.by_level[metric]),
+        level_(comparison.level == Level::by_head && groups_.pooled.head_axis.empty() ? Level::by_layer
+                                                                                      : comparison.level) {}
+
+  std::string at_one_budget() const {
+    const std::size_t b = comparison_.level_budget;
+    const PooledMetric& pooled = groups_.pooled;
+    const std::string title = fmt::format("{} at budget {}: {}{} ({})", subject(), compact(comparison_.budgets[b]),
+                                          pooled.summary, nats_text(all_.pooled), direction(pooled.better));
+    return table(title, pooled.better,
+                 [&](std::size_t p, std::size_t c) { return c == 0 ? all_.value(p, b) : pooled.value(c - 1, p, b); });
   }
-  if (all.is_contest()) mark_best(comparison, pooled, headers.size(), value, rows);
-  const std::vector<std::size_t> order = row_order(comparison, pooled, keys);
-  return text + render_rows(comparison, order, std::string(name_of(level)), std::move(headers), std::move(rows));
+
+  std::string areas() const {
+    return table(fmt::format("{}, area: mean height of the curve over the kept fractions that a column's policies "
+                             "share ({})",
+                             subject(), direction(groups_.pooled.better)),
+                 groups_.pooled.better, [&](std::size_t p, std::size_t c) { return figures(c).areas[p]; });
+  }
+
+  std::string smallest_budgets() const {
+    std::string text;
+    for (std::size_t i = 0; i < all_.figures.bounds.size(); ++i) {
+      const std::string title = fmt::format(
+          "Smallest share of the cache that holds {}{}{} by {} (- never; <= the smallest budget measured "
+          "holds it)",
+          all_.pooled.title(), bound_sign(all_.pooled.better), all_.figures.bounds[i].value, name_of(level_));
+      const auto crossing = [&](std::size_t p, std::size_t c) { return figures(c).bounds[i].crossings[p]; };
+      text += table(
+          title, Better::lower, [&](std::size_t p, std::size_t c) { return crossing(p, c).kept; },
+          [&](std::size_t p, std::size_t c) { return crossing_text(crossing(p, c)); });
+    }
+    return text;
+  }
+
+ private:
+  /// "output_error by head (layer.q_head)"
+  std::string subject() const {
+    return fmt::format("{} by {}{}", groups_.pooled.title(), name_of(level_),
+                       level_ == Level::by_head ? fmt::format(" (layer.{})", groups_.pooled.head_axis) : "");
+  }
+
+  /// Of a column: everything pooled, then the groups.
+  const CurveFigures& figures(std::size_t column) const {
+    return column == 0 ? all_.figures : groups_.figures[column - 1];
+  }
+
+  std::string table(const std::string& title, Better better,
+                    const std::function<double(std::size_t, std::size_t)>& value,
+                    const std::function<std::string(std::size_t, std::size_t)>& cell = nullptr) const {
+    std::vector<std::string> headers{"all"};
+    for (const PoolGroup& group : groups_.pooled.groups) headers.push_back(group.label());
+    std::vector<Cells> rows;
+    std::vector<double> keys;
+    for (std::size_t p = 0; p < comparison_.policies.size(); ++p) {
+      Cells cells;
+      for (std::size_t c = 0; c < headers.size(); ++c) {
+        cells.push_back({.text = cell ? cell(p, c) : compact(value(p, c))});
+      }
+      rows.push_back(std::move(cells));
+      keys.push_back(value(p, 0));
+    }
+    if (all_.pooled.is_contest()) mark_best(comparison_.policies, better, headers.size(), value, rows);
+    const std::vector<std::size_t> order = row_order(comparison_.policies, better, keys);
+    return "\n" + wrapped(title, 0, kTextWidth) + "\n" +
+           render_policies(comparison_.policies, order, std::string(name_of(level_)), std::move(headers),
+                           std::move(rows));
+  }
+
+  const Comparison& comparison_;
+  const ComparedMetric& all_;
+  const LevelMetric& groups_;
+  Level level_;
+};
+
+std::string level_text(const Comparison& comparison, std::size_t metric) {
+  const LevelTables tables(comparison, metric);
+  std::string text = tables.at_one_budget();
+  if (!comparison.metrics[metric].pooled.is_contest()) return text;
+  text += tables.areas();
+  return comparison.bounds_given ? text + tables.smallest_budgets() : text;
 }
 
 std::string notes_text(const Comparison& comparison, const std::vector<std::string>& titles) {
   std::string text;
   for (const Note& note : comparison.notes) {
     if (!note.metric.empty() && std::find(titles.begin(), titles.end(), note.metric) == titles.end()) continue;
-    text += "- " + wrapped(note.metric + (note.metric.empty() ? "" : ": ") + note.text, 2, kWidth - 2) + "\n";
+    text += "- " + wrapped(note.metric + (note.metric.empty() ? "" : ": ") + note.text, 2, kTextWidth - 2) + "\n";
   }
   return text.empty() ? "" : "\nNotes\n" + text;
 }
 
-/// Of the spans of a metric, those that a reader looks for first: needles, where there are any.
+/// Of the parts of a metric, those that a reader looks for first: needles, where there are any.
 bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
-  const auto is_needle = [](const PooledMetric& each) { return each.span.starts_with("needle"); };
+  const auto is_needle = [](const PooledMetric& each) { return each.part.starts_with("needle"); };
   const bool has_needles = std::any_of(
       comparison.metrics.begin(), comparison.metrics.end(),
       [&](const ComparedMetric& each) { return each.pooled.metric == metric.metric && is_needle(each.pooled); });
@@ -224,14 +226,16 @@ bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
 }  // namespace
 
 const std::vector<std::string>& default_text_metrics() {
-  static const std::vector<std::string> names{"output_error", "projected_error", "attention_recall", "needle_recall",
-                                              "kept_fraction"};
+  static const std::vector<std::string> names{"output_error",       "projected_error", "attention_recall", "capacity",
+                                              "mutual_information", "needle_recall",   "kept_fraction"};
   return names;
 }
 
 std::string comparison_text(const Comparison& comparison, const std::vector<std::string>& metrics) {
   std::string text = headline(comparison);
+  if (comparison.surrogates) return text + surrogate_text(comparison) + notes_text(comparison, {});
   std::vector<const ComparedMetric*> shown;
+  std::vector<std::size_t> indices;  // of the same
   std::vector<std::string> titles;
   for (const std::string& name : metrics.empty() ? default_text_metrics() : metrics) {
     for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
@@ -243,11 +247,12 @@ std::string comparison_text(const Comparison& comparison, const std::vector<std:
         continue;
       }
       shown.push_back(&metric);
-      text += comparison.level == Level::all ? metric_table(comparison, metric)
-                                             : level_table(comparison, comparison.by_level[m], metric);
+      indices.push_back(m);
+      text += comparison.level == Level::all ? metric_table(comparison, metric) : level_text(comparison, m);
     }
   }
   if (comparison.level == Level::all) text += bounds_table(comparison, shown);
+  if (comparison.against) text += against_text(comparison, indices);
   return text + notes_text(comparison, titles);
 }
 

@@ -11,7 +11,8 @@ namespace kvreplay {
 /// The metrics that a reader sees first; all are in CSV and JSON.
 const std::vector<std::string>& default_text_metrics();
 
-/// \param metrics  which ones to show; empty: default_text_metrics(), and of their spans only needles where there are
+/// The tables of the metrics, or, where they were asked for, what is known of the surrogates.
+/// \param metrics  which ones to show; empty: default_text_metrics(), and of their parts only needles where there are
 /// any
 std::string comparison_text(const Comparison& comparison, const std::vector<std::string>& metrics);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "analysis/dataset_take.h"
@@ -27,8 +28,8 @@ struct Axis {
 struct SumLayout {
   const Variable* numerator = nullptr;
   const Variable* denominator = nullptr;
-  std::string head_axis;
-  Axis cases, layers, heads, policies, budgets, spans;
+  std::string head_axis, part_dimension;
+  Axis cases, layers, heads, policies, budgets, parts;
 
   SumLayout(const Dataset& results, const Variable& metric)
       : numerator(&results.variable(text_attribute(metric.attributes, "numerator"))),
@@ -43,7 +44,12 @@ struct SumLayout {
     heads = axis(results, head_axis);
     policies = axis(results, "policy");
     budgets = axis(results, "budget");
-    spans = axis(results, "span");
+    for (const std::string_view name : kPartDimensions) {
+      if (std::find(numerator->dimensions.begin(), numerator->dimensions.end(), name) == numerator->dimensions.end())
+        continue;
+      part_dimension = name;
+      parts = axis(results, part_dimension);
+    }
   }
 
  private:
@@ -92,18 +98,22 @@ void add_unit(const SumLayout& layout, std::size_t numerator_offset, std::size_t
   }
 }
 
-PooledMetric pool_span(const SumLayout& layout, PooledMetric pooled, Level level, std::size_t span) {
+/// \param head_groups  [n_heads] label of the group that each head belongs to
+PooledMetric pool_part(const SumLayout& layout, PooledMetric pooled, Level level,
+                       const std::vector<std::size_t>& chosen_cases, const std::vector<std::string>& head_groups,
+                       std::size_t part) {
   const Axis& cases = layout.cases;
   const Axis& layers = layout.layers;
   const Axis& heads = layout.heads;
-  pooled.span = layout.spans.labels[span];
-  for (std::size_t c = 0; c < cases.size; ++c) {
+  const bool apart_by_head = level == Level::by_head || level == Level::by_kv_head;
+  pooled.part = layout.parts.labels[part];
+  for (const std::size_t c : chosen_cases) {
     for (std::size_t l = 0; l < layers.size; ++l) {
       for (std::size_t h = 0; h < heads.size; ++h) {
         PoolGroup group;
         if (level == Level::by_case) group.case_name = cases.labels[c];
-        if (level == Level::by_layer || level == Level::by_head) group.layer = layers.labels[l];
-        if (level == Level::by_head) group.head = heads.labels[h];
+        if (level == Level::by_layer || apart_by_head) group.layer = layers.labels[l];
+        if (apart_by_head) group.head = head_groups[h];
         const auto found = std::find(pooled.groups.begin(), pooled.groups.end(), group);
         const auto g = static_cast<std::size_t>(found - pooled.groups.begin());
         if (found == pooled.groups.end()) {
@@ -116,14 +126,23 @@ PooledMetric pool_span(const SumLayout& layout, PooledMetric pooled, Level level
         }
         add_unit(layout,
                  c * cases.numerator_stride + l * layers.numerator_stride + h * heads.numerator_stride +
-                     span * layout.spans.numerator_stride,
+                     part * layout.parts.numerator_stride,
                  c * cases.denominator_stride + l * layers.denominator_stride + h * heads.denominator_stride +
-                     span * layout.spans.denominator_stride,
+                     part * layout.parts.denominator_stride,
                  g, pooled);
       }
     }
   }
   return pooled;
+}
+
+/// [n_q_heads] label of the KV head that each query head reads.
+std::vector<std::string> kv_heads_of_queries(const Dataset& results) {
+  const std::size_t n_q_heads = results.dimension("q_head").size();
+  const std::vector<std::string> kv_heads = label_texts(results.dimension("kv_head"));
+  std::vector<std::string> labels;
+  for (std::size_t head = 0; head < n_q_heads; ++head) labels.push_back(kv_heads[head * kv_heads.size() / n_q_heads]);
+  return labels;
 }
 
 /// The group of kept fractions that belongs to a group of some metric.
@@ -132,11 +151,9 @@ std::optional<std::size_t> kept_group(const Dataset& results, const PooledMetric
   PoolGroup wanted = pooled.groups[group];
   if (kept.head_axis.empty()) wanted.head.clear();
   if (!wanted.head.empty() && pooled.head_axis == "q_head" && kept.head_axis == "kv_head") {
-    const Dimension& q_heads = results.dimension("q_head");
-    const Dimension& kv_heads = results.dimension("kv_head");
-    const std::vector<std::string> labels = label_texts(q_heads);
+    const std::vector<std::string> labels = label_texts(results.dimension("q_head"));
     const auto head = static_cast<std::size_t>(std::find(labels.begin(), labels.end(), wanted.head) - labels.begin());
-    wanted.head = label_texts(kv_heads).at(head * kv_heads.size() / q_heads.size());
+    wanted.head = kv_heads_of_queries(results).at(head);
   }
   const auto found = std::find(kept.groups.begin(), kept.groups.end(), wanted);
   if (found == kept.groups.end()) return std::nullopt;
@@ -155,6 +172,8 @@ std::string_view name_of(Level level) {
       return "layer";
     case Level::by_head:
       return "head";
+    case Level::by_kv_head:
+      return "KV head";
   }
   return "?";
 }
@@ -165,12 +184,16 @@ std::string PoolGroup::label() const {
   return layer.empty() ? "all" : layer;
 }
 
-std::string PooledMetric::title() const { return span.empty() ? metric : fmt::format("{}[{}]", metric, span); }
+std::string PooledMetric::title() const { return part.empty() ? metric : fmt::format("{}[{}]", metric, part); }
 
 double PooledMetric::value(std::size_t group, std::size_t policy, std::size_t budget) const {
   const std::size_t place = index(group, policy, budget);
   if (n_units[group] == 0 || n_missing[place] > 0) return kNone;
   return metric_value(formula, numerator[place], denominator[place]);
+}
+
+bool PooledMetric::is_contest() const {
+  return metric != "kept_fraction" && formula != MetricFormula::sum && part_dimension != "other_policy";
 }
 
 bool PooledMetric::has_values() const {
@@ -184,7 +207,15 @@ bool PooledMetric::has_values() const {
   return false;
 }
 
-std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level) {
+double PooledMetric::full_cache(std::size_t group) const {
+  for (std::size_t place = index(group, 0, 0); place < index(group + 1, 0, 0); ++place) {
+    if (n_units[group] > 0 && n_missing[place] == 0) return denominator[place];
+  }
+  return kNone;
+}
+
+std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
+                                      std::span<const std::size_t> cases) {
   const Variable& variable = results.variable(metric);
   const SumLayout layout(results, variable);
   PooledMetric pooled;
@@ -193,11 +224,25 @@ std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string&
   pooled.summary = text_attribute(variable.attributes, "long_name");
   pooled.better = text_attribute(variable.attributes, "better") == "higher" ? Better::higher : Better::lower;
   pooled.formula = metric_formula(text_attribute(variable.attributes, "formula"));
+  pooled.sum_units = text_attribute(variable.attributes, "sum_units");
   pooled.head_axis = layout.head_axis;
+  pooled.part_dimension = layout.part_dimension;
   pooled.n_policies = layout.policies.size;
   pooled.n_budgets = layout.budgets.size;
+  std::vector<std::string> head_groups = layout.heads.labels;
+  if (level == Level::by_kv_head && layout.head_axis == "q_head") {
+    head_groups = kv_heads_of_queries(results);
+    pooled.head_axis = "kv_head";
+  }
+  std::vector<std::size_t> chosen(cases.begin(), cases.end());
+  if (chosen.empty()) {
+    chosen.resize(layout.cases.size);
+    std::iota(chosen.begin(), chosen.end(), 0);
+  }
   std::vector<PooledMetric> all;
-  for (std::size_t span = 0; span < layout.spans.size; ++span) all.push_back(pool_span(layout, pooled, level, span));
+  for (std::size_t part = 0; part < layout.parts.size; ++part) {
+    all.push_back(pool_part(layout, pooled, level, chosen, head_groups, part));
+  }
   return all;
 }
 
@@ -221,7 +266,8 @@ std::vector<double> nominal_kept_fraction(const Dataset& results) {
 std::vector<double> pool_kept_fraction(const Dataset& results, const PooledMetric& pooled, Level level) {
   const std::vector<double> nominal = nominal_kept_fraction(results);
   const bool recorded = results.has_variable("kept_fraction");
-  if (level == Level::by_head && pooled.head_axis.empty()) level = Level::by_layer;
+  const bool apart_by_head = level == Level::by_head || level == Level::by_kv_head;
+  if (apart_by_head && pooled.head_axis.empty()) level = Level::by_layer;
   const PooledMetric kept = recorded ? pool_metric(results, "kept_fraction", level).front() : PooledMetric();
   std::vector<double> fractions(pooled.numerator.size(), kNone);
   for (std::size_t g = 0; g < pooled.groups.size(); ++g) {

@@ -2,7 +2,9 @@
 // Metrics pooled over heads, layers and cases: sums are added, and the formula is applied once at the end. Ratios are
 // never averaged, so a head or a sample counts by what it contributes.
 
+#include <array>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +15,9 @@
 namespace kvreplay {
 
 /// What is told apart; everything else is pooled.
-enum class Level { all, by_case, by_layer, by_head };
+///
+/// `by_kv_head` pools the query heads that read one KV head, so that all metrics of heads have the same groups.
+enum class Level { all, by_case, by_layer, by_head, by_kv_head };
 
 std::string_view name_of(Level level);
 
@@ -28,14 +32,20 @@ struct PoolGroup {
   friend bool operator==(const PoolGroup&, const PoolGroup&) = default;
 };
 
-/// One metric; of a metric per span, the part that belongs to one span name.
+/// The dimensions that divide some metrics into parts, each with a value of its own: marked spans, and the policies
+/// that a policy is compared with.
+inline constexpr std::array<std::string_view, 2> kPartDimensions{"span", "other_policy"};
+
+/// One metric; of a metric in parts, one part.
 struct PooledMetric {
   std::string metric;
-  std::string span;  ///< "" unless the metric is per span
+  std::string part;            ///< label along `part_dimension`; "" unless the metric is in parts
+  std::string part_dimension;  ///< one of kPartDimensions, or ""
   std::string unit;
   std::string summary;
   Better better = Better::lower;
   MetricFormula formula = MetricFormula::ratio;
+  std::string sum_units;  ///< of numerator and denominator: "nats" for measures of information, mostly ""
   std::string head_axis;  ///< "q_head", "kv_head", or "" for metrics of whole layers
 
   std::vector<PoolGroup> groups;
@@ -55,14 +65,21 @@ struct PooledMetric {
     return (group * n_policies + policy) * n_budgets + budget;
   }
   double value(std::size_t group, std::size_t policy, std::size_t budget) const;
+  /// Whether policies compete in it; false for what the budget itself decides (kept fraction, bytes), and for what
+  /// relates policies to each other.
+  bool is_contest() const;
   /// Whether there is anything but NaN.
   bool has_values() const;
+  /// Denominator of a group, the same for all policies and budgets; NaN where nothing is pooled.
+  double full_cache(std::size_t group) const;
 };
 
-/// Pools one metric of a results file; one element per span for metrics per span, else one. Metrics of whole layers are
+/// Pools one metric of a results file; one element per part for metrics in parts, else one. Metrics of whole layers are
 /// pooled by layer where heads are asked for. Units that hold no policy do not exist (a layer without W_O, say).
 /// \param results  laid out as core/results.h says, see check_results()
-std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level);
+/// \param cases    indices of those to pool; empty: all
+std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
+                                      std::span<const std::size_t> cases = {});
 
 /// Kept fraction, [n_groups, n_policies, n_budgets] of `pooled`: what was really kept, pooled like it; the nominal
 /// budget where the results lack the metric kept_fraction. Query heads stand for the KV head that they read.

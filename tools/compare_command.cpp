@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -9,6 +10,7 @@
 #include "analysis/comparison_csv.h"
 #include "analysis/comparison_json.h"
 #include "analysis/comparison_text.h"
+#include "analysis/surrogate_csv.h"
 #include "core/error.h"
 #include "core/results.h"
 #include "tools/commands.h"
@@ -26,17 +28,27 @@ const std::string kStdout = "-";
 struct CompareOptions {
   std::vector<std::string> files, metrics, policies, cases, layers, at_most, at_least;
   std::optional<double> budget;
-  std::string by = "all";
+  std::string by = "all", against;
   std::string csv, json;
+  bool surrogates = false;
   bool force = false;
 };
 
-/// "output_error=0.1,0.2,projected_error=0.3": a number without a name belongs to the metric before it.
+/// "output_error=0.1,0.2,projected_error=0.3": a number without a name belongs to the metric before it. A metric with
+/// parameters has commas and `=` of its own: "capacity:noise=1,weight=dot=0.9".
 std::vector<Bound> parse_bounds(const char* option, const std::vector<std::string>& texts) {
   std::vector<Bound> bounds;
-  std::string metric;
-  for (const std::string& piece : split_list(texts)) {
-    const std::size_t equals = piece.find('=');
+  std::string metric, begun;
+  for (const std::string& part : split_list(texts)) {
+    const std::string piece = begun + part;
+    const bool ends_in_parameter =
+        piece.find(':') != std::string::npos && std::count(part.begin(), part.end(), '=') == 1;
+    if (ends_in_parameter) {
+      begun = piece + ",";
+      continue;
+    }
+    begun.clear();
+    const std::size_t equals = piece.rfind('=');
     if (equals != std::string::npos) metric = piece.substr(0, equals);
     const std::string text = equals == std::string::npos ? piece : piece.substr(equals + 1);
     Bound bound{.metric = metric, .value = 0};
@@ -46,6 +58,7 @@ std::vector<Bound> parse_bounds(const char* option, const std::vector<std::strin
     }
     bounds.push_back(bound);
   }
+  if (!begun.empty()) throw UsageError(fmt::format("option '--{}' takes METRIC=VALUE,..., not '{}'", option, begun));
   return bounds;
 }
 
@@ -57,13 +70,15 @@ Level parse_level(const std::string& name) {
 }
 
 ComparisonOptions comparison_options(const CompareOptions& options) {
-  return {.metrics = split_list(options.metrics),
+  return {.metrics = split_with_parameters(options.metrics),
           .policies = split_with_parameters(options.policies),
           .cases = split_list(options.cases),
           .layers = parse_index_list("layer", options.layers),
           .level = parse_level(options.by),
           .at_most = parse_bounds("at-most", options.at_most),
           .at_least = parse_bounds("at-least", options.at_least),
+          .surrogates = options.surrogates,
+          .against = options.against,
           .budget = options.budget};
 }
 
@@ -117,13 +132,20 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   options.values("layer", given.layers, "LIST", "only these layers, such as 0,3,8-11");
   options.group("How");
   options.choice("by", given.by, {"all", "case", "layer", "head"}, "show each of these apart, at one budget");
-  options.value(
-      "budget", given.budget, "BUDGET",
-      "the budget that --by shows, the nearest one measured; by default the nearest to a quarter of the cache");
+  options.value("against", given.against, "POLICY",
+                "compare all others with this policy: the budget at which each is as good, and paired differences of "
+                "the areas");
+  options.flag("surrogates", given.surrogates,
+               "instead of the tables: whether capacity, mutual information and attention recall order policies as "
+               "the errors do, and how near each policy comes to the oracles");
+  options.value("budget", given.budget, "BUDGET",
+                "the budget at which --by, --against and --surrogates show something, the nearest one measured; by "
+                "default the nearest to a quarter of the cache");
   options.values("at-most", given.at_most, "METRIC=VALUE,...",
                  "find the smallest budget that holds this; by default output_error=0.05,0.1,0.2");
   options.values("at-least", given.at_least, "METRIC=VALUE,...",
-                 "the same where higher is better; by default attention_recall=0.9,0.95,0.99");
+                 "the same where higher is better; by default 0.9, 0.95 and 0.99 of attention_recall, capacity and "
+                 "mutual_information");
   options.group("Output");
   options.value("csv", given.csv, "FILE", "write a long tidy table; - is standard output, instead of the text");
   options.value("json", given.json, "FILE",
@@ -131,13 +153,17 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   options.flag("force", given.force, "overwrite files");
   options.example("kvreplay compare results.h5");
   options.example("kvreplay compare monday.h5 tuesday.h5 --policy snapkv,h2o --by layer --budget 0.1");
+  options.example("kvreplay compare results.h5 --against snapkv --budget 0.2");
+  options.example("kvreplay compare results.h5 --surrogates");
   options.example("kvreplay compare results.h5 --at-most output_error=0.1 --csv curves.csv");
   if (!options.parse(args, out)) return 0;
 
   if (given.csv == kStdout && given.json == kStdout)
     throw UsageError("only one of --csv and --json can go to standard output");
-  if (given.budget && given.by == "all")
-    throw UsageError("--budget says which budget --by shows; without --by all are shown");
+  if (given.budget && given.by == "all" && given.against.empty() && !given.surrogates)
+    throw UsageError("--budget says what --by, --against or --surrogates show; without --by all budgets are shown");
+  if (given.surrogates && (given.by != "all" || !given.against.empty()))
+    throw UsageError("--surrogates is a report of its own, by layer and head: leave out --by and --against");
   if (given.budget && *given.budget <= 0)
     throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
   const ComparisonOptions chosen = comparison_options(given);
@@ -145,7 +171,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   Target json(given.json, given.force);
 
   const Comparison comparison = compare(read_files(given.files), chosen);
-  if (csv.wanted()) csv.write(comparison_csv(comparison), out);
+  if (csv.wanted())
+    csv.write(comparison.surrogates ? surrogate_csv(*comparison.surrogates) : comparison_csv(comparison), out);
   if (json.wanted()) json.write(comparison_json(comparison), out);
   if (given.csv != kStdout && given.json != kStdout) {
     out << comparison_text(comparison, chosen.metrics);

@@ -86,7 +86,7 @@ TEST_CASE("a table by level has the levels as columns") {
 TEST_CASE("CSV is tidy: one row per figure, empty where something is pooled or missing") {
   const std::string csv = comparison_csv(small_comparison());
   CHECK(
-      csv.starts_with("metric,span,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,"
+      csv.starts_with("metric,part,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,"
                       "denominator,kept_fraction\n"
                       "kept_fraction,,knorm,0,0.25,0.75,,,,0.25,25,100,0.25\n"));
   CHECK(csv.find("\noutput_error,,\"snapkv:window=16,kernel=5\",0,0.5,0.5,,,,0.1,1,10,0.5\n") != std::string::npos);

@@ -50,17 +50,17 @@ TEST_CASE("areas and smallest budgets are read off the curve over the kept fract
   const Comparison comparison = compare({{"r.h5", data}}, {});
   const ComparedMetric& error = comparison.metrics[1];
   CHECK(error.pooled.metric == "output_error");
-  CHECK(error.range.from == 0.25);
-  CHECK(error.range.to == 1);
+  CHECK(error.figures.range.from == 0.25);
+  CHECK(error.figures.range.to == 1);
   // snapkv: (0.4 + 0.1) / 2 * 0.25 + (0.1 + 0) / 2 * 0.5 = 0.0625 + 0.025 = 0.0875; / 0.75 = 0.11667
-  CHECK(error.areas[0] == doctest::Approx(0.0875 / 0.75));
+  CHECK(error.figures.areas[0] == doctest::Approx(0.0875 / 0.75));
   // knorm: 0.8 * 0.25 + 0.4 * 0.5 = 0.4; / 0.75
-  CHECK(error.areas[1] == doctest::Approx(0.4 / 0.75));
-  REQUIRE(error.bounds.size() == 3);
-  CHECK(error.bounds[2].value == 0.2);
-  CHECK(error.bounds[2].crossings[0].kept ==
+  CHECK(error.figures.areas[1] == doctest::Approx(0.4 / 0.75));
+  REQUIRE(error.figures.bounds.size() == 3);
+  CHECK(error.figures.bounds[2].value == 0.2);
+  CHECK(error.figures.bounds[2].crossings[0].kept ==
         doctest::Approx(0.25 + 0.25 * 2 / 3));                         // (0.4 - 0.2) / (0.4 - 0.1) of the way
-  CHECK(error.bounds[2].crossings[1].kept == doctest::Approx(0.875));  // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
+  CHECK(error.figures.bounds[2].crossings[1].kept == doctest::Approx(0.875));  // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
 }
 
 TEST_CASE("curves are drawn against what was really kept") {
@@ -71,8 +71,8 @@ TEST_CASE("curves are drawn against what was really kept") {
       [](const Place&) { return 100.0; });
   add_values(data, "output_error", "lower", {{0.4, 0.2, 0}});
   const Comparison comparison = compare({{"r.h5", data}}, {});
-  CHECK(comparison.metrics[1].range.from == doctest::Approx(0.4));
-  CHECK(comparison.metrics[1].bounds[2].crossings[0].kept == doctest::Approx(0.5));
+  CHECK(comparison.metrics[1].figures.range.from == doctest::Approx(0.4));
+  CHECK(comparison.metrics[1].figures.bounds[2].crossings[0].kept == doctest::Approx(0.5));
 }
 
 TEST_CASE("metrics of budgets have no contest, policies that keep everything are references") {
@@ -90,10 +90,10 @@ TEST_CASE("metrics of budgets have no contest, policies that keep everything are
   CHECK(!comparison.policies[0].is_reference());
   CHECK(comparison.policies[1].keeps_all);
   CHECK(comparison.policies[2].oracle);
-  CHECK(!comparison.metrics[0].is_contest());
-  CHECK(comparison.metrics[1].is_contest());
-  CHECK(comparison.metrics[1].range.from == 0.25);  // `full` is a point and does not narrow the range
-  CHECK(std::isnan(comparison.metrics[1].areas[1]));
+  CHECK(!comparison.metrics[0].pooled.is_contest());
+  CHECK(comparison.metrics[1].pooled.is_contest());
+  CHECK(comparison.metrics[1].figures.range.from == 0.25);  // `full` is a point and does not narrow the range
+  CHECK(std::isnan(comparison.metrics[1].figures.areas[1]));
   CHECK(comparison.notes.empty());
 }
 
@@ -114,8 +114,8 @@ TEST_CASE("what keeps far more than the budget asks is a reference, and does not
   CHECK(!comparison.policies[0].is_reference());
   CHECK(comparison.policies[1].overspends);
   CHECK(comparison.policies[1].is_reference());
-  CHECK(comparison.metrics[1].range.from == doctest::Approx(0.27));
-  CHECK(std::isnan(comparison.metrics[1].areas[1]));
+  CHECK(comparison.metrics[1].figures.range.from == doctest::Approx(0.27));
+  CHECK(std::isnan(comparison.metrics[1].figures.areas[1]));
 }
 
 TEST_CASE("the comparison counts what stands behind it and can be narrowed") {

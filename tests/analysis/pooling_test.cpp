@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "analysis/results_join.h"
 #include "tests/analysis/results_fixture.h"
 
 using namespace kvreplay;
@@ -111,7 +112,7 @@ TEST_CASE("a metric per span is pooled for each span apart") {
   add_metric(
       data, "needle_recall", "kv_head", "ratio", "higher",
       [](const Place& at) { return at.s == 0 ? 1.0 : (at.c == 0 ? 6.0 : kNone); },
-      [](const Place& at) { return at.s == 0 ? 4.0 : 8.0; }, true);
+      [](const Place& at) { return at.s == 0 ? 4.0 : 8.0; }, "span");
   const std::vector<PooledMetric> pooled = pool_metric(data, "needle_recall", Level::all);
   REQUIRE(pooled.size() == 2);
   CHECK(pooled[0].title() == "needle_recall[needle]");
@@ -166,4 +167,70 @@ TEST_CASE("without kept_fraction the budget stands in for it, tokens are related
   add_metric(data, "recall", "q_head", "ratio", "higher", always(1), always(2));
   const PooledMetric pooled = pool_metric(data, "recall", Level::all).front();
   CHECK(pool_kept_fraction(data, pooled, Level::all)[pooled.index(0, 1, 1)] == doctest::Approx(0.9));
+}
+
+TEST_CASE("overlap is pooled for each other policy apart, whatever file holds it") {
+  ResultsFixture fixture;
+  fixture.samples = {"a"};
+  fixture.layers = {0};
+  fixture.policies = {"snapkv", "h2o"};
+  fixture.other_policies = {"snapkv", "h2o"};
+  Dataset one = fixture.build();
+  const auto add_overlap = [](Dataset& data) {
+    add_metric(
+        data, "overlap", "", "ratio", "higher", [](const Place& at) { return at.p == at.s ? 2.0 : 1.0; }, always(2),
+        "other_policy");
+  };
+  add_overlap(one);
+  std::vector<PooledMetric> pooled = pool_metric(one, "overlap", Level::all);
+  REQUIRE(pooled.size() == 2);
+  CHECK(pooled[0].title() == "overlap[snapkv]");
+  CHECK(pooled[0].part_dimension == "other_policy");
+  CHECK(pooled[0].value(0, 0, 0) == 1);
+  CHECK(pooled[0].value(0, 1, 0) == doctest::Approx(0.5));
+
+  // A second file with another policy: nobody has compared that one with h2o.
+  fixture.policies = {"snapkv", "knorm"};
+  fixture.other_policies = {"snapkv", "knorm"};
+  Dataset two = fixture.build();
+  add_overlap(two);
+  const Dataset joined = join_results({{"1.h5", one}, {"2.h5", two}}).data;  // policies snapkv h2o knorm
+  pooled = pool_metric(joined, "overlap", Level::all);
+  REQUIRE(pooled.size() == 3);
+  CHECK(pooled[2].title() == "overlap[knorm]");
+  CHECK(pooled[2].value(0, 2, 0) == 1);
+  CHECK(pooled[0].value(0, 2, 0) == doctest::Approx(0.5));
+  CHECK(std::isnan(pooled[1].value(0, 2, 0)));
+  CHECK(std::isnan(pooled[2].value(0, 1, 0)));
+}
+
+TEST_CASE("query heads can be pooled into the KV head that they read") {
+  ResultsFixture fixture;
+  fixture.samples = {"a"};
+  fixture.layers = {5};
+  fixture.n_q_heads = 4;
+  fixture.n_kv_heads = 2;
+  Dataset data = fixture.build();
+  // Query heads 0 1 | 2 3 with sums 1 2 | 3 4 over 10: KV head 0 has 3 / 20, KV head 1 has 7 / 20.
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower", [](const Place& at) { return static_cast<double>(at.h + 1); },
+      always(10));
+  add_kept_fraction(data);
+  const PooledMetric pooled = pool_metric(data, "output_error", Level::by_kv_head).front();
+  REQUIRE(pooled.groups.size() == 2);
+  CHECK(pooled.groups[1] == PoolGroup{.case_name = "", .layer = "5", .head = "1"});
+  CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.15));
+  CHECK(pooled.value(1, 0, 0) == doctest::Approx(0.35));
+  CHECK(pool_kept_fraction(data, pooled, Level::by_kv_head)[pooled.index(1, 0, 1)] == doctest::Approx(0.5));
+}
+
+TEST_CASE("sums of information say what the full cache holds") {
+  Dataset data = ResultsFixture().build();
+  add_metric(
+      data, "capacity", "kv_head", "ratio", "higher", [](const Place& at) { return at.p == 0 ? kNone : 3.0; },
+      always(5));
+  mark_nats(data, "capacity");
+  const PooledMetric pooled = pool_metric(data, "capacity", Level::all).front();
+  CHECK(pooled.sum_units == "nats");
+  CHECK(pooled.full_cache(0) == 20);  // 2 cases * 2 layers * 1 KV head * 5 nats
 }

@@ -18,7 +18,7 @@ struct Place {
   std::size_t h = 0;  ///< head
   std::size_t p = 0;  ///< policy
   std::size_t b = 0;  ///< budget
-  std::size_t s = 0;  ///< span
+  std::size_t s = 0;  ///< part: span or other policy
 };
 
 using Sum = std::function<double(const Place&)>;
@@ -36,6 +36,7 @@ struct ResultsFixture {
   std::vector<double> oracles{0, 0};
   std::vector<double> budgets{0.25, 0.5, 1};
   std::vector<std::string> spans;
+  std::vector<std::string> other_policies;
   std::size_t n_q_heads = 2;
   std::size_t n_kv_heads = 1;
   double n_queries = 10;      ///< of each case
@@ -59,6 +60,7 @@ struct ResultsFixture {
     add("policy", policies);
     add("budget", budgets);
     if (!spans.empty()) add("span", spans);
+    if (!other_policies.empty()) add("other_policy", other_policies);
     const std::size_t n = cases.size();
     data.texts = {{"case_trace", "case", std::vector<std::string>(n, trace)},
                   {"case_fingerprint", "case", std::vector<std::string>(n, fingerprint)},
@@ -94,7 +96,7 @@ inline Variable filled(const Dataset& data, std::string name, std::vector<std::s
       if (dimension == "q_head" || dimension == "kv_head") place.h = index;
       if (dimension == "policy") place.p = index;
       if (dimension == "budget") place.b = index;
-      if (dimension == "span") place.s = index;
+      if (dimension == "span" || dimension == "other_policy") place.s = index;
     }
     variable.values.push_back(value(place));
   }
@@ -103,16 +105,17 @@ inline Variable filled(const Dataset& data, std::string name, std::vector<std::s
 
 /// Adds a metric with its sums.
 /// \param head  "q_head", "kv_head" or ""; \param formula  "ratio", "sqrt_ratio", "sum"; \param better  "lower",
-/// "higher"
+/// "higher"; \param part  "span", "other_policy" or ""
 inline void add_metric(Dataset& data, const std::string& name, const std::string& head, const std::string& formula,
-                       const std::string& better, const Sum& numerator, const Sum& denominator, bool per_span = false) {
+                       const std::string& better, const Sum& numerator, const Sum& denominator,
+                       const std::string& part = "") {
   std::vector<std::string> units{"case", "layer"};
   if (!head.empty()) units.push_back(head);
   std::vector<std::string> all = units;
   all.insert(all.end(), {"policy", "budget"});
-  if (per_span) {
-    units.emplace_back("span");
-    all.emplace_back("span");
+  if (!part.empty()) {
+    units.push_back(part);
+    all.push_back(part);
   }
   Variable metric = filled(data, name, all, [](const Place&) { return 0.0; });  // readers use the sums
   metric.attributes = {{"long_name", "what " + name + " is"},
@@ -124,6 +127,12 @@ inline void add_metric(Dataset& data, const std::string& name, const std::string
   data.variables.push_back(std::move(metric));
   data.variables.push_back(filled(data, name + "_numerator", all, numerator));
   data.variables.push_back(filled(data, name + "_denominator", units, denominator));
+}
+
+/// Says that the sums of a metric are amounts of information.
+inline void mark_nats(Dataset& data, const std::string& metric) {
+  for (Variable& variable : data.variables)
+    if (variable.name == metric) variable.attributes["sum_units"] = "nats";
 }
 
 /// kept_fraction as every policy should have it: the budget.

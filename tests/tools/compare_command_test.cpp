@@ -46,7 +46,7 @@ TEST_CASE("CSV and JSON go to standard output alone, or to files beside the text
   const std::string results = folder.file("r.h5");
   write_results(results);
   const ProgramRun csv = run({"compare", results, "--csv", "-"});
-  CHECK(csv.out.starts_with("metric,span,policy,"));
+  CHECK(csv.out.starts_with("metric,part,policy,"));
   CHECK(!contains(csv.out, "area ="));
   CHECK(nlohmann::json::parse(run({"compare", results, "--json=-"}).out)["format"] == "kvreplay-comparison");
 

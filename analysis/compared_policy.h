@@ -1,0 +1,30 @@
+#pragma once
+// The policies of a comparison: who competes, and who is a line to measure by.
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/dataset.h"
+
+namespace kvreplay {
+
+struct ComparedPolicy {
+  std::string name;
+  std::string parameters;  ///< every one written out
+  bool oracle = false;
+  bool keeps_all = false;   ///< retains everything at every budget
+  bool overspends = false;  ///< keeps far more than some budget asks for: what it keeps is an outcome, not the budget
+
+  /// A line to measure by, not a contestant.
+  bool is_reference() const { return oracle || keeps_all || overspends; }
+};
+
+/// The policies of a results file, in its order.
+std::vector<ComparedPolicy> describe_policies(const Dataset& results);
+
+/// Indices of those that are no references.
+std::vector<std::size_t> contestants(std::span<const ComparedPolicy> policies);
+
+}  // namespace kvreplay
