@@ -66,8 +66,9 @@ const RegisterScorer capkv{{
                .choices = {"value", "projected"}}},
          .dialects = {{.name = "kvpress", .summary = "CapPress: cosines, values before W_O"},
                       {.name = "paper",
-                       .summary = "inner products, not shifted: overflows where they are large",
-                       .defaults = {{"weight", "exp"}}}}},
+                       .summary = "inner products instead of cosines, shifted by the largest: weight=exp is the paper "
+                                  "to the letter, and beyond float64 where they are large",
+                       .defaults = {{"weight", "dot"}}}}},
     .score = score_capkv,
     .query_window = [](const Parameters&) { return kAll; },
     .needs_output_projection = [](const Parameters& parameters) { return parameters.choice("vectors") == "projected"; },
