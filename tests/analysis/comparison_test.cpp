@@ -59,7 +59,7 @@ TEST_CASE("areas and smallest budgets are read off the curve over the kept fract
   REQUIRE(error.figures.bounds.size() == 3);
   CHECK(error.figures.bounds[2].value == 0.2);
   CHECK(error.figures.bounds[2].crossings[0].kept ==
-        doctest::Approx(0.25 + 0.25 * 2 / 3));                         // (0.4 - 0.2) / (0.4 - 0.1) of the way
+        doctest::Approx(0.25 + 0.25 * 2 / 3));                                 // (0.4 - 0.2) / (0.4 - 0.1) of the way
   CHECK(error.figures.bounds[2].crossings[1].kept == doctest::Approx(0.875));  // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
 }
 
