@@ -56,7 +56,7 @@ SurrogateReport report_on(const Dataset& data, const std::vector<std::string>& m
 }
 
 SurrogateAgreement agreement(const SurrogateReport& report, const std::string& surrogate,
-                                    const std::string& truth = "output_error") {
+                             const std::string& truth = "output_error") {
   const auto found =
       std::find_if(report.agreements.begin(), report.agreements.end(),
                    [&](const SurrogateAgreement& each) { return each.surrogate == surrogate && each.truth == truth; });
