@@ -41,20 +41,49 @@ std::string describe(const Comparison& comparison, const Defeat& defeat, double 
                      figure(comparison.budgets[defeat.worst]), figure(winner), figure(loser));
 }
 
+/// What one policy's curve does where it should only get better.
+struct PolicyWorsening {
+  std::size_t policy = 0;
+  std::vector<double> values;
+  std::vector<Worsening> steps;
+
+  const Worsening& worst() const {
+    return *std::max_element(steps.begin(), steps.end(),
+                             [](const Worsening& a, const Worsening& b) { return a.by < b.by; });
+  }
+};
+
+/// "most by 0.3 from 0.2 at 0.4 to 0.5 at 0.8"
+std::string describe(const Comparison& comparison, const PolicyWorsening& policy) {
+  const Worsening& worst = policy.worst();
+  return fmt::format("most by {} from {} at {} to {} at {}", figure(worst.by), figure(policy.values[worst.from]),
+                     figure(comparison.budgets[worst.from]), figure(policy.values[worst.to]),
+                     figure(comparison.budgets[worst.to]));
+}
+
 void note_worsenings(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
-  const bool lower = metric.pooled.better == Better::lower;
+  std::vector<PolicyWorsening> policies;
   for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
-    std::vector<double> values;
-    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) values.push_back(metric.value(p, b));
-    const std::vector<Worsening> all = worsenings(comparison.budgets, values, metric.pooled.better);
-    if (all.empty()) continue;
-    const Worsening& worst =
-        *std::max_element(all.begin(), all.end(), [](const Worsening& a, const Worsening& b) { return a.by < b.by; });
+    PolicyWorsening policy{.policy = p, .values = {}, .steps = {}};
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) policy.values.push_back(metric.value(p, b));
+    policy.steps = worsenings(comparison.budgets, policy.values, metric.pooled.better);
+    if (!policy.steps.empty()) policies.push_back(std::move(policy));
+  }
+  const char* moves = metric.pooled.better == Better::lower ? "rises" : "falls";
+  // Values may cancel in a measure of information, so that most policies do it: one line for all.
+  if (metric.pooled.sum_units == "nats" && policies.size() > 1) {
+    const PolicyWorsening& worst = *std::max_element(
+        policies.begin(), policies.end(),
+        [](const PolicyWorsening& a, const PolicyWorsening& b) { return a.worst().by < b.worst().by; });
     add(notes, metric,
-        fmt::format("{} {} with a larger budget in {}, most by {} from {} at {} to {} at {}",
-                    comparison.policies[p].name, lower ? "rises" : "falls", steps(all.size()), figure(worst.by),
-                    figure(values[worst.from]), figure(comparison.budgets[worst.from]), figure(values[worst.to]),
-                    figure(comparison.budgets[worst.to])));
+        fmt::format("{} with a larger budget somewhere for {} of {} policies, {} ({})", moves, policies.size(),
+                    comparison.policies.size(), describe(comparison, worst), comparison.policies[worst.policy].name));
+    return;
+  }
+  for (const PolicyWorsening& policy : policies) {
+    add(notes, metric,
+        fmt::format("{} {} with a larger budget in {}, {}", comparison.policies[policy.policy].name, moves,
+                    steps(policy.steps.size()), describe(comparison, policy)));
   }
 }
 

@@ -32,7 +32,7 @@ Json describe(const SurrogateReport& report, const SurrogateAgreement& agreement
           {"n_points", agreement.n_points}};
 }
 
-Json describe(const UnifiedView& view, std::span<const ComparedPolicy> policies) {
+Json describe(const UnifiedView& view, std::span<const ComparedPolicy> policies, double matrix_budget) {
   const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
   Json rows = Json::array();
   for (std::size_t p = 0; p < policies.size(); ++p) {
@@ -49,7 +49,7 @@ Json describe(const UnifiedView& view, std::span<const ComparedPolicy> policies)
   return {{"reference", or_null(view.reference)},
           {"n_budgets", view.n_budgets},
           {"policies", std::move(rows)},
-          {"overlap", {{"budget", view.matrix_budget}, {"other_policies", view.others}, {"jaccard", view.matrix}}},
+          {"overlap", {{"budget", matrix_budget}, {"other_policies", view.others}, {"jaccard", view.matrix}}},
           {"missing", or_null(view.missing)}};
 }
 
@@ -59,10 +59,11 @@ nlohmann::ordered_json surrogate_json(const SurrogateReport& report, const Unifi
                                       std::span<const ComparedPolicy> policies) {
   Json agreements = Json::array();
   for (const SurrogateAgreement& agreement : report.agreements) agreements.push_back(describe(report, agreement));
-  return {{"surrogates", report.surrogates},     {"truths", report.truths},
-          {"baseline", kBaselineSurrogate},      {"contestants", report.policies},
-          {"n_samples", report.n_samples},       {"warnings", report.warnings},
-          {"agreements", std::move(agreements)}, {"unified", describe(view, policies)}};
+  return {
+      {"surrogates", report.surrogates},     {"truths", report.truths},
+      {"baseline", kBaselineSurrogate},      {"contestants", report.policies},
+      {"n_samples", report.n_samples},       {"warnings", report.warnings},
+      {"agreements", std::move(agreements)}, {"unified", describe(view, policies, report.budgets[view.matrix_budget])}};
 }
 
 }  // namespace kvreplay

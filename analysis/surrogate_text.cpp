@@ -72,8 +72,8 @@ std::string headline_table(const SurrogateReport& report, const std::vector<cons
     add(compact(figures.spearman.value), interval_text(figures.spearman));
     add(percent(figures.pairs_right.value), percent_interval(figures.pairs_right));
     if (leads) {
-      const bool known = !std::isnan(row->lead.kendall.value);
-      add(known ? signed_number(row->lead.kendall.value) : "", known ? interval_text(row->lead.kendall) : "");
+      const Estimate& lead = row->lead.kendall;
+      add(signed_number(lead.value), lead.has_interval() ? interval_text(lead) : "-");
     }
     table.add_row(row->surrogate, std::move(cells));
   }

@@ -75,12 +75,49 @@ TEST_CASE("equal rows of what the budget decides become one, metrics without val
 
 TEST_CASE("a table by level has the levels as columns") {
   const std::string text = comparison_text(small_comparison(Level::by_layer), {"output_error"});
-  CHECK(text.find("output_error by layer at budget 0.25: what output_error is (lower is better)\n"
-                  "layer                      all    4\n"
-                  "snapkv:window=16,kernel=5 *0.2 *0.2\n"
-                  "knorm                      0.4  0.4\n"
-                  "-----------------------------------\n"
-                  "oracle                     0.1  0.1\n") != std::string::npos);
+  CHECK(text.find(
+            "output_error by layer at budget 0.25: what output_error is (lower is better)\n"
+            "layer                      all    4\n"
+            "snapkv:window=16,kernel=5 *0.2 *0.2\n"
+            "knorm                      0.4  0.4\n"
+            "-----------------------------------\n"
+            "oracle                     0.1  0.1\n"
+            "\n"
+            "output_error by layer, area: mean height of the curve over the kept fractions that a column's policies "
+            "share (lower is better)\n"
+            "layer                         all       4\n"
+            "snapkv:window=16,kernel=5 *0.0833 *0.0833\n") != std::string::npos);
+  CHECK(text.find("Smallest share") == std::string::npos);  // by level only where bounds were asked for
+}
+
+TEST_CASE("bounds asked for are looked for in every group") {
+  Comparison comparison = small_comparison(Level::by_layer);
+  comparison.bounds_given = true;
+  const std::string text = comparison_text(comparison, {"output_error"});
+  CHECK(text.find("Smallest share of the cache that holds output_error<=0.05 by layer (- never; <= the smallest budget "
+                  "measured holds it)\n"
+                  "layer                        all      4\n"
+                  "snapkv:window=16,kernel=5  *0.75  *0.75\n"
+                  "knorm                      0.917  0.917\n"
+                  "---------------------------------------\n"
+                  "oracle                       0.5    0.5\n") != std::string::npos);
+}
+
+TEST_CASE("measures of information say how much the full cache holds, and stand in the default text") {
+  ResultsFixture fixture;
+  Dataset data = fixture.build();
+  for (const char* name : {"mutual_information", "capacity", "jacobian_information"}) {
+    add_metric(
+        data, name, "kv_head", "ratio", "higher", [](const Place& at) { return 100 * static_cast<double>(at.b + 1); },
+        [](const Place&) { return 300.0; });
+    mark_nats(data, name);
+  }
+  const std::string text = comparison_text(compare({{"r.h5", data}}, {}), {});
+  // 2 cases * 2 layers * 1 KV head * 300 nats.
+  const auto capacity = text.find("\ncapacity: what capacity is; the full cache holds 1.2k nats (higher is better");
+  CHECK(capacity != std::string::npos);
+  CHECK(text.find("\nmutual_information: what", capacity) != std::string::npos);
+  CHECK(text.find("\njacobian_information") == std::string::npos);
 }
 
 TEST_CASE("CSV is tidy: one row per figure, empty where something is pooled or missing") {
@@ -125,6 +162,10 @@ TEST_CASE("JSON holds curves, areas, smallest budgets and notes") {
   CHECK(error["smallest_budgets"][2]["at_most"] == 0.2);
   CHECK(error["smallest_budgets"][2]["policies"][1]["at_smallest"] == true);
   CHECK(error["groups"][0]["layer"] == "4");
+  CHECK(error["groups"][0]["areas"] == error["areas"]);
+  CHECK(error["groups"][0]["smallest_budgets"] == error["smallest_budgets"]);
+  CHECK(json["against"].is_null());
+  CHECK(!json.contains("surrogates"));
   CHECK(json["metrics"][2]["values"][0][0].is_null());
   CHECK(json["notes"].empty());
 }

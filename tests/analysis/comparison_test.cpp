@@ -59,7 +59,7 @@ TEST_CASE("areas and smallest budgets are read off the curve over the kept fract
   REQUIRE(error.figures.bounds.size() == 3);
   CHECK(error.figures.bounds[2].value == 0.2);
   CHECK(error.figures.bounds[2].crossings[0].kept ==
-        doctest::Approx(0.25 + 0.25 * 2 / 3));                         // (0.4 - 0.2) / (0.4 - 0.1) of the way
+        doctest::Approx(0.25 + 0.25 * 2 / 3));                                 // (0.4 - 0.2) / (0.4 - 0.1) of the way
   CHECK(error.figures.bounds[2].crossings[1].kept == doctest::Approx(0.875));  // 0.5 + 0.5 * (0.8 - 0.2) / 0.8
 }
 
@@ -244,4 +244,68 @@ TEST_CASE("missing values are noted") {
       [](const Place& at) { return at.p == 1 && at.l == 1 ? kNone : 0.5; }, [](const Place&) { return 1.0; });
   CHECK(notes_of(data) ==
         std::vector<std::string>{"output_error: h2o has no value at 3 of 3 budgets: up to 1 of 2 units are NaN"});
+}
+
+TEST_CASE("information that falls with the budget is noted in one line for all policies") {
+  ResultsFixture fixture = single_unit({"snapkv", "h2o", "knorm"});
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  add_values(data, "mutual_information", "higher", {{0.5, 0.4, 1}, {0.9, 0.6, 1}, {0.1, 0.2, 1}});
+  mark_nats(data, "mutual_information");
+  CHECK(notes_of(data) == std::vector<std::string>{
+                              "mutual_information: falls with a larger budget somewhere for 2 of 3 policies, most by "
+                              "0.3 from 0.9 at 0.25 to 0.6 at 0.5 (h2o)"});
+}
+
+TEST_CASE("overlap with other policies is no contest, and a file without some of them has nothing to note") {
+  ResultsFixture fixture = single_unit({"snapkv", "random"});
+  fixture.other_policies = {"snapkv", "random", "h2o"};
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  add_metric(
+      data, "overlap", "", "ratio", "higher",
+      [](const Place& at) { return at.s == 2 && at.p == 0 ? kNone : 1.0 / static_cast<double>(at.b + at.p + 1); },
+      [](const Place&) { return 1.0; }, "other_policy");
+  CHECK(notes_of(data).empty());
+  CHECK(compare({{"r.h5", data}}, {}).metrics.size() == 4);
+}
+
+TEST_CASE("areas and smallest budgets are there for every group") {
+  ResultsFixture fixture = single_unit({"snapkv"});
+  fixture.layers = {3, 5};
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  // Layer 3: 0.4 0.2 0; layer 5: 0.8 0.4 0, both of 1: pooled 0.6 0.3 0.
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower",
+      [](const Place& at) {
+        return static_cast<double>(at.l + 1) * std::vector<double>{0.4, 0.2, 0}[at.b];
+      },
+      [](const Place&) { return 1.0; });
+  ComparisonOptions options;
+  options.level = Level::by_layer;
+  options.at_most = {{"output_error", 0.2}};
+  const Comparison comparison = compare({{"r.h5", data}}, options);
+  CHECK(comparison.bounds_given);
+  const LevelMetric& layers = comparison.by_level[1];
+  REQUIRE(layers.figures.size() == 2);
+  // Layer 5: (0.8 + 0.4) / 2 * 0.25 + 0.4 / 2 * 0.5 = 0.25; / 0.75.
+  CHECK(layers.figures[1].areas[0] == doctest::Approx(0.25 / 0.75));
+  CHECK(layers.figures[0].bounds[0].crossings[0].kept == doctest::Approx(0.5));
+  CHECK(layers.figures[1].bounds[0].crossings[0].kept == doctest::Approx(0.75));
+  CHECK(comparison.metrics[1].figures.bounds[0].crossings[0].kept == doctest::Approx(0.5 + 0.5 / 3));
+}
+
+TEST_CASE("the default bounds ask for shares of the information, where it was measured") {
+  Dataset data = single_unit({"snapkv"}).build();
+  add_kept_fraction(data);
+  add_values(data, "capacity", "higher", {{0.8, 0.95, 1}});
+  const Comparison comparison = compare({{"r.h5", data}}, {});
+  const std::vector<ComparedBound>& bounds = comparison.metrics[1].figures.bounds;
+  REQUIRE(bounds.size() == 3);
+  CHECK(bounds[0].value == 0.9);
+  CHECK(bounds[0].crossings[0].kept == doctest::Approx(0.25 + 0.25 * 2 / 3));
+  CHECK(bounds[1].crossings[0].kept == doctest::Approx(0.5));
+  CHECK(bounds[2].crossings[0].kept == doctest::Approx(0.9));
+  CHECK(!comparison.bounds_given);
 }

@@ -25,6 +25,26 @@ void write_results(const std::string& path, const ResultsFixture& fixture = {}) 
   write_dataset(path, data);
 }
 
+/// The same with a measure of information, whose name may have parameters.
+void write_information(const std::string& path, const std::string& metric) {
+  Dataset data = ResultsFixture().build();
+  add_kept_fraction(data);
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower",
+      [](const Place& at) {
+        return std::vector<double>{0.4, 0.2, 0}[at.b] * static_cast<double>(at.p + 1);
+      },
+      [](const Place&) { return 1.0; });
+  add_metric(
+      data, metric, "kv_head", "ratio", "higher",
+      [](const Place& at) {
+        return std::vector<double>{6, 8, 10}[at.b] - (at.b == 2 ? 0 : static_cast<double>(at.p));
+      },
+      [](const Place&) { return 10.0; });
+  mark_nats(data, metric);
+  write_dataset(path, data);
+}
+
 }  // namespace
 
 TEST_CASE("compare prints tables on standard output and nothing else") {
@@ -92,6 +112,10 @@ TEST_CASE("mistakes on the command line end with 2 and say what there is") {
   CHECK(contains(refused({"--bud", "0.5"}), "did you mean '--budget'?"));
   CHECK(contains(refused({"--by", "token"}), "takes one of all, case, layer, head"));
   CHECK(contains(refused({"--budget", "0.5"}), "without --by"));
+  CHECK(contains(refused({"--against", "snapvk"}), "did you mean 'snapkv'?"));
+  CHECK(contains(refused({"--surrogates", "--by", "layer"}), "leave out --by and --against"));
+  CHECK(contains(refused({"--surrogates", "--against", "snapkv"}), "leave out --by and --against"));
+  CHECK(contains(refused({"--at-least", "capacity:noise=1"}), "METRIC=VALUE"));
   CHECK(contains(refused({"--by", "layer", "--budget", "-1"}), "above 0"));
   CHECK(contains(refused({"--at-most", "output_error"}), "METRIC=VALUE"));
   CHECK(contains(refused({"--at-most", "0.1"}), "METRIC=VALUE"));
@@ -131,4 +155,47 @@ TEST_CASE("several files are joined") {
   write_results(folder.file("1.h5"));
   write_results(folder.file("2.h5"), more);
   CHECK(contains(run({"compare", folder.file("1.h5"), folder.file("2.h5")}).out, "3 cases of 3 samples"));
+}
+
+TEST_CASE("metrics with parameters can be named, and bounds on them given") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_information(results, "capacity:noise=signal,weight=dot");
+  const ProgramRun compared =
+      run({"compare", results, "--metric", "capacity:noise=signal,weight=dot,output_error", "--at-least",
+           "capacity:noise=signal,weight=dot=0.7,0.9", "--at-most", "output_error=0.3"});
+  CHECK(compared.err.empty());
+  CHECK(contains(compared.out, "\ncapacity:noise=signal,weight=dot: "));
+  CHECK(contains(compared.out, "capacity:noise=signal,weight=dot>=0.7"));
+  CHECK(contains(compared.out, "capacity:noise=signal,weight=dot>=0.9"));
+  CHECK(contains(compared.out, "output_error<=0.3"));
+}
+
+TEST_CASE("one policy is compared with at the budget asked for") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  // snapkv has 0.2 at 0.5; random 0.3 at 0.5 and 0.1 at 1: halfway.
+  const std::string text = run({"compare", results, "--against", "snapkv", "--budget", "0.5"}).out;
+  CHECK(contains(text, "snapkv at 0.5 equals random at 0.750\n"));
+  CHECK(contains(run({"compare", results, "--against", "random"}).out, "random at 0.25 equals snapkv at <=0.25\n"));
+}
+
+TEST_CASE("surrogates have a report, a table and an object of their own") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_information(results, "capacity");
+  CHECK(contains(run({"compare", results, "--surrogates"}).out,
+                 "- capacity orders 100 % of policy pairs as output_error"));
+  CHECK(run({"compare", results, "--surrogates", "--csv", "-"}).out.starts_with("surrogate,truth,scope,"));
+  const auto json = nlohmann::json::parse(run({"compare", results, "--surrogates", "--json=-"}).out);
+  CHECK(json["surrogates"]["agreements"].size() == 1);
+  CHECK(json["metrics"].size() == 3);
+
+  const std::string plain = folder.file("plain.h5");
+  write_results(plain);
+  const ProgramRun refused = run({"compare", plain, "--surrogates"});
+  CHECK(refused.exit_code == 3);
+  CHECK(contains(refused.err, "replay with --metric default"));
+  CHECK(run({"compare", results, "--surrogates", "--policy", "snapkv"}).exit_code == 3);
 }
