@@ -45,6 +45,9 @@ std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows
 /// definite.
 bool factorise(Matrix64& matrix);
 
+/// M^-1 in place, symmetric. False when M is not positive definite.
+bool invert(Matrix64& matrix);
+
 /// out[i] = x_i^T (ridge I + G)^-1 x_i for a Gram matrix G; empty when ridge I + G is not positive definite.
 std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows);
 
