@@ -31,8 +31,9 @@ struct LayerSurvey {
   std::size_t n_candidates = 0;
   std::size_t n_heads = 0;
   std::vector<Budget> budgets = {};  ///< asked of this layer
-  std::vector<std::size_t> n_protected =
-      {};                                ///< [n_budgets] tokens per head that the scorer keeps whatever their score
+  /// [n_budgets] tokens per head that are kept whatever their score; filled in with what the scorer protects where it
+  /// is left empty.
+  std::vector<std::size_t> n_protected = {};
   std::vector<double> preferences = {};  ///< [n_budgets] what the layer is worth beside the others
   std::vector<double> gates = {};        ///< [n_heads] how much a head wants the whole cache
   /// Scores that are not protected, falling, [n_heads] for each set of protected tokens; scores_of [n_budgets] says

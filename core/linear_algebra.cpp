@@ -9,6 +9,7 @@
 // LAPACK as OpenBLAS carries it; Debian's package of it has no header for these.
 extern "C" {
 void dpotrf_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
+void dpotri_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
 void dgeqrf_(const blasint* m, const blasint* n, double* a, const blasint* lda, double* tau, double* work,
              const blasint* lwork, blasint* info);
 void dsyev_(const char* vectors, const char* triangle, const blasint* n, double* a, const blasint* lda, double* values,
@@ -111,6 +112,16 @@ bool factorise(const char* triangle, Matrix64& matrix) {
 }  // namespace
 
 bool factorise(Matrix64& matrix) { return factorise("U", matrix); }
+
+bool invert(Matrix64& matrix) {
+  if (!factorise(matrix)) return false;
+  const blasint n = blas(matrix.rows);
+  blasint info = 0;
+  dpotri_("U", &n, matrix.values.data(), &n, &info);
+  for (std::size_t r = 0; r < matrix.rows; ++r)
+    for (std::size_t c = r + 1; c < matrix.cols; ++c) matrix(r, c) = matrix(c, r);
+  return info == 0;
+}
 
 std::optional<double> half_log_det(Matrix64 matrix) {
   if (!factorise("L", matrix)) return std::nullopt;

@@ -49,6 +49,9 @@ std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows
 /// M is not positive definite.
 bool factorise(Matrix64& matrix);
 
+/// M^-1 in place, symmetric. False when M is not positive definite.
+bool invert(Matrix64& matrix);
+
 /// 1/2 log det M, in nats, through the Cholesky factor; nothing when M is not positive definite. \param matrix  only
 /// its upper triangle is read
 std::optional<double> half_log_det(Matrix64 matrix);

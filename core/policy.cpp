@@ -154,7 +154,8 @@ std::vector<LayerSurvey> Policy::survey(const PromptView& view, std::span<const 
     survey.n_candidates = scores.n_candidates();
     survey.n_heads = scores.n_heads();
     survey.budgets.assign(some.begin(), some.end());
-    for (const Budget& budget : some) survey.n_protected.push_back(scores.protection.at(budget.tokens).total());
+    if (survey.n_protected.empty())
+      for (const Budget& budget : some) survey.n_protected.push_back(scores.protection.at(budget.tokens).total());
     return survey;
   };
   std::vector<LayerSurvey> surveys;

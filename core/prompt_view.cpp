@@ -121,6 +121,11 @@ EvaluationErrors PromptView::evaluation_errors(const LayerSelection& selection, 
   return kvreplay::evaluation_errors(*data_, candidates_, selection, projected, *backend_);
 }
 
+EvaluationWeights PromptView::evaluation_weights(std::size_t kv_head) const {
+  check_lookahead();
+  return kvreplay::evaluation_weights(*data_, candidates_, kv_head, *backend_);
+}
+
 std::span<const float> PromptView::block_cosine() const {
   if (data_->block_cosine.empty()) return {};
   return std::span(data_->block_cosine).subspan(candidates_.begin, candidates_.size());

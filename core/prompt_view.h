@@ -11,6 +11,7 @@
 
 #include "core/backend.h"
 #include "core/evaluation_errors.h"
+#include "core/evaluation_weights.h"
 #include "core/layer_data.h"
 #include "core/parameters.h"
 #include "core/scores.h"
@@ -29,7 +30,8 @@ struct UnitIdentity {
 std::string missing_queries(std::span<const std::size_t> query_positions, Range candidates, std::size_t window);
 
 /// One layer of one sample as a policy sees it at compression point c. Nothing at or after c can be reached, but for
-/// oracles through evaluation_attention(). Token index i of everything below stands for position first_position() + i.
+/// oracles through the evaluation_*() below. Token index i of everything below stands for position first_position() +
+/// i.
 ///
 /// What several scorers need (evidence: column sums of attention, moments of queries, norms of values, ...) is computed
 /// on first use and shared through remember(); core/ has a file for each kind.
@@ -85,6 +87,9 @@ class PromptView {
   /// Oracles only: what each query head loses on the evaluation queries under these sets. Throws Error unless
   /// look-ahead was granted. \param projected  after W_O
   EvaluationErrors evaluation_errors(const LayerSelection& selection, bool projected) const;
+  /// Oracles only: how the evaluation queries that read a KV head spread their attention; made anew by each call.
+  /// Throws Error unless look-ahead was granted.
+  EvaluationWeights evaluation_weights(std::size_t kv_head) const;
   /// A view of the same evidence that may look ahead.
   PromptView with_lookahead() const;
 

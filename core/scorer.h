@@ -19,6 +19,7 @@ struct ScorerTraits {
   bool random = false;      ///< depends on the seed
   bool keeps_all = false;   ///< retains everything whatever the budget
   bool layer_wide = false;  ///< the same tokens in all heads of a layer
+  bool by_request = false;  ///< slow, a line to measure by: replayed only when asked for by name
 };
 
 struct Scorer {

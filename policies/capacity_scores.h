@@ -24,4 +24,9 @@ struct CapacityTerms {
 Scores capacity_scores(const PromptView& view, std::size_t sinks,
                        const std::function<CapacityTerms(std::size_t q_head)>& terms_of);
 
+/// Capacity lost with each token alone, in nats: -1/2 log(1 - weights_i u_i^T A^-1 u_i), one row per query head. 0 for
+/// the first `sinks` tokens, which are protected. Throws as above.
+Scores capacity_losses(const PromptView& view, std::size_t sinks,
+                       const std::function<CapacityTerms(std::size_t q_head)>& terms_of);
+
 }  // namespace kvreplay

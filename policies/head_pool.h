@@ -1,5 +1,6 @@
 #pragma once
-// Heads that compete for a budget: their best scores over all heads win (Ada-KV and its kin).
+// Heads that compete for a budget: their best scores over all heads of a layer, or of all layers, win (Ada-KV and its
+// kin).
 
 #include <cstddef>
 #include <span>
@@ -27,5 +28,10 @@ std::vector<std::size_t> pooled_counts(const std::vector<Sequence>& heads, const
 HeadBudgets pool_above_floor(const Scores& scores, std::span<const Budget> budgets, double alpha);
 /// interp: b_h = round((1 - alpha) pooled_h + floor(alpha b)) over the tokens that are not protected (authors' code).
 HeadBudgets pool_interpolated(const Scores& scores, std::span<const Budget> budgets, double alpha);
+
+/// What competes in one layer at each budget, for pool_layers().
+LayerSurvey survey_pool(const Scores& scores, std::span<const Budget> budgets);
+/// All heads of all layers share one budget. Every head keeps what is protected and its best alpha * b tokens.
+std::vector<HeadBudgets> pool_layers(std::span<const LayerSurvey> layers, double alpha);
 
 }  // namespace kvreplay

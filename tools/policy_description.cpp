@@ -23,6 +23,7 @@ std::vector<Trait> traits_of(const Scorer& scorer) {
           {"random", "depends on the seed", traits.random},
           {"keeps_all", "keeps everything whatever the budget", traits.keeps_all},
           {"layer_wide", "keeps the same tokens in all heads of a layer", traits.layer_wide},
+          {"by_request", "slow: replayed only when asked for by name", traits.by_request},
           {"budget_dependent", "scores depend on the budget", bool(scorer.score_at)}};
 }
 

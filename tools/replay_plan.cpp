@@ -1,6 +1,7 @@
 #include "tools/replay_plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -138,12 +139,24 @@ std::string unmet_need(const ReplayPlan& plan, const Policy& policy) {
   return "";
 }
 
+// Takes away what is replayed by request only.
+void leave_out_slow(const ReplayPlan& plan, std::vector<std::string>& policies, std::ostream& talk) {
+  std::vector<std::string> slow;
+  for (const std::string& name : policies)
+    if (Policy(name, plan.external_scorers).scorer().traits.by_request) slow.push_back(name);
+  std::erase_if(policies, [&](const std::string& name) { return std::ranges::find(slow, name) != slow.end(); });
+  if (!slow.empty())
+    talk << fmt::format("leaving out {}: slow reference selectors, replayed when asked for by name\n",
+                        fmt::join(slow, ", "));
+}
+
 void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
   const bool asked = !options.policies.empty();
   std::vector<std::string> wanted = asked ? split_with_parameters(options.policies) : all_policy_names();
   if (wanted.empty()) throw UsageError("--policy names no policy");
   if (!asked)
     for (const Scorer& scorer : plan.external_scorers) wanted.push_back(scorer.name);
+  if (!asked) leave_out_slow(plan, wanted, talk);
   for (const std::string& text : wanted) {
     Policy policy(text, plan.external_scorers);
     for (const Policy& other : plan.policies)

@@ -26,9 +26,9 @@ struct Unit {
   std::vector<Budget> budgets = {};
 };
 
-// Every policy that the trace feeds, at the default budgets, in the middle one of the recorded layers. Two stand apart:
-// r-kv, whose similarity is quadratic, is timed by itself; kvzip, whose probes are another pass of the model, is left
-// out.
+// Every policy that the trace feeds, at the default budgets, in the middle one of the recorded layers. Some stand
+// apart: r-kv, whose similarity is quadratic, is timed by itself; kvzip, whose probes are another pass of the model,
+// oracles and slow reference selectors are left out.
 Unit make_unit(const std::string& path, const std::string& point_name) {
   const TraceReader trace(path);
   const SampleInfo& sample = trace.info().samples.front();
@@ -45,7 +45,8 @@ Unit make_unit(const std::string& path, const std::string& point_name) {
   std::vector<std::string> known;
   for (const std::string& name : all_policy_names()) {
     Policy policy(name);
-    if (name == "r-kv" || policy.scorer().traits.oracle || !policy.unmet_need(offer).empty()) continue;
+    const ScorerTraits& traits = policy.scorer().traits;
+    if (name == "r-kv" || traits.oracle || traits.by_request || !policy.unmet_need(offer).empty()) continue;
     if (std::ranges::find(known, policy.complete()) != known.end()) continue;
     known.push_back(policy.complete());
     unit.policies.push_back(std::move(policy));

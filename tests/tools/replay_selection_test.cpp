@@ -172,6 +172,20 @@ TEST_CASE("a metric that reads the sums of another can be asked for alone") {
   });
 }
 
+TEST_CASE("slow reference selectors are left out in one line, and replayed when asked for by name") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder), results = folder.file("r.h5");
+  const ProgramRun done = replay({trace, "-b", "0.5", "-m", "kept_fraction", "-o", results});
+  CHECK(done.exit_code == 0);
+  CHECK(
+      contains(done.err, "error-backward, error-greedy: slow reference selectors, replayed when asked for by name\n"));
+  const std::vector<std::string> all = labels<std::string>(read_dataset(results), "policy");
+  CHECK(std::ranges::count(all, "error-greedy") == 0);
+  CHECK(std::ranges::count(all, "error-oracle") == 1);
+  const Dataset asked = replayed(folder, {trace, "-b", "0.5", "-p", "error-greedy,knorm"});
+  CHECK(labels<std::string>(asked, "policy") == std::vector<std::string>{"error-greedy", "knorm"});
+}
+
 TEST_CASE("what a trace cannot feed is left out with a word, and refused when asked for by name") {
   const TemporaryFolder folder;
   SyntheticTraceOptions options = small_trace();

@@ -1,0 +1,62 @@
+#include "core/capacity_set.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+
+namespace kvreplay {
+namespace {
+
+constexpr std::size_t kChangesBetweenInversions = 256;
+// A vector that nearly all of its own capacity would go with: taking it away by one rank loses these digits.
+constexpr double kLeastRest = 1e-6;
+
+}  // namespace
+
+CapacitySet::CapacitySet(ConstMatrixView vectors, std::vector<double> weights, bool full)
+    : vectors_(vectors),
+      weights_(std::move(weights)),
+      held_(full ? weights_ : std::vector<double>(weights_.size(), 0.0)),
+      vector_(vectors.cols),
+      turned_(vectors.cols) {
+  invert_anew();
+}
+
+void CapacitySet::invert_anew() {
+  inverse_ = gram(vectors_, held_);
+  for (std::size_t d = 0; d < inverse_.rows; ++d) inverse_(d, d) += 1;
+  if (!invert(inverse_)) throw InputError("the capacity matrix is not positive definite");
+  n_changes_ = 0;
+}
+
+double CapacitySet::leverage(std::size_t i) const {
+  const blasint dim = static_cast<blasint>(vectors_.cols);
+  std::ranges::copy(vectors_.row(i), vector_.begin());
+  cblas_dsymv(CblasRowMajor, CblasUpper, dim, 1.0, inverse_.values.data(), dim, vector_.data(), 1, 0.0, turned_.data(),
+              1);
+  const double form = cblas_ddot(dim, vector_.data(), 1, turned_.data(), 1);
+  if (!std::isfinite(form)) throw InputError("the capacity of a token is not finite");
+  return std::max(form, 0.0);
+}
+
+double CapacitySet::gain(std::size_t i) const { return std::log1p(weights_[i] * leverage(i)) / 2; }
+
+double CapacitySet::loss(std::size_t i) const {
+  constexpr double kMost = 1 - std::numeric_limits<double>::epsilon();
+  return -std::log1p(-std::min(weights_[i] * leverage(i), kMost)) / 2;
+}
+
+// (A + w u u^T)^-1 = A^-1 - w z z^T / (1 + w u^T z), z = A^-1 u (Sherman, Morrison).
+void CapacitySet::change(std::size_t i, double weight) {
+  held_[i] = weight > 0 ? weight : 0;
+  const double rest = 1 + weight * leverage(i);
+  if (++n_changes_ >= kChangesBetweenInversions || rest < kLeastRest) return invert_anew();
+  const blasint dim = static_cast<blasint>(vectors_.cols);
+  cblas_dsyr(CblasRowMajor, CblasUpper, dim, -weight / rest, turned_.data(), 1, inverse_.values.data(), dim);
+}
+
+}  // namespace kvreplay

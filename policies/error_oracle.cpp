@@ -1,0 +1,29 @@
+#include "core/error_steps.h"
+#include "core/scorer.h"
+
+namespace kvreplay {
+namespace {
+
+Scores score_error_oracle(const PromptView& view, const Parameters&) {
+  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
+  for (std::size_t g = 0; g < scores.n_heads(); ++g) {
+    ErrorSteps steps(view.evaluation_weights(g), view.values(g), ErrorSteps::Direction::removing);
+    const std::vector<double> changes = steps.changes();
+    for (std::size_t i = 0; i < changes.size(); ++i) scores.head(g)[steps.left()[i]] = static_cast<float>(changes[i]);
+  }
+  return scores;
+}
+
+const RegisterScorer error_oracle{{
+    .name = "error-oracle",
+    .summary = "looks ahead: the error of the attention output when a token alone is missing",
+    .formula = "s_i = sum over the evaluation queries of the group of (a_{t,i} / (1 - a_{t,i}))^2 ||v_i - o_t||^2, "
+               "full cache",
+    .paper = "",
+    .needs = "the evaluation queries",
+    .traits = {.oracle = true},
+    .score = score_error_oracle,
+}};
+
+}  // namespace
+}  // namespace kvreplay
