@@ -16,13 +16,17 @@ namespace {
 
 std::string headline(const Comparison& comparison) {
   std::string text = fmt::format(
-      "{}: {} of {}, {}, {}, {} on {}\n", comparison.model_id, counted(comparison.cases.size(), "case", "cases"),
+      "{}: {} of {}, {}, {}, {} on {}", comparison.model_id, counted(comparison.cases.size(), "case", "cases"),
       counted(comparison.n_samples, "sample", "samples"), counted(comparison.layers.size(), "layer", "layers"),
       counted(comparison.n_queries, "evaluation query", "evaluation queries"),
       counted(comparison.n_q_heads, "query head", "query heads"),
       counted(comparison.n_kv_heads, "KV head", "KV heads"));
-  if (comparison.surrogates) return text;
-  text += "Figures pool cases, layers and heads by adding sums, not by averaging ratios. ";
+  if (comparison.surrogates) {
+    return text +
+           fmt::format(", {} of which {} compete, {}\n", counted(comparison.policies.size(), "policy", "policies"),
+                       comparison.surrogates->policies.size(), counted(comparison.budgets.size(), "budget", "budgets"));
+  }
+  text += "\nFigures pool cases, layers and heads by adding sums, not by averaging ratios. ";
   text += comparison.budget_kind == "tokens" ? "Budgets are tokens kept per KV head.\n"
                                              : "Budgets are shares of the cache that are kept.\n";
   return text;

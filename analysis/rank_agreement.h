@@ -8,8 +8,8 @@
 
 namespace kvreplay {
 
-/// Ranks from 1 for the smallest value. Values that differ by no more than rounding (clearly_better()) share the mean
-/// of their ranks. NaN stays NaN.
+/// Ranks from 1 for the smallest value. Neighbours that differ by no more than rounding (clearly_better()) share the
+/// mean of their ranks. NaN stays NaN.
 std::vector<double> average_ranks(std::span<const double> values);
 
 /// Pearson's correlation of the average ranks. NaN for fewer than two things, or where either ties all of them.

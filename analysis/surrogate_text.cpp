@@ -26,11 +26,10 @@ std::string signed_number(double value) { return (value > 0 ? "+" : "") + compac
 std::string introduction(const SurrogateReport& report) {
   std::string text = "\n";
   text += paragraph(fmt::format(
-      "Do surrogates order the {} that compete as the errors do, at {}? Within a sample and a budget, policies are "
+      "Do surrogates order the policies that compete as the errors do? Within a sample and a budget, policies are "
       "ranked by sums pooled over layers and heads; figures are means over budgets, then over samples. tau: Kendall's "
       "tau-b, rho: Spearman: 1 the same order, 0 chance, -1 reversed. pairs: policy pairs ordered right in %, ties "
       "count half, 50 is chance.{}",
-      counted(report.policies.size(), "policy", "policies"), counted(report.budgets.size(), "budget", "budgets"),
       report.n_samples > 1 ? " Intervals are 95 % bootstrap over samples, paired." : ""));
   for (const std::string& warning : report.warnings) text += "Beware: " + warning + "\n";
   return text;

@@ -139,7 +139,9 @@ UnifiedView unified_view(const Dataset& results, std::span<const ComparedPolicy>
     const auto reference = std::find(names.begin(), names.end(), view.reference) - names.begin();
     add_regret(results, static_cast<std::size_t>(reference), budgets, view);
   }
-  view.missing = describe_missing(results, names);
+  std::vector<std::string> known = view.others;  // also those that a choice of policies left out
+  known.insert(known.end(), names.begin(), names.end());
+  view.missing = describe_missing(results, known);
   return view;
 }
 

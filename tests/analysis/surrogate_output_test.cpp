@@ -69,14 +69,14 @@ TEST_CASE("the text says how far surrogates agree, where they fail, and what pol
   // 2 1 3 | 3 2 4 | 10 10 10. Of 36 pairs 28 are alike, 3 reversed, 32 apart in truth, 31 in the surrogate:
   // tau 25 / sqrt(32 * 31) = 0.794, pairs (28 + 1/2) / 32 = 89.1 %. Regret of snapkv: (0.1 - 0.05) * (1 + 1/3) / 2.
   CHECK(text ==
-        "hand-made: 2 cases of 2 samples, 2 layers, 20 evaluation queries, 1 query head on 1 KV head\n"
+        "hand-made: 2 cases of 2 samples, 2 layers, 20 evaluation queries, 1 query head on 1 KV head, 4 policies of "
+        "which 3 compete, 3 budgets\n"
         "\n"
-        "Do surrogates order the 3 policies that compete as the errors do, at 3 budgets? Within a sample and a budget, "
-        "policies are ranked by sums pooled over\n"
-        "layers and heads; figures are means over budgets, then over samples. tau: Kendall's tau-b, rho: Spearman: 1 "
-        "the same order, 0 chance, -1 reversed.\n"
-        "pairs: policy pairs ordered right in %, ties count half, 50 is chance. Intervals are 95 % bootstrap over "
-        "samples, paired.\n"
+        "Do surrogates order the policies that compete as the errors do? Within a sample and a budget, policies are "
+        "ranked by sums pooled over layers and\n"
+        "heads; figures are means over budgets, then over samples. tau: Kendall's tau-b, rho: Spearman: 1 the same "
+        "order, 0 chance, -1 reversed. pairs: policy\n"
+        "pairs ordered right in %, ties count half, 50 is chance. Intervals are 95 % bootstrap over samples, paired.\n"
         "Beware: intervals from 2 samples are rough\n"
         "Beware: 3 policies make 3 pairs to order: replay more\n"
         "\n"

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "analysis/dataset_take.h"
 #include "tests/analysis/results_fixture.h"
 
 using namespace kvreplay;
@@ -59,6 +60,10 @@ TEST_CASE("rank correlation and overlap are means over the budgets at which some
   CHECK(view.rows[1].jaccard[0] == 1);
   CHECK(view.matrix[0] == std::vector<double>{1, 0.6, 0.6});
   CHECK(view.missing == "error-greedy (replay with -p error-greedy)");
+  // A choice of policies does not unmake what overlap was measured with.
+  const std::vector<std::size_t> first{0};
+  const Dataset chosen = take(data, "policy", first);
+  CHECK(unified_view(chosen, describe_policies(chosen), 1).missing == view.missing);
 }
 
 TEST_CASE("regret is the error beyond that of the reference at equal budgets, pooled and resampled by sums") {
