@@ -23,6 +23,15 @@ const std::vector<std::string> kTruths{"output_error", "projected_error", "absol
 /// Ranks of the contestants at one budget, for each budget. Higher is better.
 using BudgetRanks = std::vector<std::vector<double>>;
 
+/// How a metric ranks policies.
+struct Reading {
+  std::string name;
+  std::string metric;
+  /// By the distance of its logarithm from the full cache's, whichever way: what a metric that is not monotone can
+  /// mean, since more than the full cache has is no gain.
+  bool deviation = false;
+};
+
 /// What one metric says of one sample.
 struct SampleRanks {
   BudgetRanks all;
@@ -32,41 +41,46 @@ struct SampleRanks {
 };
 
 /// Values with their sign turned so that higher is better.
-std::vector<double> goodness(const PooledMetric& pooled, std::size_t group, std::size_t budget,
+std::vector<double> goodness(const PooledMetric& pooled, bool deviation, std::size_t group, std::size_t budget,
                              std::span<const std::size_t> contestants) {
   std::vector<double> values;
   for (const std::size_t p : contestants) {
     const double value = pooled.value(group, p, budget);
-    values.push_back(pooled.better == Better::lower ? -value : value);
+    if (deviation)
+      values.push_back(-std::abs(std::log(std::max(value, std::numeric_limits<double>::min()))));
+    else
+      values.push_back(pooled.better == Better::lower ? -value : value);
   }
   return values;
 }
 
-std::vector<BudgetRanks> group_ranks(const PooledMetric& pooled, std::span<const std::size_t> contestants) {
+std::vector<BudgetRanks> group_ranks(const PooledMetric& pooled, bool deviation,
+                                     std::span<const std::size_t> contestants) {
   std::vector<BudgetRanks> groups(pooled.groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
     for (std::size_t b = 0; b < pooled.n_budgets; ++b) {
-      groups[g].push_back(average_ranks(goodness(pooled, g, b, contestants)));
+      groups[g].push_back(average_ranks(goodness(pooled, deviation, g, b, contestants)));
     }
   }
   return groups;
 }
 
-SampleRanks rank_sample(const Dataset& results, const std::string& metric, const SampleCases& sample,
+SampleRanks rank_sample(const Dataset& results, const Reading& reading, const SampleCases& sample,
                         std::span<const std::size_t> contestants) {
-  const PooledMetric all = pool_metric(results, metric, Level::all, sample.cases).front();
+  const auto pooled = [&](Level level) { return pool_metric(results, reading.metric, level, sample.cases).front(); };
+  const PooledMetric all = pooled(Level::all);
   SampleRanks ranks;
-  ranks.all = group_ranks(all, contestants).front();
+  ranks.all = group_ranks(all, reading.deviation, contestants).front();
   std::vector<double> points;
   for (std::size_t b = 0; b < all.n_budgets; ++b) {
-    const std::vector<double> values = goodness(all, 0, b, contestants);
+    const std::vector<double> values = goodness(all, reading.deviation, 0, b, contestants);
     points.insert(points.end(), values.begin(), values.end());
   }
   ranks.together = average_ranks(points);
-  ranks.by_layer = group_ranks(pool_metric(results, metric, Level::by_layer, sample.cases).front(), contestants);
+  ranks.by_layer = group_ranks(pooled(Level::by_layer), reading.deviation, contestants);
   if (!results.has_dimension("kv_head")) return ranks;
-  const PooledMetric heads = pool_metric(results, metric, Level::by_kv_head, sample.cases).front();
-  if (!heads.head_axis.empty()) ranks.by_head = group_ranks(heads, contestants);
+  const PooledMetric heads = pooled(Level::by_kv_head);
+  if (!heads.head_axis.empty()) ranks.by_head = group_ranks(heads, reading.deviation, contestants);
   return ranks;
 }
 
@@ -181,6 +195,16 @@ bool holds(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// The readings of a surrogate: its values, and where it is not monotone their deviation.
+std::vector<Reading> readings_of(const Dataset& results, const std::string& metric) {
+  std::vector<Reading> readings{{.name = metric, .metric = metric}};
+  const Attributes& attributes = results.variable(metric).attributes;
+  const auto monotone = attributes.find("monotone");
+  if (monotone != attributes.end() && monotone->second == Attribute(std::int64_t{0}))
+    readings.push_back({.name = "deviation of " + metric, .metric = metric, .deviation = true});
+  return readings;
+}
+
 /// Those of `known` that are asked for; where none of them is, the question leaves them open: all.
 std::vector<std::string> narrowed(const std::vector<std::string>& known, const std::vector<std::string>& wanted) {
   std::vector<std::string> chosen;
@@ -273,14 +297,21 @@ SurrogateReport surrogate_report(const Dataset& results, std::span<const Compare
   const std::vector<SampleCases> samples = samples_of(results);
   report.n_samples = samples.size();
 
+  std::map<std::string, Reading> readings;
+  for (const std::string& truth : report.truths) readings[truth] = {.name = truth, .metric = truth};
+  std::vector<std::string> surrogates;
+  for (const std::string& metric : report.surrogates) {
+    for (const Reading& reading : readings_of(results, metric)) {
+      surrogates.push_back(reading.name);
+      readings[reading.name] = reading;
+    }
+  }
+  report.surrogates = std::move(surrogates);
+
   std::map<std::pair<std::string, std::string>, PairSeries> pairs;  // by truth and surrogate
   for (const SampleCases& sample : samples) {
     std::map<std::string, SampleRanks> ranks;
-    for (const auto* names : {&report.surrogates, &report.truths}) {
-      for (const std::string& name : *names) {
-        if (!ranks.contains(name)) ranks.emplace(name, rank_sample(results, name, sample, contest));
-      }
-    }
+    for (const auto& [name, reading] : readings) ranks.emplace(name, rank_sample(results, reading, sample, contest));
     for (const std::string& truth : report.truths) {
       for (const std::string& surrogate : report.surrogates) {
         if (surrogate != truth) pairs[{truth, surrogate}].add_sample(ranks.at(truth), ranks.at(surrogate));

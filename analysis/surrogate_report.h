@@ -43,6 +43,8 @@ struct SurrogateAgreement {
 };
 
 struct SurrogateReport {
+  /// Metrics; and of those that are not monotone, such as jacobian_information, "deviation of NAME": how far from the
+  /// full cache's the value lies, whichever way.
   std::vector<std::string> surrogates;
   std::vector<std::string> truths;
   /// [n_truths] an earlier truth with the same numerator, which orders the policies of a sample in the same way; "" for

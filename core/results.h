@@ -1,7 +1,7 @@
 #pragma once
 // The layout of a results file: a Dataset with these names. Written by `replay`, read by `compare`.
 //
-// attributes   format = "kvreplay-results", format_version = "1.0", creator, model_id, options (JSON: the normalised
+// attributes   format = "kvreplay-results", format_version = "1.1", creator, model_id, options (JSON: the normalised
 //              options of the replay), seed, budget_kind ("fraction", "tokens" or "compression_ratio")
 // dimensions   case    string  "SAMPLE@POINT" (with "TRACE:" before it when several traces were replayed)
 //              layer   int64   layer numbers of the model
@@ -21,10 +21,11 @@
 //              M_numerator    the same dimensions                          absent where M has `mean_of`
 //              M_denominator  [case, layer, H] (+ parts)                   absent where M has `mean_of`
 //              attributes of M: long_name, units, better ("lower" | "higher"), formula ("ratio" | "sqrt_ratio" |
-//              "sum"), parameters (every one written out, where it has some), sum_units (of both sums, where they
-//              mean something by themselves: "nats"), numerator and denominator: the names of the variables that hold
-//              its sums (denominator may be "n_queries"), so that a reader pools over heads, layers and cases without
-//              knowing the metric: formula(sum of numerators, sum of denominators). The sum of n_queries counts each
+//              "sum"), monotone (1, or 0 where a smaller retained set may be better), parameters (every one written
+//              out, where it has some), sum_units (of both sums, where they mean something by themselves: "nats"),
+//              numerator and denominator: the names of the variables that hold its sums (denominator may be
+//              "n_queries"), so that a reader pools over heads, layers and cases without knowing the metric:
+//              formula(sum of numerators, sum of denominators). The sum of n_queries counts each
 //              (case, layer, H) once. Units that do not exist (a layer without W_O, say) hold NaN.
 
 #include <string_view>
@@ -32,6 +33,6 @@
 namespace kvreplay::results {
 
 inline constexpr std::string_view kFormat = "kvreplay-results";
-inline constexpr std::string_view kFormatVersion = "1.0";
+inline constexpr std::string_view kFormatVersion = "1.1";
 
 }  // namespace kvreplay::results

@@ -245,6 +245,7 @@ class Assembly {
                                   {"units", metric.unit},
                                   {"better", std::string(name_of(metric.better))},
                                   {"formula", std::string(name_of(metric.formula))},
+                                  {"monotone", std::int64_t{metric.monotone}},
                                   {"numerator", numerator.name},
                                   {"denominator", denominator.name}}};
     if (!metric.sum_unit.empty()) value.attributes["sum_units"] = metric.sum_unit;

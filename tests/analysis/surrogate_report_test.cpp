@@ -72,6 +72,23 @@ void check_figures(const AgreementFigures& figures, double kendall, double spear
 
 }  // namespace
 
+TEST_CASE("a surrogate that is not monotone is read by its deviation from the full cache as well") {
+  // Shares 3, 0.5 and 1.1 of the full cache's for bad, fair and good. As they are: bad > good > fair, of three pairs
+  // one is right: tau -1/3. Their distances, log 3 > log 2 > log 1.1, are in the order of the errors.
+  Dataset data = with_errors(three_policies());
+  add_surrogate(data, "capacity", quality);
+  add_surrogate(data, "jacobian_information", [](const Place& at) { return std::vector<double>{30, 5, 11}[at.p]; });
+  for (Variable& variable : data.variables)
+    if (variable.name == "capacity" || variable.name == "jacobian_information")
+      variable.attributes["monotone"] = std::int64_t{variable.name == "capacity"};
+  const SurrogateReport report = report_on(data);
+  CHECK(report.surrogates ==
+        std::vector<std::string>{"capacity", "jacobian_information", "deviation of jacobian_information"});
+  check_figures(agreement(report, "jacobian_information").equal_budget, -1.0 / 3, -0.5, 1.0 / 3);
+  check_figures(agreement(report, "deviation of jacobian_information").equal_budget, 1, 1, 1);
+  CHECK(report_on(data, {"jacobian_information"}).surrogates.size() == 2);
+}
+
 TEST_CASE("a surrogate that orders all policies as the truth does agrees perfectly, whatever the directions") {
   Dataset data = with_errors(three_policies());
   add_surrogate(data, "capacity", quality);
