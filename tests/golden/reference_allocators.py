@@ -108,7 +108,9 @@ def capacity(layers: list[Layer], scored: list[Scored], ratio: float, sinks=4, *
         losses.append(np.pad(layer.grouped(np.stack(rows)).mean(axis=1), ((0, 0), (sinks, 0))))
     n, n_heads = layers[0].n, sum(len(rows) for rows in losses)
     budget = int(n * (1 - ratio))
-    guarded = scored[0].protected(budget) | (np.arange(n) < sinks)
+    n_first = min(max(scored[0].n_first(budget), sinks), budget)
+    n_newest = min(scored[0].n_newest(budget), budget - n_first)
+    guarded = (np.arange(n) < n_first) | (np.arange(n) >= n - n_newest)
     open_losses = np.concatenate(losses)[:, ~guarded]
     total = n_heads * n - int(n_heads * n * ratio) - n_heads * guarded.sum()
     counts = guarded.sum() + top(open_losses, total).sum(axis=1)
