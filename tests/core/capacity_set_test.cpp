@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -83,6 +84,23 @@ TEST_CASE("a vector alone in one dimension adds what the formula says") {
   CHECK(set.gain(1) == doctest::Approx(std::log(1.75) / 2));
   set.remove(0);
   CHECK(set.gain(1) == doctest::Approx(std::log(4) / 2));
+}
+
+TEST_CASE("large weights that come and go leave small ones their digits") {
+  // One dimension, weights 1e15, 1e12, ..., 1, 3. Without the large ones the last adds 1/2 log(1 + 3 / 2) to the
+  // weight 1.
+  Tensor vectors(1, 7, 1);
+  std::ranges::fill(vectors.values(), 1.0f);
+  const std::vector<double> weights = {1e15, 1e12, 1e9, 1e6, 1e3, 1, 3};
+  CapacitySet falling(vectors.matrix(0), weights, true);
+  for (std::size_t i = 0; i < 5; ++i) falling.remove(i);
+  CHECK(falling.loss(6) == doctest::Approx(std::log(2.5) / 2).epsilon(1e-9));
+  CHECK(falling.loss(5) == doctest::Approx(std::log(5.0 / 4) / 2).epsilon(1e-9));
+  // And one that is added to a large one: 1 + 1e15 + 1e12 holds 1e9 of 1e15.
+  CapacitySet rising(vectors.matrix(0), weights, false);
+  rising.add(5);
+  rising.add(0);
+  CHECK(rising.gain(1) == doctest::Approx(std::log1p(1e-3) / 2).epsilon(1e-9));
 }
 
 TEST_CASE("vectors that are not finite are refused") {
