@@ -11,9 +11,7 @@
 namespace kvreplay {
 namespace {
 
-constexpr std::size_t kChangesBetweenInversions = 256;
-// A vector that nearly all of its own capacity would go with: taking it away by one rank loses these digits.
-constexpr double kLeastRest = 1e-6;
+constexpr double kMostMagnified = 1e6;
 
 }  // namespace
 
@@ -30,7 +28,7 @@ void CapacitySet::invert_anew() {
   inverse_ = gram(vectors_, held_);
   for (std::size_t d = 0; d < inverse_.rows; ++d) inverse_(d, d) += 1;
   if (!invert(inverse_)) throw InputError("the capacity matrix is not positive definite");
-  n_changes_ = 0;
+  magnified_ = 1;
 }
 
 double CapacitySet::leverage(std::size_t i) const {
@@ -50,11 +48,13 @@ double CapacitySet::loss(std::size_t i) const {
   return -std::log1p(-std::min(weights_[i] * leverage(i), kMost)) / 2;
 }
 
-// (A + w u u^T)^-1 = A^-1 - w z z^T / (1 + w u^T z), z = A^-1 u (Sherman, Morrison).
+// (A + w u u^T)^-1 = A^-1 - w z z^T / (1 + w u^T z), z = A^-1 u (Sherman, Morrison). Along u that is x / (1 + w x) as
+// x - w x^2 / (1 + w x): a difference of numbers 1 + w x times its size, or a sum over a small 1 + w x.
 void CapacitySet::change(std::size_t i, double weight) {
   held_[i] = weight > 0 ? weight : 0;
   const double rest = 1 + weight * leverage(i);
-  if (++n_changes_ >= kChangesBetweenInversions || rest < kLeastRest) return invert_anew();
+  magnified_ *= std::max(rest, 1 / rest);
+  if (!(magnified_ < kMostMagnified)) return invert_anew();
   const blasint dim = static_cast<blasint>(vectors_.cols);
   cblas_dsyr(CblasRowMajor, CblasUpper, dim, -weight / rest, turned_.data(), 1, inverse_.values.data(), dim);
 }

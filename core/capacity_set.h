@@ -10,8 +10,8 @@
 
 namespace kvreplay {
 
-/// In float64, with A^-1 of A = I + sum_{i in C} w_i u_i u_i^T changed by one rank at a time. As removals magnify
-/// rounding, it is made anew from time to time.
+/// In float64, with A^-1 of A = I + sum_{i in C} w_i u_i u_i^T changed by one rank at a time. Such changes magnify
+/// rounding, removals above all: A^-1 is made anew before that matters.
 class CapacitySet {
  public:
   /// \param vectors  [n, dim] u, must outlive this
@@ -36,7 +36,7 @@ class CapacitySet {
   std::vector<double> weights_;
   std::vector<double> held_;  // [n] weights of the vectors in the set, 0 for others
   Matrix64 inverse_;
-  std::size_t n_changes_ = 0;                    // since A was inverted
+  double magnified_ = 1;                         // rounding, since A was inverted
   mutable std::vector<double> vector_, turned_;  // [dim] u and A^-1 u of the last call of leverage()
 };
 

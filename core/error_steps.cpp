@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/row_norms.h"
 
 namespace kvreplay {
 namespace {
@@ -77,18 +78,17 @@ ErrorSteps::ErrorSteps(EvaluationWeights weights, ConstMatrixView values, Direct
   const std::vector<double> common = mean_row(values);
   subtract(common, outputs_);
   subtract(common, local_outputs_);
+  for (std::size_t i = 0; i < values.rows; ++i)
+    for (std::size_t d = 0; d < values.cols; ++d)
+      values_.matrix(0)(i, d) = static_cast<float>(double{values(i, d)} - common[d]);
   double checksum = 0;
-  for (std::size_t i = 0; i < values.rows; ++i) {
-    const auto value = values_.matrix(0).row(i);
-    for (std::size_t d = 0; d < values.cols; ++d) value[d] = static_cast<float>(double{values(i, d)} - common[d]);
-    for (std::size_t t = 0; t < outputs_.rows; ++t) {
-      double squared = 0;
-      for (std::size_t d = 0; d < values.cols; ++d) {
-        const double difference = double{value[d]} - outputs_(t, d);
-        squared += difference * difference;
-      }
-      distances_.matrix(0)(i, t) = static_cast<float>(squared);
-      checksum += squared;
+  std::vector<float> distances(values.rows);
+  for (std::size_t t = 0; t < lanes_.size(); ++t) {
+    const std::vector<float> output(outputs_.row(t).begin(), outputs_.row(t).end());
+    row_distances(values_.matrix(0), output, distances);
+    for (std::size_t i = 0; i < values.rows; ++i) {
+      distances_.matrix(0)(i, t) = distances[i] * distances[i];
+      checksum += double{distances[i]};
     }
   }
   for (std::size_t t = 0; t < lanes_.size(); ++t) {

@@ -27,8 +27,8 @@ class PanelReader {
   void read(std::size_t q_head, Range rows, std::size_t first_lane, EvaluationWeights& out) {
     const QueryPanel panel{data_.queries.matrix(q_head).rows_between(rows.begin, rows.end),
                            std::span(data_.query_positions).subspan(rows.begin, rows.size())};
-    const Range keys{std::min(rule_.first_visible(panel.positions.front()), candidates_.begin),
-                     panel.positions.back() + 1};
+    // In a sliding layer too no evaluation query sees more than the candidates and what follows them: candidates_at().
+    const Range keys{candidates_.begin, panel.positions.back() + 1};
     backend_.weigh(rule_, panel, data_.keys.matrix(kv_head_), keys, weights_);
     sum(keys, all_);
     sum({candidates_.end, keys.end}, local_);

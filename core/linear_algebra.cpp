@@ -118,9 +118,12 @@ bool invert(Matrix64& matrix) {
   const blasint n = blas(matrix.rows);
   blasint info = 0;
   dpotri_("U", &n, matrix.values.data(), &n, &info);
-  for (std::size_t r = 0; r < matrix.rows; ++r)
+  double trace = 0;
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    trace += matrix(r, r);
     for (std::size_t c = r + 1; c < matrix.cols; ++c) matrix(r, c) = matrix(c, r);
-  return info == 0;
+  }
+  return info == 0 && std::isfinite(trace);  // OpenBLAS lets NaN pass
 }
 
 std::optional<double> half_log_det(Matrix64 matrix) {

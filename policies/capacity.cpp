@@ -54,7 +54,7 @@ const RegisterAllocator capacity{{
     .paper = "the objective of CapKV, arXiv 2604.25975, as one sum over heads",
     .needs = "all prompt queries; W_O with vectors=projected",
     .parameters = parameters_of_capacity(),
-    .traits = {.level = AllocatorLevel::both, .approximate = true},
+    .traits = {.level = AllocatorLevel::both},
     .survey = survey_losses,
     .share = [](std::span<const LayerSurvey> layers,
                 const Parameters& parameters) { return pool_layers(layers, parameters.real("alpha")); },

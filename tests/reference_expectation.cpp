@@ -87,6 +87,18 @@ Vector solved(Matrix a, Vector b) {
   return b;
 }
 
+double log_determinant(Matrix a) {
+  double sum = 0;
+  for (std::size_t k = 0; k < a.size(); ++k) {
+    sum += std::log(a[k][k]);
+    for (std::size_t r = k + 1; r < a.size(); ++r) {
+      const double factor = a[r][k] / a[k][k];
+      for (std::size_t c = k; c < a.size(); ++c) a[r][c] -= factor * a[k][c];
+    }
+  }
+  return sum;
+}
+
 Matrix rope_matrix(const Layer& layer, std::size_t dim, double position) {
   Matrix matrix = zeros(dim, dim);
   for (std::size_t d = 0; d < dim; ++d) matrix[d][d] = 1;
@@ -147,27 +159,67 @@ Matrix expected_attention(const Layer& layer, std::size_t begin, std::size_t end
   return scores;
 }
 
+namespace {
+
+struct CapacityTerms {
+  Vector relevance, weights;
+  Matrix u;
+};
+
+CapacityTerms capacity_terms(const Layer& layer, std::size_t h, std::size_t begin, std::size_t end,
+                             const Capacity& method) {
+  const std::size_t g = h / layer.group_size(), first = begin + method.sinks;
+  const Vector query = future_queries(layer, h, first, end, method.future).mean;
+  CapacityTerms terms;
+  Vector logits;
+  for (std::size_t i = first; i < end; ++i) {
+    const Vector& key = layer.keys[g][i];
+    logits.push_back(method.tau * dot(query, key) / (method.cosine ? norm(query) * norm(key) : 1));
+    terms.u.push_back(method.projected ? projected(layer.output_projection[h], layer.values[g][i])
+                                       : layer.values[g][i]);
+  }
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  for (const double logit : logits) {
+    terms.relevance.push_back(std::exp(logit - largest));
+    terms.weights.push_back((terms.relevance.back() + method.epsilon) / method.noise);
+  }
+  return terms;
+}
+
+}  // namespace
+
 Matrix capkv(const Layer& layer, std::size_t begin, std::size_t end, const Capacity& method) {
   Matrix scores = zeros(layer.keys.size(), end - begin);
-  const std::size_t first = begin + method.sinks;
   for (std::size_t h = 0; h < layer.queries.size(); ++h) {
-    const std::size_t g = h / layer.group_size();
-    const Vector query = future_queries(layer, h, first, end, method.future).mean;
-    Vector logits, relevance, weights;
-    Matrix u;
-    for (std::size_t i = first; i < end; ++i) {
-      const Vector& key = layer.keys[g][i];
-      logits.push_back(method.tau * dot(query, key) / (method.cosine ? norm(query) * norm(key) : 1));
-      u.push_back(method.projected ? projected(layer.output_projection[h], layer.values[g][i]) : layer.values[g][i]);
-    }
-    const double largest = *std::max_element(logits.begin(), logits.end());
-    for (const double logit : logits) {
-      relevance.push_back(std::exp(logit - largest));
-      weights.push_back((relevance.back() + method.epsilon) / method.noise);
-    }
-    add_to_group(layer, h, method.sinks, capacity_losses(u, relevance, weights), scores);
+    const CapacityTerms terms = capacity_terms(layer, h, begin, end, method);
+    add_to_group(layer, h, method.sinks, capacity_losses(terms.u, terms.relevance, terms.weights), scores);
   }
   return scores;
+}
+
+Worth capacity_of_query_head(const Layer& layer, std::size_t q_head, std::size_t begin, std::size_t end,
+                             const Capacity& method) {
+  return [terms = capacity_terms(layer, q_head, begin, end, method)](const Positions& set) {
+    const std::size_t dim = terms.u[0].size();
+    Matrix a = zeros(dim, dim);
+    for (std::size_t r = 0; r < dim; ++r) {
+      a[r][r] = 1;
+      for (std::size_t c = 0; c < dim; ++c)
+        for (const std::size_t i : set) a[r][c] += terms.weights[i] * terms.u[i][r] * terms.u[i][c];
+    }
+    return log_determinant(a) / 2;
+  };
+}
+
+Worth capacity(const Layer& layer, std::size_t kv_head, std::size_t begin, std::size_t end, const Capacity& method) {
+  std::vector<Worth> heads;
+  for (std::size_t h = kv_head * layer.group_size(); h < (kv_head + 1) * layer.group_size(); ++h)
+    heads.push_back(capacity_of_query_head(layer, h, begin, end, method));
+  return [heads](const Positions& set) {
+    double sum = 0;
+    for (const Worth& head : heads) sum += head(set);
+    return sum / static_cast<double>(heads.size());
+  };
 }
 
 Matrix jacap(const Layer& layer, std::size_t begin, std::size_t end, std::size_t sinks, std::size_t future,

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "tests/reference.h"
+#include "tests/reference_selection.h"
 
 namespace reference {
 
@@ -12,6 +13,8 @@ namespace reference {
 
 Matrix product(const Matrix& a, const Matrix& b);
 Matrix transposed(const Matrix& a);
+/// log det A of a positive definite A, by elimination.
+double log_determinant(Matrix a);
 double dot(const Vector& a, const Vector& b);
 /// x with A x = b, by elimination with pivots.
 Vector solved(Matrix a, Vector b);
@@ -47,6 +50,11 @@ struct Capacity {
   bool cosine = true, projected = false;
 };
 Matrix capkv(const Layer& layer, std::size_t begin, std::size_t end, const Capacity& method);
+/// What capkv's objective says of tokens that one query head, or the group of a KV head, keeps: (the mean over the
+/// group of) 1/2 log det(I + sum_i (w_i + epsilon) u_i u_i^T / noise). Token 0 of a set stands at begin + sinks.
+Worth capacity_of_query_head(const Layer& layer, std::size_t q_head, std::size_t begin, std::size_t end,
+                             const Capacity& method);
+Worth capacity(const Layer& layer, std::size_t kv_head, std::size_t begin, std::size_t end, const Capacity& method);
 Matrix jacap(const Layer& layer, std::size_t begin, std::size_t end, std::size_t sinks, std::size_t future, double tau);
 
 }  // namespace reference

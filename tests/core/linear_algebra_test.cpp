@@ -31,6 +31,22 @@ TEST_CASE("leverages add up to the effective dimension") {
   CHECK(sum == doctest::Approx(5).epsilon(1e-12));
 }
 
+TEST_CASE("a matrix times its inverse is the identity, and what is not positive definite is refused") {
+  Matrix64 inverse = gram(random_rows(9, 5).matrix(0));
+  const Matrix64 matrix = inverse;
+  REQUIRE(invert(inverse));
+  for (std::size_t r = 0; r < 5; ++r)
+    for (std::size_t c = 0; c < 5; ++c) {
+      double sum = 0;
+      for (std::size_t k = 0; k < 5; ++k) sum += matrix(r, k) * inverse(k, c);
+      CHECK(sum == doctest::Approx(r == c ? 1 : 0).epsilon(1e-12));
+    }
+  Matrix64 negative(2, 2);
+  negative(0, 0) = 1;
+  negative(1, 1) = -1;
+  CHECK(!invert(negative));
+}
+
 TEST_CASE("a Gram matrix weighs its rows") {
   Tensor rows(1, 2, 2);
   const float values[] = {1, 2, 3, -1};

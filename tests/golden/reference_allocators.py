@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 
-from reference_scorers import Scored, top, window_attention
+from reference_scorers import Scored, capkv_terms, leverage, top, window_attention
 from reference_trace import Layer
 
 Counts = list[np.ndarray]
@@ -95,3 +95,23 @@ def table(layers: list[Layer], scored: list[Scored], budget: int, shares: np.nda
     """Heads in proportion to a table [n_layers, n_kv_heads]."""
     counts = split(shares.ravel(), budget * shares.size, layers[0].n)
     return list(counts.reshape(shares.shape))
+
+
+def capacity(layers: list[Layer], scored: list[Scored], ratio: float, sinks=4, **parameters) -> Counts:
+    """Heads by how many of the largest losses of capacity in the model are theirs; the sinks are counted for all."""
+    losses = []
+    for layer, one in zip(layers, scored):
+        rows = []
+        for head in range(len(layer.queries)):
+            _, weights, vectors = capkv_terms(layer, head, sinks=sinks, **parameters)
+            rows.append(-np.log1p(-weights * leverage(vectors, weights)) / 2)
+        losses.append(np.pad(layer.grouped(np.stack(rows)).mean(axis=1), ((0, 0), (sinks, 0))))
+    n, n_heads = layers[0].n, sum(len(rows) for rows in losses)
+    budget = int(n * (1 - ratio))
+    n_first = min(max(scored[0].n_first(budget), sinks), budget)
+    n_newest = min(scored[0].n_newest(budget), budget - n_first)
+    guarded = (np.arange(n) < n_first) | (np.arange(n) >= n - n_newest)
+    open_losses = np.concatenate(losses)[:, ~guarded]
+    total = n_heads * n - int(n_heads * n * ratio) - n_heads * guarded.sum()
+    counts = guarded.sum() + top(open_losses, total).sum(axis=1)
+    return np.split(counts, np.cumsum([len(rows) for rows in losses])[:-1])

@@ -15,6 +15,7 @@ import numpy as np
 import reference_allocators as allocators
 import reference_modifiers as modifiers
 import reference_scorers as scorers
+import reference_selection as selection
 from golden_file import RATIOS, Golden
 from reference_scorers import Scored, top
 from reference_trace import Layer
@@ -28,6 +29,7 @@ class Reference:
     modifiers: list[Callable[[Layer, Scored], Scored]] = field(default_factory=list)
     modifier_at: Callable[[Layer, Scored, float], Scored] | None = None  # one that depends on the share removed
     allocator: Callable[[list[Layer], list[Scored], int], allocators.Counts] | None = None
+    allocator_at: Callable[[list[Layer], list[Scored], float], allocators.Counts] | None = None  # of the share removed
     scope: str = "head"
 
 
@@ -61,6 +63,18 @@ def reference_policies(table: Path) -> dict[str, Reference]:
         "h2o+value-norm:of=projected": Reference(scorers.h2o, [partial(modifiers.value_norm, of="projected")]),
         "capkv:tau=0.1,weight=dot": Reference(partial(scorers.capkv, tau=0.1, weight="dot")),
         "capkv:noise=0.1,vectors=projected": Reference(partial(scorers.capkv, noise=0.1, vectors="projected")),
+        "capkv-greedy": Reference(partial(selection.capkv_order, adding=True)),
+        "capkv-greedy:noise=0.1,vectors=projected": Reference(
+            partial(selection.capkv_order, adding=True, noise=0.1, vectors="projected")
+        ),
+        "capkv-backward": Reference(partial(selection.capkv_order, adding=False)),
+        "capkv-pooled": Reference(scorers.capkv, allocator_at=allocators.capacity),
+        "snapkv+capacity:noise=0.1": Reference(
+            scorers.snapkv, allocator_at=partial(allocators.capacity, noise=0.1)
+        ),
+        "error-oracle": Reference(selection.error_oracle),
+        "error-greedy:growth=0": Reference(partial(selection.error_order, adding=True)),
+        "error-backward:growth=0": Reference(partial(selection.error_order, adding=False)),
         "jacap": Reference(scorers.jacap),
         "r-kv": Reference(scorers.r_kv),
         "value-norm": Reference(scorers.value_norm),
@@ -114,7 +128,9 @@ def _keep_at(layers: list[Layer], plain: list[Scored], reference: Reference, rat
         scored = [reference.modifier_at(layer, one, ratio) for layer, one in zip(layers, plain)]
     above = 2 * max(float(np.abs(one.scores).max()) for one in scored) + 1
     if reference.scope == "head":
-        if reference.allocator:
+        if reference.allocator_at:
+            counts = reference.allocator_at(layers, scored, ratio)
+        elif reference.allocator:
             counts = reference.allocator(layers, scored, budget)
         else:
             counts = [np.full(len(one.scores), budget) for one in scored]

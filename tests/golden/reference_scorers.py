@@ -176,10 +176,11 @@ def future_queries(layer: Layer, sinks=4, n_future=512) -> np.ndarray:
     return rotate(layer.unrotated_queries[:, sinks:], np.cos(angles).mean(axis=0), np.sin(angles).mean(axis=0))
 
 
-def leverage(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """u_i^T (I + sum w u u^T)^-1 u_i; vectors [n, dim], weights [n]."""
+def leverage(vectors: np.ndarray, weights: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
+    """x_i^T (I + sum w u u^T)^-1 x_i of the vectors `of` [m, dim], or u themselves; u [n, dim], weights [n]."""
+    of = vectors if of is None else of
     matrix = np.eye(vectors.shape[1]) + (vectors * weights[:, None]).T @ vectors
-    return np.einsum("id,di->i", vectors, np.linalg.solve(matrix, vectors.T))
+    return np.einsum("id,di->i", of, np.linalg.solve(matrix, of.T))
 
 
 def _per_query_head(layer: Layer, score, sinks=4) -> Scored:
@@ -191,19 +192,26 @@ def _per_query_head(layer: Layer, score, sinks=4) -> Scored:
     return Scored(np.pad(layer.grouped(np.stack(scores)).mean(axis=1), ((0, 0), (sinks, 0))), sinks=sinks)
 
 
-def capkv(layer: Layer, tau=5, noise=1, weight="cosine", vectors="value") -> Scored:
+def capkv_terms(layer: Layer, head: int, tau=5, noise=1, weight="cosine", vectors="value", sinks=4):
+    """Relevance [n - sinks], weights in A [n - sinks] and u [n - sinks, dim] of the tokens after the sinks."""
+    keys, values = (rows[head // layer.group_size, sinks:] for rows in (layer.keys, layer.values))
+    anchor = future_queries(layer, sinks)[head].mean(axis=0)
+    if weight == "cosine":
+        alignment = unit_vectors(keys) @ unit_vectors(anchor)
+    else:
+        alignment = keys @ anchor
+    relevance = np.exp(tau * (alignment - alignment.max()))
+    # All u = W_O v: the d_model x d_model system is what the thin QR of W_O makes small.
+    u = values if vectors == "value" else values @ np.linalg.qr(layer.projection[head].T)[1].T
+    return relevance, (relevance + 1e-6) / noise, u
+
+
+def capkv(layer: Layer, **parameters) -> Scored:
     """Statistical leverage of the values, weighted by how the keys lie to the mean query."""
-    anchors = future_queries(layer).mean(axis=1)
 
     def score(head: int, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if weight == "cosine":
-            alignment = unit_vectors(keys) @ unit_vectors(anchors[head])
-        else:
-            alignment = keys @ anchors[head]
-        weights = np.exp(tau * (alignment - alignment.max()))
-        # All u = W_O v: the d_model x d_model system is what the thin QR of W_O makes small.
-        u = values if vectors == "value" else values @ np.linalg.qr(layer.projection[head].T)[1].T
-        return weights * leverage(u, (weights + 1e-6) / noise)
+        relevance, weights, vectors = capkv_terms(layer, head, **parameters)
+        return relevance * leverage(vectors, weights)
 
     return _per_query_head(layer, score)
 

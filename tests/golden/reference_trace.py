@@ -1,4 +1,7 @@
-"""A trace as the reference policies see it: float64, prompt tokens only, every attention weight in memory."""
+"""A trace as the reference policies see it: float64, every attention weight in memory.
+
+Policies see prompt tokens only; what comes after them is kept apart for oracles.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,15 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
+
+@dataclass
+class Future:
+    """What comes after the prompt, n_later tokens: the evaluation queries, and the local tokens of the cache."""
+
+    queries: np.ndarray  # [n_q_heads, n_later, head_dim], post-RoPE
+    keys: np.ndarray  # [n_kv_heads, n_later, head_dim], post-RoPE
+    values: np.ndarray  # [n_kv_heads, n_later, value_dim]
 
 
 @dataclass
@@ -21,6 +33,7 @@ class Layer:
     block_cosine: np.ndarray  # [n]
     inv_freq: np.ndarray  # [head_dim / 2], of RoPE in the half layout, without attention scaling
     scale: float
+    future: Future | None = None
 
     @property
     def n(self) -> int:
@@ -40,6 +53,15 @@ class Layer:
         logits = np.einsum("htd,hid->hti", self.queries, self.repeated(self.keys)) * self.scale
         logits[:, np.triu(np.ones((self.n, self.n), dtype=bool), 1)] = -np.inf
         return softmax(logits)
+
+    def future_attention(self, kv_head: int) -> np.ndarray:
+        """Full attention of the evaluation queries of a group to prompt and later tokens, [group * n_later, n + n_later]."""
+        heads = slice(kv_head * self.group_size, (kv_head + 1) * self.group_size)
+        keys = np.concatenate([self.keys[kv_head], self.future.keys[kv_head]])
+        logits = np.einsum("htd,id->hti", self.future.queries[heads], keys) * self.scale
+        n_later = logits.shape[1]
+        logits[:, :, self.n :][:, np.triu(np.ones((n_later, n_later), dtype=bool), 1)] = -np.inf
+        return softmax(logits).reshape(-1, len(keys))
 
     def repeated(self, per_kv_head: np.ndarray) -> np.ndarray:
         """[n_kv_heads, ...] -> [n_q_heads, ...]."""
@@ -81,6 +103,7 @@ def read_trace(path: Path) -> dict[int, Layer]:
                 group["block_cosine"][:n].astype(np.float64),
                 file["rope_inv_freq"][()],
                 float(file.attrs["softmax_scale"]),
+                Future(*(group[tensor][:, n:].astype(np.float64) for tensor in ("queries", "keys", "values"))),
             )
     return layers
 

@@ -124,22 +124,40 @@ TEST_CASE("sets chosen by the error are as good as brute force ones where attent
 }
 
 TEST_CASE("a step takes more than one token only when there are enough in the set and outside of it") {
-  // growth 1/4: one by one while there are less than 8 in the set or less than 8 are left.
+  // growth 1/4: one by one while there are less than 8 in the set or less than 8 outside.
   const LayerData data = random_layer({.n_q_heads = 2, .n_kv_heads = 1, .n_tokens = 80});
+  const reference::Layer layer = reference_layer(data);
+  const reference::Worth worth = reference::closeness(layer, 0, 0, 60);
   const ScorerRun run(data, 60);
   for (const char* name : {"error-greedy", "error-backward"}) {
     CAPTURE(name);
-    const std::string text = name;
-    const reference::Positions exact = order_of(run.scores(text + ":growth=0"), 0);
-    const reference::Positions batched = order_of(run.scores(text + ":growth=0.25"), 0);
+    const bool adding = std::string(name) == "error-greedy";
+    const reference::Positions exact = order_of(run.scores(std::string(name) + ":growth=0"), 0);
+    const reference::Positions batched = order_of(run.scores(std::string(name) + ":growth=0.25"), 0);
     CHECK(batched != exact);
-    if (text == "error-greedy")
+    CHECK(first(batched, 60) == reference::positions_between(0, 60));
+    // The first steps, from nothing or from everything.
+    if (adding)
       CHECK(std::equal(exact.begin(), exact.begin() + 8, batched.begin()));
     else
       CHECK(std::equal(exact.rbegin(), exact.rbegin() + 8, batched.rbegin()));
-    reference::Positions sorted = batched;
-    std::ranges::sort(sorted);
-    CHECK(sorted == reference::positions_between(0, 60));
+    // The last seven: chosen by brute force from where the steps before left off. Tokens in ascending order, as the
+    // reference goes by that when they tie.
+    const reference::Positions held = adding ? first(batched, 53) : reference::Positions{};
+    reference::Positions rest(adding ? batched.end() - 7 : batched.begin(),
+                              adding ? batched.end() : batched.begin() + 7);
+    const reference::Positions in_order = rest;
+    std::ranges::sort(rest);
+    const reference::Worth worth_of_rest = [&](const reference::Positions& set) {
+      reference::Positions tokens = held;
+      for (const std::size_t i : set) tokens.push_back(rest[i]);
+      std::ranges::sort(tokens);
+      return worth(tokens);
+    };
+    reference::Positions expected =
+        adding ? reference::added_greedily(7, worth_of_rest) : reversed(reference::removed_greedily(7, worth_of_rest));
+    for (std::size_t& i : expected) i = rest[i];
+    CHECK(in_order == expected);
   }
 }
 
