@@ -1,4 +1,4 @@
-// The same with the softmax linearised at the mean query instead of left out: I(q; J q + noise).
+// What the softmax, linearised at the mean query, says about the queries: I(q; J q + noise).
 
 #include <cmath>
 
@@ -60,9 +60,9 @@ class JacobianInformation final : public InformationMetric {
 const RegisterMetric jacobian_information{{
     .name = "jacobian_information",
     .unit = "1",
-    .summary = "the same with the softmax linearised at the mean query: 1/2 log det(I + J Lambda J^T / noise), J = "
-               "scale (sum a_i u_i k_i^T - (sum a_i u_i)(sum a_i k_i)^T), a renormalised over what is kept; not "
-               "monotone, may exceed 1",
+    .summary = "share of the information that attention, linearised at the mean query, carries about queries that is "
+               "kept: 1/2 log det(I + J Lambda J^T / noise), J = scale (sum a_i u_i k_i^T - (sum a_i u_i)(sum a_i "
+               "k_i)^T), a renormalised over what is kept; not monotone, may exceed 1",
     .better = Better::higher,
     .formula = MetricFormula::ratio,
     .axis = MetricAxis::kv_head,

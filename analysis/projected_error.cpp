@@ -161,7 +161,8 @@ const RegisterMetric projected_error{{
 const RegisterMetric absolute_projected_error{{
     .name = "absolute_projected_error",
     .unit = "residual stream",
-    .summary = "the same, not relative: root mean square over the evaluation queries",
+    .summary =
+        "error of the attention block's output, all heads after W_O: root mean square over the evaluation queries",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,

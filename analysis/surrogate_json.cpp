@@ -46,7 +46,7 @@ Json describe(const UnifiedView& view, std::span<const ComparedPolicy> policies,
                     {"regret", row.regret},
                     {"score", row.score}});
   }
-  return {{"reference", or_null(view.reference)},
+  return {{"oracles", view.oracles},
           {"n_budgets", view.n_budgets},
           {"policies", std::move(rows)},
           {"overlap", {{"budget", matrix_budget}, {"other_policies", view.others}, {"jaccard", view.matrix}}},

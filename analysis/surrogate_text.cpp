@@ -156,11 +156,11 @@ std::string unified_table(const Comparison& comparison) {
   const UnifiedView& view = *comparison.unified;
   const bool correlations = std::any_of(view.rows.begin(), view.rows.end(),
                                         [](const UnifiedRow& row) { return !std::isnan(row.rank_correlation); });
-  const bool intervals = !view.reference.empty() && comparison.n_samples > 1;
+  const bool intervals = !view.oracles.empty() && comparison.n_samples > 1;
   std::vector<std::string> headers;
   if (correlations) headers.emplace_back("capacity rank corr.");
   for (const std::string& landmark : view.landmarks) headers.push_back("Jaccard " + landmark);
-  if (!view.reference.empty()) headers.emplace_back("regret");
+  if (!view.oracles.empty()) headers.emplace_back("regret");
   if (intervals) headers.insert(headers.end(), {"95 %", "wins", "ties", "losses"});
   if (headers.empty()) return "";
   std::vector<Cells> rows;
@@ -169,7 +169,7 @@ std::string unified_table(const Comparison& comparison) {
     Cells cells;
     if (correlations) cells.push_back({.text = compact(row.rank_correlation)});
     for (const double jaccard : row.jaccard) cells.push_back({.text = compact(jaccard)});
-    if (!view.reference.empty()) cells.push_back({.text = compact(row.regret.value)});
+    if (!view.oracles.empty()) cells.push_back({.text = compact(row.regret.value)});
     if (intervals) {
       cells.push_back({.text = interval_text(row.regret)});
       for (const std::size_t n : {row.score.wins, row.score.ties, row.score.losses}) {
@@ -183,8 +183,9 @@ std::string unified_table(const Comparison& comparison) {
                                   counted(view.n_budgets, "budget", "budgets"));
   if (correlations) title += " capacity rank corr.: Spearman with the loss of capacity when one token goes.";
   if (!view.landmarks.empty()) title += " Jaccard: overlap of the retained sets.";
-  if (!view.reference.empty()) {
-    title += fmt::format(" regret: output_error minus that of {} at equal budget{}.", view.reference,
+  if (!view.oracles.empty()) {
+    title += fmt::format(" regret: output_error minus that of {}{} at equal budget{}.",
+                         view.oracles.size() > 1 ? "the best of " : "", fmt::join(view.oracles, ", "),
                          intervals ? ", wins over samples" : "");
   }
   return "\n" + paragraph(title) +

@@ -17,10 +17,8 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr const char* kRankCorrelation = "capacity_rank_correlation";
 constexpr const char* kOverlap = "overlap";
 constexpr const char* kError = "output_error";
-// Greedy in capacity, best in attention, greedy in error.
-const std::vector<std::string> kLandmarks{"capkv-greedy", "oracle", "error-greedy"};
-// What regret is measured against, the first that is there.
-const std::vector<std::string> kReferences{"error-greedy", "oracle"};
+// Greedy in capacity, best in attention, greedy in error from either end.
+const std::vector<std::string> kLandmarks{"capkv-greedy", "oracle", "error-greedy", "error-backward"};
 
 /// The policy of this name, with parameters or without; "" for none.
 std::string find_policy(const std::vector<std::string>& policies, const std::string& name) {
@@ -47,7 +45,22 @@ double mean_over(const PooledMetric& pooled, std::size_t policy, std::span<const
   return budgets.empty() ? kNone : sum / static_cast<double>(budgets.size());
 }
 
-void add_regret(const Dataset& results, std::size_t reference, std::span<const std::size_t> budgets,
+/// The same of the best of several policies at each budget: which oracle that is changes with the budget.
+double mean_of_best(const PooledMetric& pooled, std::span<const std::size_t> policies,
+                    std::span<const std::size_t> budgets) {
+  double sum = 0;
+  for (const std::size_t b : budgets) {
+    double best = kNone;
+    for (const std::size_t p : policies) {
+      const double value = pooled.value(0, p, b);
+      if (std::isnan(best) || value < best) best = value;
+    }
+    sum += best;
+  }
+  return budgets.empty() ? kNone : sum / static_cast<double>(budgets.size());
+}
+
+void add_regret(const Dataset& results, std::span<const std::size_t> oracles, std::span<const std::size_t> budgets,
                 UnifiedView& view) {
   std::vector<PooledMetric> samples;
   for (const SampleCases& sample : samples_of(results)) {
@@ -56,7 +69,7 @@ void add_regret(const Dataset& results, std::size_t reference, std::span<const s
   const PooledMetric all = pool_metric(results, kError, Level::all).front();
   std::vector<Estimate> regrets(view.rows.size());
   const auto regret = [&](const PooledMetric& pooled, std::size_t p) {
-    return mean_over(pooled, p, budgets) - mean_over(pooled, reference, budgets);
+    return mean_over(pooled, p, budgets) - mean_of_best(pooled, oracles, budgets);
   };
   bootstrap(
       Resamples(samples.size()),
@@ -68,13 +81,13 @@ void add_regret(const Dataset& results, std::size_t reference, std::span<const s
       },
       regrets);
   for (std::size_t p = 0; p < view.rows.size(); ++p) {
-    if (p == reference) continue;
+    if (oracles.size() == 1 && p == oracles.front()) continue;
     UnifiedRow& row = view.rows[p];
     row.regret = regrets[p];
     row.regret.value = regret(all, p);
     for (const PooledMetric& sample : samples) {
       if (!std::isnan(regret(sample, p))) ++row.regret.n_samples;
-      row.score.add(mean_over(sample, p, budgets), mean_over(sample, reference, budgets), Better::lower);
+      row.score.add(mean_over(sample, p, budgets), mean_of_best(sample, oracles, budgets), Better::lower);
     }
   }
 }
@@ -132,12 +145,13 @@ UnifiedView unified_view(const Dataset& results, std::span<const ComparedPolicy>
     for (std::size_t p = 0; p < policies.size(); ++p) view.rows[p].rank_correlation = mean_over(pooled, p, budgets);
   }
   if (results.has_variable(kOverlap)) add_overlaps(results, budgets, view);
-  for (const std::string& name : kReferences) {
-    if (view.reference.empty()) view.reference = find_policy(names, name);
+  std::vector<std::size_t> oracles;
+  for (std::size_t p = 0; p < policies.size(); ++p) {
+    if (policies[p].oracle) oracles.push_back(p);
   }
-  if (!view.reference.empty() && results.has_variable(kError)) {
-    const auto reference = std::find(names.begin(), names.end(), view.reference) - names.begin();
-    add_regret(results, static_cast<std::size_t>(reference), budgets, view);
+  if (!oracles.empty() && results.has_variable(kError)) {
+    for (const std::size_t p : oracles) view.oracles.push_back(names[p]);
+    add_regret(results, oracles, budgets, view);
   }
   std::vector<std::string> known = view.others;  // also those that a choice of policies left out
   known.insert(known.end(), names.begin(), names.end());

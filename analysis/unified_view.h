@@ -16,13 +16,13 @@ namespace kvreplay {
 struct UnifiedRow {
   double rank_correlation = 0;  ///< capacity_rank_correlation, mean over the budgets below the full cache
   std::vector<double> jaccard;  ///< [n_landmarks] mean overlap over the same budgets
-  Estimate regret;              ///< output_error minus that of the reference, mean over the same budgets
-  Score score;                  ///< of that mean against the reference's, in single samples
+  Estimate regret;              ///< output_error minus that of the best oracle, mean over the same budgets
+  Score score;                  ///< of that mean against the best oracle's, in single samples
 };
 
 struct UnifiedView {
   std::vector<std::string> landmarks;       ///< policies that optimise a figure of merit, as far as overlap is known
-  std::string reference;                    ///< that regret is measured against; "" for none
+  std::vector<std::string> oracles;         ///< regret is measured against the best of these at each budget
   std::size_t n_budgets = 0;                ///< below the full cache
   std::vector<UnifiedRow> rows;             ///< [n_policies]
   std::size_t matrix_budget = 0;            ///< index of the budget of `matrix`

@@ -147,8 +147,8 @@ TEST_CASE("the text says how far surrogates agree, where they fail, and what pol
         "4 oracle  0.20  0.20  0.20  1.00\n"
         "\n"
         "Not in these results: capacity_rank_correlation (replay with --metric default,capacity_rank_correlation); "
-        "capkv-greedy, error-greedy (replay with -p\n"
-        "capkv-greedy,error-greedy)\n");
+        "capkv-greedy, error-greedy, error-backward\n"
+        "(replay with -p capkv-greedy,error-greedy,error-backward)\n");
 }
 
 TEST_CASE("one sample has figures without intervals") {
@@ -176,7 +176,7 @@ TEST_CASE("JSON has all figures of the surrogates and the view of the policies")
   CHECK(capacity["verdict"].get<std::string>().starts_with("capacity orders 100 % of policy pairs"));
   CHECK(report["agreements"][1]["lead"].is_null());
   const auto& unified = report["unified"];
-  CHECK(unified["reference"] == "oracle");
+  CHECK(unified["oracles"] == nlohmann::json({"oracle"}));
   CHECK(unified["policies"][0]["jaccard"]["oracle"].get<double>() == doctest::Approx(0.4));
   // Mean over 0.25 and 0.5: (0.3 - 0.05) * (1 + 1/3) / 2.
   CHECK(unified["policies"][0]["regret"]["value"].get<double>() == doctest::Approx(0.25 * 2 / 3));

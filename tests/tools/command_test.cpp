@@ -45,8 +45,8 @@ TEST_CASE("an unknown command is answered with the known ones and the nearest") 
   CHECK(typo.exit_code == 2);
   CHECK(typo.out.empty());
   CHECK(typo.err ==
-        "kvreplay: unknown command 'comapre'; did you mean 'compare'? known: synth, inspect, policies, replay, "
-        "compare\n");
+        "kvreplay: unknown command 'comapre'; did you mean 'compare'? known: synth, inspect, policies, metrics, "
+        "replay, compare\n");
   CHECK(run({"--force", "compare"}).exit_code == 2);
 }
 
