@@ -74,20 +74,27 @@ class PanelReader {
 
 }  // namespace
 
-EvaluationWeights evaluation_weights(const LayerData& layer, Range candidates, std::size_t kv_head, Backend& backend) {
+std::size_t n_evaluation_panels(const LayerData& layer, Range candidates) {
+  return layer.model.group_size() * ((evaluation_rows(layer, candidates.end).size() + kPanelWidth - 1) / kPanelWidth);
+}
+
+EvaluationWeights evaluation_weights(const LayerData& layer, Range candidates, std::size_t kv_head, Range panels,
+                                     Backend& backend) {
   const std::size_t group_size = layer.model.group_size(), dim = layer.model.value_dim;
+  const std::size_t n_lanes = panels.size() * kPanelWidth;
+  const std::size_t panels_per_head = n_evaluation_panels(layer, candidates) / group_size;
   const Range rows = evaluation_rows(layer, candidates.end);
-  const std::size_t n_lanes = group_size * ((rows.size() + kPanelWidth - 1) / kPanelWidth) * kPanelWidth;
   EvaluationWeights weights{.attention = Tensor(1, candidates.size(), n_lanes),
                             .outputs = Matrix64(n_lanes, dim),
                             .local_outputs = Matrix64(n_lanes, dim),
                             .local_mass = std::vector<double>(n_lanes, 1.0)};
   std::ranges::fill(weights.attention.values(), 0.0f);
   PanelReader reader(layer, candidates, kv_head, backend);
-  std::size_t lane = 0;
-  for (std::size_t h = kv_head * group_size; h < (kv_head + 1) * group_size; ++h)
-    for (std::size_t row = rows.begin; row < rows.end; row += kPanelWidth, lane += kPanelWidth)
-      reader.read(h, {row, std::min(row + kPanelWidth, rows.end)}, lane, weights);
+  for (std::size_t panel = panels.begin; panel < panels.end; ++panel) {
+    const std::size_t q_head = kv_head * group_size + panel / panels_per_head;
+    const std::size_t row = rows.begin + panel % panels_per_head * kPanelWidth;
+    reader.read(q_head, {row, std::min(row + kPanelWidth, rows.end)}, (panel - panels.begin) * kPanelWidth, weights);
+  }
   return weights;
 }
 

@@ -20,7 +20,12 @@ struct EvaluationWeights {
   std::size_t n_lanes() const { return outputs.rows; }
 };
 
+/// Panels of lanes of each KV head.
+std::size_t n_evaluation_panels(const LayerData& layer, Range candidates);
+
 /// \param kv_head  whose query heads
-EvaluationWeights evaluation_weights(const LayerData& layer, Range candidates, std::size_t kv_head, Backend& backend);
+/// \param panels   which of their panels: what is additive over queries need not hold all of them at once
+EvaluationWeights evaluation_weights(const LayerData& layer, Range candidates, std::size_t kv_head, Range panels,
+                                     Backend& backend);
 
 }  // namespace kvreplay

@@ -122,8 +122,17 @@ EvaluationErrors PromptView::evaluation_errors(const LayerSelection& selection, 
 }
 
 EvaluationWeights PromptView::evaluation_weights(std::size_t kv_head) const {
+  return evaluation_weights(kv_head, {0, n_evaluation_panels()});
+}
+
+EvaluationWeights PromptView::evaluation_weights(std::size_t kv_head, Range panels) const {
   check_lookahead();
-  return kvreplay::evaluation_weights(*data_, candidates_, kv_head, *backend_);
+  return kvreplay::evaluation_weights(*data_, candidates_, kv_head, panels, *backend_);
+}
+
+std::size_t PromptView::n_evaluation_panels() const {
+  check_lookahead();
+  return kvreplay::n_evaluation_panels(*data_, candidates_);
 }
 
 std::span<const float> PromptView::block_cosine() const {

@@ -87,9 +87,11 @@ class PromptView {
   /// Oracles only: what each query head loses on the evaluation queries under these sets. Throws Error unless
   /// look-ahead was granted. \param projected  after W_O
   EvaluationErrors evaluation_errors(const LayerSelection& selection, bool projected) const;
-  /// Oracles only: how the evaluation queries that read a KV head spread their attention; made anew by each call.
-  /// Throws Error unless look-ahead was granted.
+  /// Oracles only: how the evaluation queries that read a KV head spread their attention, in all of their panels or in
+  /// some; made anew by each call. Throws Error unless look-ahead was granted.
   EvaluationWeights evaluation_weights(std::size_t kv_head) const;
+  EvaluationWeights evaluation_weights(std::size_t kv_head, Range panels) const;
+  std::size_t n_evaluation_panels() const;
   /// A view of the same evidence that may look ahead.
   PromptView with_lookahead() const;
 

@@ -14,7 +14,7 @@ const RegisterScorer error_greedy{{
     .needs = "the evaluation queries",
     .parameters =
         {.parameters = {growth_parameter(
-             "With the default the output error of the shipped needle trace is at most 0.7 % above that of 0")}},
+             "With the default the output error of the shipped needle trace is at most 1.1 % above that of 0")}},
     .traits = {.oracle = true, .by_request = true},
     .score =
         [](const PromptView& view, const Parameters& parameters) {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/error_steps.h"
 #include "core/scorer.h"
 
@@ -7,9 +9,15 @@ namespace {
 Scores score_error_oracle(const PromptView& view, const Parameters&) {
   Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
   for (std::size_t g = 0; g < scores.n_heads(); ++g) {
-    ErrorSteps steps(view.evaluation_weights(g), view.values(g), ErrorSteps::Direction::removing);
-    const std::vector<double> changes = steps.changes();
-    for (std::size_t i = 0; i < changes.size(); ++i) scores.head(g)[steps.left()[i]] = static_cast<float>(changes[i]);
+    std::vector<double> sum(view.n_candidates(), 0.0);
+    // Panel by panel, as errors add up over queries.
+    for (std::size_t panel = 0; panel < view.n_evaluation_panels(); ++panel) {
+      const ErrorSteps steps(view.evaluation_weights(g, {panel, panel + 1}), view.values(g),
+                             ErrorSteps::Direction::removing);
+      const std::vector<double> changes = steps.changes();
+      for (std::size_t i = 0; i < changes.size(); ++i) sum[steps.left()[i]] += changes[i];
+    }
+    std::ranges::transform(sum, scores.head(g).begin(), [](double x) { return static_cast<float>(x); });
   }
   return scores;
 }
