@@ -41,7 +41,8 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.group("What to replay");
   options.values("policy,p", replay.policies, "POLICY",
                  "SCORER[:PARAM=VALUE,...][+ALLOCATOR[:...]] or a preset; several, or a list with commas; "
-                 "without it all that the traces can feed (kvreplay policies lists them)");
+                 "without it, and for `default` in the list, all that the traces can feed but for slow references "
+                 "(kvreplay policies lists them)");
   options.value("budget,b", replay.budgets, "LIST",
                 "what is kept: fractions (0.1,0.5,1), tokens (64,256) or a range FROM:TO:COUNT, log-spaced");
   options.value("compression-ratio", replay.compression_ratios, "LIST",
@@ -52,7 +53,7 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.values("layer", replay.layers, "LIST", "only these layers: 0,5,10-20");
   options.values("metric,m", replay.metrics, "LIST",
                  "what to measure, NAME[:param=value,...]; without it, and for `default` in the list, all that the "
-                 "traces allow but for what is measured by request");
+                 "traces allow but for what is measured by request (kvreplay metrics lists them)");
   options.values(
       "scores", replay.scores, "[NAME=]FILE",
       "a scorer called NAME (or as the file) whose scores an HDF5 file holds; it takes part in --policy too");

@@ -18,7 +18,14 @@
 namespace kvreplay {
 namespace {
 
-constexpr std::string_view kDefaultMetrics = "default";
+// In a list of policies or metrics: all that are taken when there is no list.
+constexpr std::string_view kDefault = "default";
+
+template <typename T>
+struct Wanted {
+  T what;
+  bool asked;  // for by name
+};
 
 void open_traces(const ReplayOptions& options, ReplayPlan& plan) {
   for (const std::string& path : options.traces) {
@@ -151,19 +158,32 @@ void leave_out_slow(const ReplayPlan& plan, std::vector<std::string>& policies, 
 }
 
 void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
-  const bool asked = !options.policies.empty();
-  std::vector<std::string> wanted = asked ? split_with_parameters(options.policies) : all_policy_names();
+  const std::vector<std::string> named = split_with_parameters(options.policies);
+  std::vector<Wanted<std::string>> wanted;
+  const auto want_default = [&] {
+    std::vector<std::string> names = all_policy_names();
+    for (const Scorer& scorer : plan.external_scorers) names.push_back(scorer.name);
+    std::erase_if(names, [&](const std::string& name) { return std::ranges::find(named, name) != named.end(); });
+    leave_out_slow(plan, names, talk);
+    for (std::string& name : names) wanted.push_back({std::move(name), false});
+  };
+  if (options.policies.empty()) want_default();
+  for (const std::string& text : named) {
+    if (text == kDefault)
+      want_default();
+    else
+      wanted.push_back({text, true});
+  }
   if (wanted.empty()) throw UsageError("--policy names no policy");
-  if (!asked)
-    for (const Scorer& scorer : plan.external_scorers) wanted.push_back(scorer.name);
-  if (!asked) leave_out_slow(plan, wanted, talk);
-  for (const std::string& text : wanted) {
+  std::vector<bool> chosen_by_name;
+  for (const auto& [text, asked] : wanted) {
     Policy policy(text, plan.external_scorers);
-    for (const Policy& other : plan.policies)
-      if (other.complete() == policy.complete() && asked)
-        throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", other.name(), text, policy.complete()));
-    // Some presets are another name for a scorer as it is.
-    if (std::ranges::find(plan.policies, policy.complete(), &Policy::complete) != plan.policies.end()) continue;
+    const auto same = std::ranges::find(plan.policies, policy.complete(), &Policy::complete);
+    if (same != plan.policies.end()) {
+      // Some presets are another name for a scorer as it is.
+      if (!asked || !chosen_by_name[static_cast<std::size_t>(same - plan.policies.begin())]) continue;
+      throw UsageError(fmt::format("'{}' and '{}' are the same policy ({})", same->name(), text, policy.complete()));
+    }
     if (std::ranges::find(plan.policies, policy.name(), &Policy::name) != plan.policies.end())
       throw UsageError(fmt::format("two different policies would be called '{}' in the results", policy.name()));
     if (const std::string need = unmet_need(plan, policy); !need.empty()) {
@@ -172,6 +192,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
       continue;
     }
     plan.policies.push_back(std::move(policy));
+    chosen_by_name.push_back(asked);
   }
 }
 
@@ -205,17 +226,13 @@ std::vector<ChosenMetric> default_metrics() {
 }
 
 void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
-  struct Wanted {
-    ChosenMetric metric;
-    bool asked;
-  };
-  std::vector<Wanted> wanted;
+  std::vector<Wanted<ChosenMetric>> wanted;
   const auto want_default = [&] {
     for (ChosenMetric& metric : default_metrics()) wanted.push_back({std::move(metric), false});
   };
   if (options.metrics.empty()) want_default();
   for (const std::string& text : split_with_parameters(options.metrics)) {
-    if (text == kDefaultMetrics)
+    if (text == kDefault)
       want_default();
     else
       wanted.push_back({ChosenMetric(text), true});

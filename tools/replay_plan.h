@@ -18,7 +18,7 @@ namespace kvreplay {
 /// The options of `replay` as given.
 struct ReplayOptions {
   std::vector<std::string> traces;
-  std::vector<std::string> policies;  ///< empty: all whose needs the traces meet
+  std::vector<std::string> policies;  ///< empty, or `default` among them: all whose needs the traces meet
   std::vector<std::string> scores;    ///< FILE or NAME=FILE
   std::string budgets{kDefaultBudgets};
   std::string compression_ratios;               ///< instead of budgets when not empty

@@ -206,3 +206,52 @@ TEST_CASE("what a trace cannot feed is left out with a word, and refused when as
   CHECK(contains(refused(folder, 3, {trace, "-p", "knorm", "-m", "projected_error"}),
                  "metric 'projected_error': no W_O"));
 }
+
+TEST_CASE("`default` stands for what is replayed and measured without a list") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder);
+  const std::vector<std::string> few{"--compression-point", "context", "--budget", "0.1"};
+  const auto with = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), trace);
+    args.insert(args.end(), few.begin(), few.end());
+    return replayed(folder, args);
+  };
+  const auto plain = labels<std::string>(with({"-m", "kept_fraction"}), "policy");
+  const auto more = labels<std::string>(with({"-p", "default,knorm", "-p", "capkv-greedy", "-m", "kept_fraction"}), "policy");
+  CHECK(std::ranges::find(plain, "capkv-greedy") == plain.end());
+  CHECK(more.back() == "capkv-greedy");
+  CHECK(more[more.size() - 2] == "knorm");  // once, where it was named
+  CHECK(more.size() == plain.size() + 1);
+
+  const Dataset results = with({"-p", "knorm,snapkv", "-m", "default,overlap,capacity:weight=softmax,noise=signal"});
+  const std::vector<std::string> metrics = metric_names(results);
+  CHECK(std::ranges::find(metrics, "overlap") != metrics.end());
+  CHECK(labels<std::string>(results, "other_policy") == std::vector<std::string>{"knorm", "snapkv"});
+  CHECK(std::ranges::find(metrics, "capacity_rank_correlation") == metrics.end());
+  const Variable& variant = results.variable("capacity:weight=softmax,noise=signal");
+  CHECK(std::get<std::string>(variant.attributes.at("sum_units")) == "nats");
+  CHECK(std::get<std::int64_t>(variant.attributes.at("monotone")) == 1);
+  CHECK(contains(std::get<std::string>(variant.attributes.at("parameters")), "tau=5"));
+  CHECK(value_at(results, "overlap", {{"case", 0}, {"layer", 0}, {"policy", 0}, {"budget", 0}, {"other_policy", 0}}) ==
+        1);
+}
+
+TEST_CASE("metrics are refused with what is wrong with them") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder);
+  const auto refusal = [&](int code, const std::string& metric) {
+    return refused(folder, code, {trace, "-p", "knorm", "-m", metric});
+  };
+  CHECK(contains(refusal(2, "capacity:wieght=dot"), "capacity: unknown parameter 'wieght'"));
+  CHECK(contains(refusal(2, "capacity:weight=dots"), "dots"));
+  CHECK(contains(refusal(2, "capacity:noise=-1"), "noise"));
+  CHECK(contains(refusal(2, "capacity,capacity:tau=5"), "metric 'capacity' is given twice"));
+  CHECK(contains(refusal(3, "capacity:weight=exp,tau=1e6"), "weight=exp overflows"));
+  // Without all prompt queries, without W_O
+  SyntheticTraceOptions options = small_trace();
+  options.output_projection = false;
+  options.prompt_queries = false;
+  const std::string bare = write_trace(folder, "bare.h5", options);
+  CHECK(contains(refused(folder, 3, {bare, "-p", "knorm", "-m", "capacity:anchor=prompt"}), "it needs the queries"));
+  CHECK(contains(refused(folder, 3, {bare, "-p", "knorm", "-m", "capacity:vectors=projected"}), "no W_O"));
+}
