@@ -23,3 +23,4 @@ build/kvreplay compare build/demo-probe-results.h5 --metric output_error,needle_
 echo
 echo "results: $results (xarray opens it), build/demo-results.csv, build/demo-results.json"
 echo "next:    build/kvreplay compare $results --by layer"
+echo "         build/kvreplay compare $results --surrogates"
