@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "core/cpu/blas_core.h"
 #include "core/error.h"
 #include "core/unit_replay.h"
+#include "tests/bench/bench_main.h"
 #include "traces/trace_reader.h"
 
 namespace kvreplay::bench {
@@ -64,7 +64,9 @@ void replay(benchmark::State& state, const UnitTask& task) {
   for (auto _ : state) benchmark::DoNotOptimize(replay_unit(task, *backend));
 }
 
-int run(int argc, char** argv) {
+}  // namespace
+
+static int run(int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') throw UsageError("usage: kvreplay_information_bench TRACE [options]");
   const Unit unit(argv[1]);
   std::printf("%s: layer %zu, %zu tokens up for eviction, %zu policies x %zu budgets\n", argv[1], unit.data.layer.index,
@@ -82,15 +84,6 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
 }  // namespace kvreplay::bench
 
-int main(int argc, char** argv) {
-  kvreplay::choose_blas_core(argv);
-  try {
-    return kvreplay::bench::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return kvreplay::bench::run_bench(argc, argv, kvreplay::bench::run); }

@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "core/cpu/blas_core.h"
 #include "core/error.h"
 #include "core/metric.h"
 #include "core/selection_replay.h"
 #include "core/unit_replay.h"
+#include "tests/bench/bench_main.h"
 #include "traces/trace_reader.h"
 
 namespace kvreplay::bench {
@@ -104,7 +104,9 @@ void attend_all(benchmark::State& state, const Unit& unit) {
   state.counters["queries"] = static_cast<double>(input.query_rows.size());
 }
 
-int run(int argc, char** argv) {
+}  // namespace
+
+static int run(int argc, char** argv) {
   const bool named = argc > 2 && argv[2][0] != '-';
   if (argc < 2 || argv[1][0] == '-') throw UsageError("usage: kvreplay_scoring_bench TRACE [POINT] [options]");
   const Unit unit = make_unit(argv[1], named ? argv[2] : "");
@@ -130,15 +132,6 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
 }  // namespace kvreplay::bench
 
-int main(int argc, char** argv) {
-  kvreplay::choose_blas_core(argv);
-  try {
-    return kvreplay::bench::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return kvreplay::bench::run_bench(argc, argv, kvreplay::bench::run); }
