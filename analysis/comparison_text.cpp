@@ -29,6 +29,7 @@ std::string headline(const Comparison& comparison) {
   text += "\nFigures pool cases, layers and heads by adding sums, not by averaging ratios. ";
   text += comparison.budget_kind == "tokens" ? "Budgets are tokens kept per KV head.\n"
                                              : "Budgets are shares of the cache that are kept.\n";
+  if (comparison.n_samples == 1) text += "One sample: another prompt may order the policies otherwise.\n";
   return text;
 }
 

@@ -47,6 +47,7 @@ TEST_CASE("the text ranks policies, marks the best, and puts oracles below a rul
         "hand-made: 1 case of 1 sample, 1 layer, 10 evaluation queries, 1 query head on 1 KV head\n"
         "Figures pool cases, layers and heads by adding sums, not by averaging ratios. Budgets are shares of the cache "
         "that are kept.\n"
+        "One sample: another prompt may order the policies otherwise.\n"
         "\n"
         "output_error: what output_error is (lower is better; * best)\n"
         "area = mean height of the curve over kept fractions 0.25 to 1\n"
