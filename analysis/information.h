@@ -1,7 +1,7 @@
 #pragma once
 // Information that a retained cache can carry about queries to come, in nats: 1/2 log det(I + X / sigma^2), with a
 // signal matrix X that is made of sums over the retained tokens. What the metrics of this kind share: the channel
-// (queries, output directions, noise) and the walk over cells. One float64 Cholesky factorisation for each budget.
+// (queries, output directions, noise) and the walk over cells. One float64 factorisation for each budget.
 
 #include <optional>
 #include <string>
@@ -76,8 +76,11 @@ class InformationMetric : public MetricAccumulator {
   /// To be called by the constructor of the metric itself: prepares all channels by prepare().
   void start();
   virtual Terms prepare(std::size_t kv_head, InformationChannel channel) = 0;
-  /// matrix += factor X, the upper triangle alone. \param sums  of a retained set that is not empty
-  virtual void add_signal(const Terms& terms, const Sums& sums, double factor, Matrix64& matrix) const = 0;
+  /// B with X = B B^T, where sums give one: it says more of X in float64 than X itself. Nothing: add_signal() gives X.
+  /// \param sums  of a retained set that is not empty
+  virtual std::optional<Matrix64> signal_root(const Terms& terms, const Sums& sums) const;
+  /// matrix += factor X, the upper triangle alone. To be overridden where there is no signal_root().
+  virtual void add_signal(const Terms& terms, const Sums& sums, double factor, Matrix64& matrix) const;
 
   const PromptView& view() const { return *shape_.view; }
   const Parameters& parameters() const { return parameters_; }

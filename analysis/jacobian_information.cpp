@@ -45,7 +45,7 @@ class JacobianInformation final : public InformationMetric {
     terms.right = std::as_const(*terms.owned).matrix(0);
   }
 
-  void add_signal(const Terms& terms, const Sums& sums, double factor, Matrix64& matrix) const override {
+  std::optional<Matrix64> signal_root(const Terms& terms, const Sums& sums) const override {
     // sum a u k^T - (sum a u)(sum a k)^T with a = e / sum e over the retained tokens
     Matrix64 jacobian = sums.products;
     const double share = 1 / sums.weight;
@@ -53,7 +53,7 @@ class JacobianInformation final : public InformationMetric {
       const double mean = share * sums.left[r];
       for (std::size_t c = 0; c < jacobian.cols; ++c) jacobian(r, c) = share * (jacobian(r, c) - mean * sums.right[c]);
     }
-    add_to_upper_gram_of_columns(projected(terms.channel, product(jacobian, terms.query_root)), factor, matrix);
+    return projected(terms.channel, product(jacobian, terms.query_root));
   }
 };
 

@@ -21,8 +21,8 @@ class MutualInformation final : public InformationMetric {
             .query_root = std::move(root)};
   }
 
-  void add_signal(const Terms& terms, const Sums& sums, double factor, Matrix64& matrix) const override {
-    add_to_upper_gram_of_columns(projected(terms.channel, product(sums.products, terms.query_root)), factor, matrix);
+  std::optional<Matrix64> signal_root(const Terms& terms, const Sums& sums) const override {
+    return projected(terms.channel, product(sums.products, terms.query_root));
   }
 };
 

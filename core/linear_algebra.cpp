@@ -34,6 +34,15 @@ void for_blocks(ConstMatrixView rows, const Use& use) {
   }
 }
 
+// The QR factorisation of A [m, n] in columns: R above and on the diagonal, and of no use below it.
+void factorise_qr(std::size_t m, std::size_t n, std::vector<double>& a) {
+  const blasint rows = blas(m), cols = blas(n), n_work = 32 * cols;
+  std::vector<double> tau(std::min(m, n)), work(32 * n);
+  blasint info = 0;
+  dgeqrf_(&rows, &cols, a.data(), &rows, tau.data(), work.data(), &n_work, &info);
+  if (info != 0) throw std::logic_error("dgeqrf: an argument is wrong");
+}
+
 double squared_norm(const double* x, std::size_t n) { return cblas_ddot(blas(n), x, 1, x, 1); }
 
 }  // namespace
@@ -133,6 +142,21 @@ std::optional<double> half_log_det(Matrix64 matrix) {
   return sum;
 }
 
+double half_log_det_of_root(const Matrix64& b, double factor) {
+  // I + factor B B^T = A^T A with A = sqrt(factor) B^T above I, one column of A for each row of B.
+  const std::size_t m = b.cols + b.rows;
+  const double scale = std::sqrt(factor);
+  std::vector<double> a(m * b.rows, 0.0);
+  for (std::size_t r = 0; r < b.rows; ++r) {
+    for (std::size_t c = 0; c < b.cols; ++c) a[r * m + c] = scale * b(r, c);
+    a[r * m + b.cols + r] = 1;
+  }
+  factorise_qr(m, b.rows, a);
+  double sum = 0;
+  for (std::size_t r = 0; r < b.rows; ++r) sum += std::log(std::abs(a[r * m + r]));
+  return sum;
+}
+
 Matrix64 product(const Matrix64& a, const Matrix64& b) {
   Matrix64 c(a.rows, b.cols);
   cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, blas(a.rows), blas(b.cols), blas(a.cols), 1.0, a.values.data(),
@@ -192,15 +216,9 @@ std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows, 
 
 Matrix64 triangular_factor(ConstMatrixView w) {
   // Row-major W [n, m] is W^T [m, n] to LAPACK, which counts by columns.
-  const blasint m = blas(w.cols), n = blas(w.rows);
   std::vector<double> a;
   for (std::size_t r = 0; r < w.rows; ++r) a.insert(a.end(), w.row(r).begin(), w.row(r).end());
-  std::vector<double> tau(std::min(w.rows, w.cols));
-  const blasint n_work = 32 * n;
-  std::vector<double> work(32 * w.rows);
-  blasint info = 0;
-  dgeqrf_(&m, &n, a.data(), &m, tau.data(), work.data(), &n_work, &info);
-  if (info != 0) throw std::logic_error("dgeqrf: an argument is wrong");
+  factorise_qr(w.cols, w.rows, a);
   Matrix64 factor(std::min(w.rows, w.cols), w.rows);
   for (std::size_t r = 0; r < factor.rows; ++r)
     for (std::size_t c = r; c < factor.cols; ++c) factor(r, c) = a[c * w.cols + r];

@@ -56,6 +56,10 @@ bool invert(Matrix64& matrix);
 /// its upper triangle is read
 std::optional<double> half_log_det(Matrix64 matrix);
 
+/// 1/2 log det(I + factor B B^T), in nats, without forming B B^T, whose small eigenvalues would drown in the rounding
+/// errors of its large ones. Not finite where B is not. \param factor  not negative
+double half_log_det_of_root(const Matrix64& b, double factor);
+
 /// a b
 Matrix64 product(const Matrix64& a, const Matrix64& b);
 Matrix64 transposed(const Matrix64& matrix);

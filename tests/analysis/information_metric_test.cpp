@@ -343,6 +343,24 @@ TEST_CASE("a retained set far below the largest logit keeps a Jacobian of its ow
                reference::jacobian_information, {.covariance = true});
 }
 
+TEST_CASE("signals whose squares span more than float64 are measured, and not refused") {
+  // Where every eigenvalue is 0 or far above the noise, a quarter of the noise adds log 2 for each that is not 0.
+  const LayerData layer = random_layer(shape_with_everything());
+  ReplayCase replay_case = case_of(layer);
+  replay_case.policies = {"knorm"};
+  replay_case.budgets = {3, 5, 40};
+  for (const std::string metric : {"mutual_information", "jacobian_information"}) {
+    CAPTURE(metric);
+    const Measured loud = measure(metric + ":noise=1e-17", replay_case);
+    const Measured quiet = measure(metric + ":noise=2.5e-18", replay_case);
+    const double lost = metric == "jacobian_information" ? 1 : 0;  // the mean of all is taken off
+    for (std::size_t b = 0; b < replay_case.budgets.size(); ++b) {
+      const double rank = std::min(replay_case.budgets[b] - lost, static_cast<double>(layer.model.value_dim));
+      CHECK(quiet.numerator(0, 0, b) - loud.numerator(0, 0, b) == doctest::Approx(rank * std::log(2)).epsilon(1e-4));
+    }
+  }
+}
+
 TEST_CASE("a matrix that float64 cannot factorise is an error that says so") {
   const LayerData layer = random_layer(shape_with_everything());
   const auto message = [&](const std::string& metric) -> std::string {

@@ -100,6 +100,19 @@ TEST_CASE("half the log determinant by hand, from the upper triangle alone") {
   CHECK(!half_log_det(matrix));
 }
 
+TEST_CASE("a log determinant from a root keeps small eigenvalues beside large ones") {
+  // B B^T = diag(10^40, 3) turned by 45 degrees: in I + B B^T / 2 the 5/2 would be lost among the digits of 5 10^39.
+  Matrix64 b(2, 3);
+  const double large = 1e20 / std::sqrt(2.0), small = std::sqrt(1.5);
+  b.values = {large, small, 0, large, -small, 0};
+  CHECK(half_log_det_of_root(b, 0.5) == doctest::Approx((std::log(5e39) + std::log(2.5)) / 2).epsilon(1e-12));
+  Matrix64 wide(1, 2);
+  wide.values = {3, 4};
+  CHECK(half_log_det_of_root(wide, 1) == doctest::Approx(std::log(26.0) / 2));
+  wide.values = {0, 0};
+  CHECK(half_log_det_of_root(wide, 1) == 0);
+}
+
 TEST_CASE("a symmetric root gives the matrix back, of full rank or not") {
   // x x^T + y y^T in three dimensions has rank 2: its Cholesky factorisation may fail.
   const double x[] = {1, 2, 3}, y[] = {-1, 0, 2};
