@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
-
+#include "core/capacity_set.h"
 #include "core/error.h"
 
 namespace kvreplay {
@@ -45,7 +44,7 @@ std::vector<double> leave_one_out_losses(const PromptView& view, std::size_t kv_
     if (leverages.empty())
       throw InputError(fmt::format("KV head {}: the capacity matrix is not positive definite in float64", kv_head));
     for (std::size_t i = 0; i < losses.size(); ++i)
-      losses[i] -= std::log1p(-weights[i] / noise * leverages[i]) / 2 / static_cast<double>(channels.size());
+      losses[i] += capacity_loss(weights[i] / noise * leverages[i]) / static_cast<double>(channels.size());
   }
   return losses;
 }

@@ -15,6 +15,11 @@ constexpr double kMostMagnified = 1e6;
 
 }  // namespace
 
+double capacity_loss(double share) {
+  constexpr double kMost = 1 - std::numeric_limits<double>::epsilon();
+  return -std::log1p(-std::min(share, kMost)) / 2;
+}
+
 CapacitySet::CapacitySet(ConstMatrixView vectors, std::vector<double> weights, bool full)
     : vectors_(vectors),
       weights_(std::move(weights)),
@@ -43,10 +48,7 @@ double CapacitySet::leverage(std::size_t i) const {
 
 double CapacitySet::gain(std::size_t i) const { return std::log1p(weights_[i] * leverage(i)) / 2; }
 
-double CapacitySet::loss(std::size_t i) const {
-  constexpr double kMost = 1 - std::numeric_limits<double>::epsilon();
-  return -std::log1p(-std::min(weights_[i] * leverage(i), kMost)) / 2;
-}
+double CapacitySet::loss(std::size_t i) const { return capacity_loss(weights_[i] * leverage(i)); }
 
 // (A + w u u^T)^-1 = A^-1 - w z z^T / (1 + w u^T z), z = A^-1 u (Sherman, Morrison). Along u that is x / (1 + w x) as
 // x - w x^2 / (1 + w x): a difference of numbers 1 + w x times its size, or a sum over a small 1 + w x.

@@ -10,6 +10,10 @@
 
 namespace kvreplay {
 
+/// What a set loses with one of its own, in nats: -1/2 log(1 - share). \param share  w u^T A^-1 u of that vector: below
+/// 1 but for rounding
+double capacity_loss(double share);
+
 /// In float64, with A^-1 of A = I + sum_{i in C} w_i u_i u_i^T changed by one rank at a time. Such changes magnify
 /// rounding, removals above all: A^-1 is made anew before that matters.
 class CapacitySet {
@@ -22,7 +26,7 @@ class CapacitySet {
 
   /// What a vector outside the set would add, in nats: 1/2 log(1 + w u^T A^-1 u).
   double gain(std::size_t i) const;
-  /// What the set would lose with one of its own, in nats: -1/2 log(1 - w u^T A^-1 u).
+  /// What the set would lose with one of its own, in nats: capacity_loss() of w u^T A^-1 u.
   double loss(std::size_t i) const;
   void add(std::size_t i) { change(i, weights_[i]); }
   void remove(std::size_t i) { change(i, -weights_[i]); }

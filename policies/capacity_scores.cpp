@@ -3,9 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
+#include "core/capacity_set.h"
 #include "core/error.h"
 #include "core/linear_algebra.h"
 
@@ -48,7 +47,6 @@ Scores capacity_scores(const PromptView& view, std::size_t sinks,
 
 Scores capacity_losses(const PromptView& view, std::size_t sinks,
                        const std::function<CapacityTerms(std::size_t q_head)>& terms_of) {
-  constexpr double kMost = 1 - std::numeric_limits<double>::epsilon();
   const std::size_t n = view.n_candidates();
   Scores losses = Scores::for_heads(HeadAxis::query, view.model().n_q_heads, n);
   std::ranges::fill(losses.values.values(), 0.0f);
@@ -58,8 +56,7 @@ Scores capacity_losses(const PromptView& view, std::size_t sinks,
     const CapacityTerms terms = terms_of(h);
     const std::vector<double> leverages = leverages_of(view, h, sinks, terms);
     for (std::size_t i = 0; i < leverages.size(); ++i)
-      losses.head(h)[sinks + i] =
-          static_cast<float>(-std::log1p(-std::min(terms.weights[i] * leverages[i], kMost)) / 2);
+      losses.head(h)[sinks + i] = static_cast<float>(capacity_loss(terms.weights[i] * leverages[i]));
   }
   return losses;
 }

@@ -103,6 +103,13 @@ TEST_CASE("large weights that come and go leave small ones their digits") {
   CHECK(rising.gain(1) == doctest::Approx(std::log1p(1e-3) / 2).epsilon(1e-9));
 }
 
+TEST_CASE("what is lost with one vector stays a number where rounding leaves nothing of the rest") {
+  CHECK(capacity_loss(0) == 0);
+  CHECK(capacity_loss(0.75) == doctest::Approx(std::log(2)));
+  CHECK(std::isfinite(capacity_loss(1)));
+  CHECK(capacity_loss(1 + 1e-15) == capacity_loss(1));
+}
+
 TEST_CASE("vectors that are not finite are refused") {
   Tensor vectors = random_vectors(4, 2);
   vectors.matrix(0)(1, 1) = std::numeric_limits<float>::infinity();
