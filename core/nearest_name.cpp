@@ -53,6 +53,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
 
 std::string unknown_name(std::string_view kind, std::string_view name, std::span<const std::string> known) {
   std::string message = "unknown " + std::string(kind) + " '" + std::string(name) + "'";
+  if (known.empty()) return message + "; there are none";
   const std::string nearest = nearest_name(name, known);
   if (!nearest.empty()) message += "; did you mean '" + nearest + "'?";
   message += nearest.empty() ? "; known: " : " known: ";

@@ -15,7 +15,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 /// of three letters or more). "" when none is near; among equals the first.
 std::string nearest_name(std::string_view name, std::span<const std::string> known);
 
-/// "unknown KIND 'NAME'; did you mean 'X'? known: A, B, C", without the question when nothing is near.
+/// "unknown KIND 'NAME'; did you mean 'X'? known: A, B, C", without the question when nothing is near; "...; there are
+/// none" without known names.
 std::string unknown_name(std::string_view kind, std::string_view name, std::span<const std::string> known);
 
 }  // namespace kvreplay

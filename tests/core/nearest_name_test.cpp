@@ -51,4 +51,5 @@ TEST_CASE("an unknown name is answered with the nearest and all known ones") {
   CHECK(unknown_name("policy", "snpkv", known) ==
         "unknown policy 'snpkv'; did you mean 'snapkv'? known: knorm, snapkv");
   CHECK(unknown_name("metric", "bytes", known) == "unknown metric 'bytes'; known: knorm, snapkv");
+  CHECK(unknown_name("parameter", "x", {}) == "unknown parameter 'x'; there are none");
 }

@@ -117,7 +117,7 @@ TEST_CASE("mistaken policies are refused, with the nearest name") {
   CHECK(message_of("knorm+file") == "file: table=FILE must be given");
   CHECK(message_of("knorm:") == "policy 'knorm:': no parameters after the colon");
   CHECK(message_of("knorm+ada:alpha=2") == "ada: alpha=2 is not a number from 0 to 1");
-  CHECK(message_of("knorm:window=3") == "knorm: unknown parameter 'window'; known: ");
+  CHECK(message_of("knorm:window=3") == "knorm: unknown parameter 'window'; there are none");
   CHECK(message_of("snapkv:windows=3").starts_with("snapkv: unknown parameter 'windows'; did you mean 'window'?"));
 }
 
