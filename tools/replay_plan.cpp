@@ -226,21 +226,24 @@ std::vector<ChosenMetric> default_metrics() {
 }
 
 void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
-  std::vector<Wanted<ChosenMetric>> wanted;
-  const auto want_default = [&] {
-    for (ChosenMetric& metric : default_metrics()) wanted.push_back({std::move(metric), false});
-  };
-  if (options.metrics.empty()) want_default();
-  for (const std::string& text : split_with_parameters(options.metrics)) {
-    if (text == kDefault)
-      want_default();
-    else
-      wanted.push_back({ChosenMetric(text), true});
-  }
-  if (wanted.empty()) throw UsageError("--metric names no metric");
   const auto is_called = [](const std::string& name) {
     return [name](const ChosenMetric& metric) { return metric.name() == name; };
   };
+  std::vector<std::string> texts = split_with_parameters(options.metrics);
+  if (options.metrics.empty()) texts.emplace_back(kDefault);
+  std::vector<ChosenMetric> named;
+  for (const std::string& text : texts)
+    if (text != kDefault) named.emplace_back(text);
+  std::vector<Wanted<ChosenMetric>> wanted;
+  for (const std::string& text : texts) {
+    if (text != kDefault) {
+      wanted.push_back({ChosenMetric(text), true});
+      continue;
+    }
+    for (ChosenMetric& metric : default_metrics())
+      if (std::ranges::none_of(named, is_called(metric.name()))) wanted.push_back({std::move(metric), false});
+  }
+  if (wanted.empty()) throw UsageError("--metric names no metric");
   for (const auto& [metric, asked] : wanted) {
     if (const std::string lack = unmet_need(plan, metric); !lack.empty()) {
       if (asked) throw InputError(fmt::format("metric '{}': {}", metric.name(), lack));

@@ -217,15 +217,18 @@ TEST_CASE("`default` stands for what is replayed and measured without a list") {
     return replayed(folder, args);
   };
   const auto plain = labels<std::string>(with({"-m", "kept_fraction"}), "policy");
-  const auto more = labels<std::string>(with({"-p", "default,knorm", "-p", "capkv-greedy", "-m", "kept_fraction"}), "policy");
+  const auto more =
+      labels<std::string>(with({"-p", "default,knorm", "-p", "capkv-greedy", "-m", "kept_fraction"}), "policy");
   CHECK(std::ranges::find(plain, "capkv-greedy") == plain.end());
   CHECK(more.back() == "capkv-greedy");
   CHECK(more[more.size() - 2] == "knorm");  // once, where it was named
   CHECK(more.size() == plain.size() + 1);
 
-  const Dataset results = with({"-p", "knorm,snapkv", "-m", "default,overlap,capacity:weight=softmax,noise=signal"});
+  const Dataset results =
+      with({"-p", "knorm,snapkv", "-m", "default,overlap,capacity,capacity:weight=softmax,noise=signal"});
   const std::vector<std::string> metrics = metric_names(results);
   CHECK(std::ranges::find(metrics, "overlap") != metrics.end());
+  CHECK(std::ranges::count(metrics, "capacity") == 1);  // one of the default metrics, named besides
   CHECK(labels<std::string>(results, "other_policy") == std::vector<std::string>{"knorm", "snapkv"});
   CHECK(std::ranges::find(metrics, "capacity_rank_correlation") == metrics.end());
   const Variable& variant = results.variable("capacity:weight=softmax,noise=signal");
