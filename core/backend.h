@@ -85,10 +85,12 @@ class Backend {
                         std::span<const std::size_t> set_ends, PanelSums& out) = 0;
 
   /// Sums of outer products over sets of tokens. Float64 throughout: the matrices that are made of them span many
-  /// orders of magnitude, and what lies far below their largest direction counts. \param left       [n_tokens, any];
-  /// the same view as `right` gives symmetric products for half the work \param right      [n_tokens, any] \param
-  /// weights    [n_tokens], not negative; empty: all 1 \param rows       rows of the three, set by set \param set_ends
-  /// [n_sets] ends in `rows` \param with_sides whether OuterSums::left and right are wanted too
+  /// orders of magnitude, and what lies far below their largest direction counts.
+  /// \param left, right  [n_tokens, any]; one view for both gives symmetric products for half the work
+  /// \param weights      [n_tokens], not negative; empty: all 1
+  /// \param rows         rows of the three, set by set
+  /// \param set_ends     [n_sets] ends in `rows`
+  /// \param with_sides   whether OuterSums::left and right are wanted too
   virtual void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
                                   std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
                                   bool with_sides, OuterSums& out) = 0;
