@@ -40,6 +40,13 @@ struct SampleRanks {
   std::vector<BudgetRanks> by_head;   ///< [n_layers, n_kv_heads]; empty for metrics of whole layers
 };
 
+/// |log share| of the full cache's value; 0 where the two are equal but for rounding, which has no order.
+double deviation_from_full(double share) {
+  constexpr double kRounding = 1e-6;  // as in clearly_better(), which would compare rounding errors with each other
+  const double deviation = std::abs(std::log(std::max(share, std::numeric_limits<double>::min())));
+  return deviation < kRounding ? 0 : deviation;
+}
+
 /// Values with their sign turned so that higher is better.
 std::vector<double> goodness(const PooledMetric& pooled, bool deviation, std::size_t group, std::size_t budget,
                              std::span<const std::size_t> contestants) {
@@ -47,7 +54,7 @@ std::vector<double> goodness(const PooledMetric& pooled, bool deviation, std::si
   for (const std::size_t p : contestants) {
     const double value = pooled.value(group, p, budget);
     if (deviation)
-      values.push_back(-std::abs(std::log(std::max(value, std::numeric_limits<double>::min()))));
+      values.push_back(-deviation_from_full(value));
     else
       values.push_back(pooled.better == Better::lower ? -value : value);
   }
