@@ -12,9 +12,10 @@ const RegisterScorer capkv{{
     .name = "capkv",
     .summary =
         "capacity that the cache loses with a token: relevance to the expected query times what no other token says",
-    .formula =
-        "s_i = mean over the group of w_i u_i^T A^-1 u_i, A = I + sum_j (w_j + epsilon) u_j u_j^T / noise, "
-        "w_i = exp(tau cos(k_i, mu)) / largest, or another weight; u_i = v_i or W_O^T v_i; mu as in expected-attention",
+    .formula = "s_i = mean over the group of w_i u_i^T A^-1 u_i, A = I + sum_j (w_j + epsilon) u_j u_j^T / noise, "
+               "w_i = exp(tau cos(k_i, mu)) / largest, or another weight; u_i = v_i or W_O^T v_i; mu as in "
+               "expected-attention. Scores are float32: with weight=dot tokens whose tau k.mu is some 100 below the "
+               "largest tie at 0",
     .paper = "CapKV, arXiv 2604.25975",
     .needs = "all prompt queries; W_O with vectors=projected",
     .parameters = capkv_parameters(),
