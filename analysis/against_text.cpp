@@ -56,7 +56,9 @@ std::string areas_table(const Comparison& comparison, const PairedMetric& metric
     keys.push_back(policy.area_difference.value);
   }
   std::string title = fmt::format("{}: area minus that of {} ({}), ", metric.title, name, direction(metric.better));
-  title += intervals ? fmt::format("95 % bootstrap interval and wins over {} samples, paired", comparison.n_samples)
+  title += intervals ? fmt::format("95 % bootstrap interval{} and wins over {} samples, paired",
+                                   comparison.n_samples < kFewSamples ? ", rough with so few samples," : "",
+                                   comparison.n_samples)
                      : "one sample: no interval";
   return "\n" + wrapped(title, 0, kTextWidth) + "\n" +
          render_policies(comparison.policies, others(comparison, metric.better, keys), "policy", std::move(headers),
@@ -78,6 +80,7 @@ std::string equivalence_sentence(const Comparison& comparison, const PairedMetri
     list += (list.empty() ? "" : ", ") + comparison.policies[p].name;
     if (!std::isnan(crossing.kept)) list += " at " + crossing_text(crossing);
   }
+  if (equals.empty() && never.empty()) return "";
   std::string text = fmt::format("{} at {}", comparison.policies[against].name, compact(comparison.budgets[b]));
   if (!equals.empty()) text += " equals " + equals;
   if (!never.empty()) text += (equals.empty() ? " is never reached by " : "; never reached by ") + never;
@@ -90,7 +93,8 @@ std::string against_text(const Comparison& comparison, const std::vector<std::si
     const PairedMetric& metric = comparison.against->metrics[m];
     if (metric.policies.empty()) continue;
     text += equivalents_table(comparison, metric);
-    text += wrapped(equivalence_sentence(comparison, metric), 2, kTextWidth) + "\n";
+    const std::string sentence = equivalence_sentence(comparison, metric);
+    if (!sentence.empty()) text += wrapped(sentence, 2, kTextWidth) + "\n";
     text += areas_table(comparison, metric);
   }
   return text;

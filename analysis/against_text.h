@@ -8,7 +8,8 @@
 
 namespace kvreplay {
 
-/// "snapkv at 0.2 equals capkv at 0.14, h2o never": where the contestants are as good as the policy compared with.
+/// "snapkv at 0.2 equals capkv at 0.14; never reached by h2o": where the contestants are as good as the policy compared
+/// with. "" where there is no other contestant.
 std::string equivalence_sentence(const Comparison& comparison, const PairedMetric& metric);
 
 /// Equivalent budgets and differences of areas, a table each, of the metrics shown.

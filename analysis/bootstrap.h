@@ -10,6 +10,9 @@
 
 namespace kvreplay {
 
+/// Fewer samples than these give rough intervals.
+inline constexpr std::size_t kFewSamples = 8;
+
 /// A figure and its 95 % interval. NaN: no figure, or too few samples for an interval.
 struct Estimate {
   double value = std::numeric_limits<double>::quiet_NaN();

@@ -156,6 +156,9 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   std::optional<PairedComparer> paired;
   if (!options.against.empty()) {
     const std::size_t against = find_all("policy", {options.against}, label_texts(results.dimension("policy"))).front();
+    if (comparison.policies.size() < 2) {
+      throw InputError(fmt::format("--against {}: there is no other policy to compare with it", options.against));
+    }
     comparison.against = {.policy = against, .metrics = {}};
     paired.emplace(results, comparison.policies, against);
   }

@@ -267,7 +267,6 @@ void find_alike(const Dataset& results, SurrogateReport& report) {
 }
 
 void add_warnings(SurrogateReport& report) {
-  constexpr std::size_t kFewSamples = 8;
   constexpr std::size_t kFewPolicies = 4;
   if (report.n_samples == 1) {
     report.warnings.emplace_back("one sample: no intervals, and nothing says that other prompts would agree");

@@ -104,6 +104,7 @@ TEST_CASE("the text says where the others are as good, and by how much areas dif
                   "snapkv at 0.25 equals h2o at 0.312\n") != std::string::npos);
   CHECK(text.find("policy  area difference      95 % interval  wins  ties  losses\n"
                   "h2o              0.0292  -0.0833 to 0.0667     1     0       1\n") != std::string::npos);
+  CHECK(text.find("95 % bootstrap interval, rough with so few samples, and wins over 2 samples") != std::string::npos);
 }
 
 TEST_CASE("what is never reached is said, references are left out of the sentence") {
@@ -138,6 +139,16 @@ TEST_CASE("JSON has the equivalent budgets and the differences, null for the pol
   CHECK(error["area_differences"][0]["value"].get<double>() == doctest::Approx(-0.0291667).epsilon(1e-5));
   CHECK(error["area_differences"][0]["score"]["wins"] == 1);
   CHECK(json["metrics"][0]["equivalent_budgets"].empty());  // the kept fraction is no contest
+}
+
+TEST_CASE("a policy alone has nothing to be compared with") {
+  ResultsFixture fixture;
+  fixture.policies = {"snapkv"};
+  fixture.oracles = {0};
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  CHECK_THROWS_WITH_AS(against(data, "snapkv"), "--against snapkv: there is no other policy to compare with it",
+                       InputError);
 }
 
 TEST_CASE("an unknown policy to compare with is answered with the nearest") {
