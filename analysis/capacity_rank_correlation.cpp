@@ -67,6 +67,7 @@ const RegisterMetric capacity_rank_correlation{{
     .monotone = false,
     .by_request = true,
     .paper = "CapKV, arXiv 2604.25975",
+    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
     .parameters = {.parameters = capacity_parameters()},
     .needs_output_projection = information_needs_projection,
     .query_window = information_query_window,

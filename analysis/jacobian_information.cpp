@@ -70,6 +70,7 @@ const RegisterMetric jacobian_information{{
     .monotone = false,
     .sum_unit = "nats",
     .paper = "JaCap, the Jacobian form of CapKV (arXiv 2604.25975)",
+    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
     .parameters = {.parameters = information_parameters("covariance")},
     .needs_output_projection = information_needs_projection,
     .query_window = information_query_window,

@@ -38,6 +38,7 @@ const RegisterMetric mutual_information{{
     .monotone = false,
     .sum_unit = "nats",
     .paper = "CapKV, arXiv 2604.25975",
+    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
     .parameters = {.parameters = information_parameters("second")},
     .needs_output_projection = information_needs_projection,
     .query_window = information_query_window,

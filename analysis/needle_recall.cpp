@@ -56,6 +56,7 @@ const RegisterMetric needle_recall{{
     .axis = MetricAxis::kv_head,
     .parts = MetricParts::span,
     .needs_outputs = false,
+    .needs = "marked spans",
     .make = make_accumulator<NeedleRecall>,
 }};
 }  // namespace

@@ -154,6 +154,7 @@ const RegisterMetric projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
+    .needs = "W_O",
     .needs_output_projection = always,
     .make = make_accumulator<ProjectedError>,
 }};
@@ -166,6 +167,7 @@ const RegisterMetric absolute_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
+    .needs = "W_O",
     .needs_output_projection = always,
     .mean_of = "projected_error",
 }};
@@ -178,6 +180,7 @@ const RegisterMetric head_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::q_head,
+    .needs = "W_O",
     .needs_output_projection = always,
     .make = make_accumulator<HeadProjectedError>,
 }};

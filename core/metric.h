@@ -108,6 +108,7 @@ struct Metric {
   bool by_request = false;    ///< measured only when asked for by name
   std::string sum_unit = {};  ///< of the two sums, where they mean something by themselves
   std::string paper = {};     ///< title, arXiv or DOI; "" for what is just a definition
+  std::string needs = {};     ///< what it reads besides queries, keys and values, in plain text; "" for nothing
   ParameterTable parameters = {};
   /// Whether it needs W_O with these parameters; nullptr for never.
   bool (*needs_output_projection)(const Parameters&) = nullptr;

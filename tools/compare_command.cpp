@@ -12,6 +12,7 @@
 #include "analysis/comparison_text.h"
 #include "analysis/surrogate_csv.h"
 #include "core/error.h"
+#include "core/metric.h"
 #include "core/results.h"
 #include "tools/commands.h"
 #include "tools/lists.h"
@@ -34,6 +35,19 @@ struct CompareOptions {
   bool force = false;
 };
 
+/// A metric as results call it: parameters in the order of their table, defaults left out. A name that this program
+/// does not know is looked for as it is.
+std::string canonical_metric(const std::string& text) {
+  const std::string row = text.substr(0, text.find(':'));
+  const bool known = std::ranges::find(all_metrics(), row, &Metric::name) != all_metrics().end();
+  return known ? ChosenMetric(text).name() : text;
+}
+
+std::vector<std::string> canonical_metrics(std::vector<std::string> texts) {
+  for (std::string& text : texts) text = canonical_metric(text);
+  return texts;
+}
+
 /// "output_error=0.1,0.2,projected_error=0.3": a number without a name belongs to the metric before it. A metric with
 /// parameters has commas and `=` of its own: "capacity:noise=1,weight=dot=0.9".
 std::vector<Bound> parse_bounds(const char* option, const std::vector<std::string>& texts) {
@@ -51,11 +65,12 @@ std::vector<Bound> parse_bounds(const char* option, const std::vector<std::strin
     const std::size_t equals = piece.rfind('=');
     if (equals != std::string::npos) metric = piece.substr(0, equals);
     const std::string text = equals == std::string::npos ? piece : piece.substr(equals + 1);
-    Bound bound{.metric = metric, .value = 0};
+    Bound bound{.metric = "", .value = 0};
     const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), bound.value);
     if (metric.empty() || error != std::errc() || stop != text.data() + text.size()) {
       throw UsageError(fmt::format("option '--{}' takes METRIC=VALUE,..., not '{}'", option, piece));
     }
+    bound.metric = canonical_metric(metric);
     bounds.push_back(bound);
   }
   if (!begun.empty()) throw UsageError(fmt::format("option '--{}' takes METRIC=VALUE,..., not '{}'", option, begun));
@@ -70,7 +85,7 @@ Level parse_level(const std::string& name) {
 }
 
 ComparisonOptions comparison_options(const CompareOptions& options) {
-  return {.metrics = split_with_parameters(options.metrics),
+  return {.metrics = canonical_metrics(split_with_parameters(options.metrics)),
           .policies = split_with_parameters(options.policies),
           .cases = split_list(options.cases),
           .layers = parse_index_list("layer", options.layers),

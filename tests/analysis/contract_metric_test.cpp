@@ -53,6 +53,7 @@ TEST_CASE("every metric describes itself, and has sums of its own or reads anoth
     CAPTURE(metric.name);
     CHECK(!metric.unit.empty());
     CHECK(!metric.summary.empty());
+    CHECK((metric.needs_output_projection == nullptr || metric.needs.find("W_O") != std::string::npos));
     CHECK((metric.make != nullptr) == metric.mean_of.empty());
     if (!metric.mean_of.empty()) {
       const Metric& source = find_metric(metric.mean_of);

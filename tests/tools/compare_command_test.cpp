@@ -160,14 +160,14 @@ TEST_CASE("several files are joined") {
 TEST_CASE("metrics with parameters can be named, and bounds on them given") {
   const TemporaryFolder folder;
   const std::string results = folder.file("r.h5");
-  write_information(results, "capacity:noise=signal,weight=dot");
+  write_information(results, "capacity:weight=dot,noise=signal");  // parameters in any order name it
   const ProgramRun compared =
       run({"compare", results, "--metric", "capacity:noise=signal,weight=dot,output_error", "--at-least",
            "capacity:noise=signal,weight=dot=0.7,0.9", "--at-most", "output_error=0.3"});
   CHECK(compared.err.empty());
-  CHECK(contains(compared.out, "\ncapacity:noise=signal,weight=dot: "));
-  CHECK(contains(compared.out, "capacity:noise=signal,weight=dot>=0.7"));
-  CHECK(contains(compared.out, "capacity:noise=signal,weight=dot>=0.9"));
+  CHECK(contains(compared.out, "\ncapacity:weight=dot,noise=signal: "));
+  CHECK(contains(compared.out, "capacity:weight=dot,noise=signal>=0.7"));
+  CHECK(contains(compared.out, "capacity:weight=dot,noise=signal>=0.9"));
   CHECK(contains(compared.out, "output_error<=0.3"));
 }
 

@@ -27,6 +27,7 @@ TEST_CASE("metrics NAME tells every parameter with its default") {
     CHECK(contains(capacity, "[default: " + spec.default_value + "]"));
   }
   CHECK(contains(capacity, "arXiv"));
+  CHECK(contains(capacity, "all prompt queries with anchor=prompt"));
 }
 
 TEST_CASE("metrics --json has them all, and one alone") {
