@@ -196,6 +196,7 @@ std::vector<Note> comparison_notes(const Comparison& comparison) {
     if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);
     if (!metric.pooled.is_contest()) continue;
     note_worsenings(comparison, metric, notes);
+    if (!metric.pooled.monotone) continue;  // to have more of it beats nobody
     note_beaten_oracles(comparison, metric, notes);
     note_random_winners(comparison, metric, notes);
   }

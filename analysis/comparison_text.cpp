@@ -59,13 +59,18 @@ std::string nats_text(const PooledMetric& metric) {
   return fmt::format("; the full cache holds {} nats", compact(metric.full_cache(0)));
 }
 
+/// Which values are good.
+std::string worth(const PooledMetric& metric) {
+  return metric.monotone ? direction(metric.better) : "more than the full cache has is no gain";
+}
+
 std::string metric_table(const Comparison& comparison, const ComparedMetric& metric) {
   const PooledMetric& pooled = metric.pooled;
   const std::size_t n_budgets = comparison.budgets.size();
   const bool contest = metric.pooled.is_contest();
   std::string text = fmt::format("{}: {}", pooled.title(), pooled.summary);
   text += nats_text(pooled);
-  if (contest) text += fmt::format(" ({}; * best)", direction(pooled.better));
+  if (contest) text += fmt::format(" ({}{})", worth(pooled), pooled.monotone ? "; * best" : "");
   text = "\n" + wrapped(text, 0, kTextWidth);
   if (contest) {
     if (!metric.figures.range.empty()) {
@@ -88,7 +93,7 @@ std::string metric_table(const Comparison& comparison, const ComparedMetric& met
     rows.push_back(std::move(cells));
   }
   if (!contest) return text + render_collapsed(comparison, "budget", std::move(headers), rows);
-  mark_best(comparison.policies, pooled.better, headers.size(), value, rows);
+  if (pooled.monotone) mark_best(comparison.policies, pooled.better, headers.size(), value, rows);
   const std::vector<std::size_t> order = row_order(comparison.policies, pooled.better, metric.figures.areas);
   return text + render_policies(comparison.policies, order, "budget", std::move(headers), std::move(rows));
 }
@@ -135,7 +140,7 @@ class LevelTables {
     const std::size_t b = comparison_.level_budget;
     const PooledMetric& pooled = groups_.pooled;
     const std::string title = fmt::format("{} at budget {}: {}{} ({})", subject(), compact(comparison_.budgets[b]),
-                                          pooled.summary, nats_text(all_.pooled), direction(pooled.better));
+                                          pooled.summary, nats_text(all_.pooled), worth(pooled));
     return table(title, pooled.better,
                  [&](std::size_t p, std::size_t c) { return c == 0 ? all_.value(p, b) : pooled.value(c - 1, p, b); });
   }
@@ -143,7 +148,7 @@ class LevelTables {
   std::string areas() const {
     return table(fmt::format("{}, area: mean height of the curve over the kept fractions that a column's policies "
                              "share ({})",
-                             subject(), direction(groups_.pooled.better)),
+                             subject(), worth(groups_.pooled)),
                  groups_.pooled.better, [&](std::size_t p, std::size_t c) { return figures(c).areas[p]; });
   }
 
@@ -189,7 +194,8 @@ class LevelTables {
       rows.push_back(std::move(cells));
       keys.push_back(value(p, 0));
     }
-    if (all_.pooled.is_contest()) mark_best(comparison_.policies, better, headers.size(), value, rows);
+    if (all_.pooled.is_contest() && all_.pooled.monotone)
+      mark_best(comparison_.policies, better, headers.size(), value, rows);
     const std::vector<std::size_t> order = row_order(comparison_.policies, better, keys);
     return "\n" + wrapped(title, 0, kTextWidth) + "\n" +
            render_policies(comparison_.policies, order, std::string(name_of(level_)), std::move(headers),

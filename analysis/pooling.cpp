@@ -223,6 +223,7 @@ std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string&
   pooled.unit = text_attribute(variable.attributes, "units");
   pooled.summary = text_attribute(variable.attributes, "long_name");
   pooled.better = text_attribute(variable.attributes, "better") == "higher" ? Better::higher : Better::lower;
+  pooled.monotone = is_monotone(variable);
   pooled.formula = metric_formula(text_attribute(variable.attributes, "formula"));
   pooled.sum_units = text_attribute(variable.attributes, "sum_units");
   pooled.head_axis = layout.head_axis;

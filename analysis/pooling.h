@@ -44,6 +44,7 @@ struct PooledMetric {
   std::string unit;
   std::string summary;
   Better better = Better::lower;
+  bool monotone = true;  ///< false: beyond the full cache's value more is no gain, and no policy is the best
   MetricFormula formula = MetricFormula::ratio;
   std::string sum_units;  ///< of numerator and denominator: "nats" for measures of information, mostly ""
   std::string head_axis;  ///< "q_head", "kv_head", or "" for metrics of whole layers

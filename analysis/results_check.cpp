@@ -109,6 +109,11 @@ std::vector<std::string> metric_names(const Dataset& results) {
   return names;
 }
 
+bool is_monotone(const Variable& metric) {
+  const auto found = metric.attributes.find("monotone");
+  return found == metric.attributes.end() || found->second != Attribute(std::int64_t{0});
+}
+
 std::string text_attribute(const Attributes& attributes, const std::string& name) {
   const auto found = attributes.find(name);
   if (found == attributes.end() || !std::holds_alternative<std::string>(found->second)) return "";

@@ -205,9 +205,7 @@ bool holds(const std::vector<std::string>& names, std::string_view name) {
 /// The readings of a surrogate: its values, and where it is not monotone their deviation.
 std::vector<Reading> readings_of(const Dataset& results, const std::string& metric) {
   std::vector<Reading> readings{{.name = metric, .metric = metric}};
-  const Attributes& attributes = results.variable(metric).attributes;
-  const auto monotone = attributes.find("monotone");
-  if (monotone != attributes.end() && monotone->second == Attribute(std::int64_t{0}))
+  if (!is_monotone(results.variable(metric)))
     readings.push_back({.name = "deviation of " + metric, .metric = metric, .deviation = true});
   return readings;
 }

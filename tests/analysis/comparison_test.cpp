@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "analysis/comparison_text.h"
 #include "core/error.h"
 #include "tests/analysis/results_fixture.h"
 
@@ -206,6 +207,20 @@ TEST_CASE("random winning is noted, for all losers in one line") {
         std::vector<std::string>{
             "output_error: random:draw=1 is better than knorm (at 2 of 3 budgets, most at 0.5: 0.2 against 0.4); "
             "h2o (at 1 of 3 budgets, most at 0.25: 0.4 against 0.45)"});
+}
+
+TEST_CASE("to have more of what is not monotone is no win: nothing is noted and no best is marked") {
+  Dataset data = single_unit({"knorm", "random"}).build();
+  add_kept_fraction(data);
+  add_values(data, "jacobian_information", "higher", {{0.5, 0.6, 1}, {0.7, 0.8, 1}});
+  const auto text = [&] { return comparison_text(compare({{"r.h5", data}}, {}), {"jacobian_information"}); };
+  CHECK(notes_of(data).size() == 1);  // random is better than knorm
+  CHECK(text().find("*0.7") != std::string::npos);
+  for (Variable& variable : data.variables)
+    if (variable.name == "jacobian_information") variable.attributes["monotone"] = std::int64_t{0};
+  CHECK(notes_of(data).empty());
+  CHECK(text().find('*') == std::string::npos);
+  CHECK(text().find("(more than the full cache has is no gain)") != std::string::npos);
 }
 
 TEST_CASE("keeping more than asked for is noted, rounding to tokens is not") {
