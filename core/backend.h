@@ -66,6 +66,7 @@ struct OuterSums {
   Buffer<double> weights;   ///< [n_sets]: sum of w_i
 };
 
+/// Safe to use from several threads at once.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -116,7 +117,7 @@ class Backend {
                               std::span<const std::size_t> positions, ConstMatrixView keys, MatrixView out) = 0;
 };
 
-/// The backend that runs everywhere. One thread per object.
+/// The backend that runs everywhere.
 std::unique_ptr<Backend> make_cpu_backend();
 
 }  // namespace kvreplay

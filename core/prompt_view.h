@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <typeindex>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "core/evaluation_errors.h"
 #include "core/evaluation_weights.h"
 #include "core/layer_data.h"
+#include "core/parallel.h"
 #include "core/parameters.h"
 #include "core/scores.h"
 
@@ -102,18 +104,25 @@ class PromptView {
   Backend& backend() const { return *backend_; }
 
   /// What `make` returns (a T), made once for this unit and this name, and shared by all copies of the view.
+  /// Safe to call from several threads.
   template <typename T, typename Make>
   const T& remember(const std::string& name, const Make& make) const {
-    const auto key = std::pair(std::type_index(typeid(T)), name);
-    if (const auto found = evidence_->find(key); found != evidence_->end())
-      return *static_cast<const T*>(found->second.get());
-    const auto made = std::make_shared<const T>(make());
-    evidence_->emplace(key, made);
-    return *made;
+    MadeOnce& evidence = evidence_->find({std::type_index(typeid(T)), name});
+    return *static_cast<const T*>(evidence.get([&] { return std::make_shared<const T>(make()); }).get());
   }
 
  private:
-  using Evidence = std::map<std::pair<std::type_index, std::string>, std::shared_ptr<const void>>;
+  class Evidence {
+   public:
+    MadeOnce& find(const std::pair<std::type_index, std::string>& key) {
+      const std::lock_guard lock(mutex_);
+      return made_[key];
+    }
+
+   private:
+    std::mutex mutex_;
+    std::map<std::pair<std::type_index, std::string>, MadeOnce> made_;
+  };
 
   void check_lookahead() const;
   Range query_rows(std::size_t window) const;
@@ -124,7 +133,7 @@ class PromptView {
   Backend* backend_;
   UnitIdentity unit_;
   bool lookahead_ = false;
-  std::shared_ptr<Evidence> evidence_;  // shared by all copies of this view; a unit belongs to one thread
+  std::shared_ptr<Evidence> evidence_;  // shared by all copies of this view
 };
 
 }  // namespace kvreplay

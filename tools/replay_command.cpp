@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "core/error.h"
-#include "core/work_pool.h"
+#include "core/parallel.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/output_file.h"
@@ -115,9 +115,7 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
   // Long ones first, so that no thread is left alone with one at the end.
   std::ranges::stable_sort(todo, std::greater{},
                            [&](std::size_t unit) { return plan.cases[plan.units[unit].case_index].point.position; });
-  const std::size_t n_threads = std::min(output.threads, std::max<std::size_t>(1, todo.size()));
-  std::vector<std::unique_ptr<Backend>> backends;
-  for (std::size_t t = 0; t < n_threads; ++t) backends.push_back(make_cpu_backend());
+  const std::unique_ptr<Backend> backend = make_cpu_backend();
   const bool progress_line = !output.quiet && &talk == &std::cerr && isatty(STDERR_FILENO);
 
   // Before any layer can be replayed, policies that split budgets between layers have to see them all.
@@ -126,16 +124,16 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
     for (const std::size_t unit : todo) shares[plan.units[unit].case_index];
     Progress progress(talk, progress_line, "survey", shares.size());
     for (auto& [case_index, layers] : shares) {
-      layers = share_budgets(plan, case_index, backends);
+      layers = share_budgets(plan, case_index, output.threads, *backend);
       progress.finish_unit();
     }
   }
 
   Progress progress(talk, progress_line, "replay", todo.size());
-  for_each_unit(todo.size(), n_threads, [&](std::size_t i, std::size_t thread) {
+  parallel_in_order(todo.size(), output.threads, [&](std::size_t i) {
     const ReplayUnit& unit = plan.units[todo[i]];
     UnitShares mine = shares.empty() ? UnitShares{} : shares.at(unit.case_index)[unit.layer];
-    journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backends[thread]));
+    journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backend));
     progress.finish_unit();
   });
 }
@@ -165,7 +163,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   UnitJournal journal(output.results, journal_options(plan, output), output.force);
   std::vector<std::filesystem::path> extras;  // written so far
   try {
-    replay_units(plan, output, journal, err);
+    with_threads(output.threads, [&] { replay_units(plan, output, journal, err); });
     const auto read_unit = [&](std::size_t unit) { return journal.read(unit); };
     if (!output.retained.empty()) {
       write_retained_file(output.retained, plan, read_unit);

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/work_pool.h"
+#include "core/parallel.h"
 
 namespace kvreplay {
 namespace {
@@ -46,13 +46,13 @@ UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShare
   });
 }
 
-std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index,
-                                      std::span<const std::unique_ptr<Backend>> backends) {
+std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
+                                      Backend& backend) {
   const std::size_t n_layers = plan.layers.size();
   std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
-  for_each_unit(n_layers, std::min(n_layers, backends.size()), [&](std::size_t layer, std::size_t thread) {
+  parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
     surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer},
-                               [&](UnitTask& task) { return survey_unit(task, *backends[thread]); });
+                               [&](UnitTask& task) { return survey_unit(task, backend); });
   });
   std::vector<UnitShares> shares(n_layers, UnitShares(plan.policies.size()));
   for (std::size_t p = 0; p < plan.policies.size(); ++p) {

@@ -14,8 +14,8 @@ UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShare
                        Backend& backend);
 
 /// Lets the policies that split budgets between layers look at all layers of a case, and returns what each layer gets,
-/// [n_layers]. Layers are surveyed `backends.size()` at a time.
-std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index,
-                                      std::span<const std::unique_ptr<Backend>> backends);
+/// [n_layers]. \param max_at_once  layers surveyed at a time
+std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
+                                      Backend& backend);
 
 }  // namespace kvreplay

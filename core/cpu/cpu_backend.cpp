@@ -18,7 +18,7 @@ namespace {
 class CpuBackend final : public Backend {
  public:
   CpuBackend() {
-    // We run one backend per thread; a threaded BLAS inside would only fight with the others.
+    // Threads are ours: a threaded BLAS inside would only fight with them.
     static std::once_flag once;
     std::call_once(once, [] { openblas_set_num_threads(1); });
   }
@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
 
   void weigh(const AttentionRule& rule, const QueryPanel& panel, ConstMatrixView keys, Range key_range,
              PanelWeights& out) override {
+    Scratch& scratch = own_scratch();
     const std::size_t n = panel.queries.rows, dim = panel.queries.cols, n_keys = key_range.size();
     out.first_key = key_range.begin;
     out.n_keys = n_keys;
@@ -34,11 +35,11 @@ class CpuBackend final : public Backend {
     out.weights.reserve_discard(n_keys * kPanelWidth);
 
     // Idle lanes hold queries of zeros, so that nothing downstream meets uninitialised memory.
-    padded_.reserve_discard(kPanelWidth * dim);
-    std::fill_n(padded_.data(), kPanelWidth * dim, 0.0f);
+    scratch.padded.reserve_discard(kPanelWidth * dim);
+    std::fill_n(scratch.padded.data(), kPanelWidth * dim, 0.0f);
     std::int32_t first[kPanelWidth], last[kPanelWidth];
     for (std::size_t l = 0; l < kPanelWidth; ++l) {
-      if (l < n) std::ranges::copy(panel.queries.row(l), padded_.data() + l * dim);
+      if (l < n) std::ranges::copy(panel.queries.row(l), scratch.padded.data() + l * dim);
       const std::size_t position = panel.positions[std::min(l, n - 1)];
       first[l] = static_cast<std::int32_t>(std::max(rule.first_visible(position), key_range.begin) - key_range.begin);
       last[l] = static_cast<std::int32_t>(std::min(position + 1, key_range.end)) - 1 -
@@ -46,18 +47,19 @@ class CpuBackend final : public Backend {
     }
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(n_keys), kPanelWidth,
                 static_cast<blasint>(dim), static_cast<float>(rule.scale), keys.data + key_range.begin * keys.stride,
-                static_cast<blasint>(keys.stride), padded_.data(), static_cast<blasint>(dim), 0.0f, out.weights.data(),
-                kPanelWidth);
+                static_cast<blasint>(keys.stride), scratch.padded.data(), static_cast<blasint>(dim), 0.0f,
+                out.weights.data(), kPanelWidth);
     cpu::logits_to_weights(out.weights.data(), n_keys, first, last, static_cast<float>(rule.softcap), out.max);
   }
 
   void sum_sets(const PanelWeights& weights, ConstMatrixView values, std::span<const std::uint32_t> positions,
                 std::span<const std::size_t> set_ends, PanelSums& out) override {
+    Scratch& scratch = own_scratch();
     const std::size_t dim = values.cols, n_sets = set_ends.size();
     out.values.reserve_discard(n_sets * dim * kPanelWidth);
     out.weights.reserve_discard(n_sets * kPanelWidth);
-    block_values_.reserve_discard(dim * kPanelWidth);
-    block_weights_.reserve_discard(kPanelWidth);
+    scratch.block_values.reserve_discard(dim * kPanelWidth);
+    scratch.block_weights.reserve_discard(kPanelWidth);
     // The weights start at first_key while positions count from 0: shift the base, so that one index serves both.
     const float* base = weights.weights.data() - static_cast<std::ptrdiff_t>(weights.first_key * kPanelWidth);
 
@@ -70,9 +72,9 @@ class CpuBackend final : public Backend {
       };
       sum(begin, set_values, set_weights);
       for (std::size_t from = begin + cpu::kSumBlock; from < set_ends[s]; from += cpu::kSumBlock) {
-        sum(from, block_values_.data(), block_weights_.data());
-        cpu::add(set_values, block_values_.data(), dim * kPanelWidth, set_values);
-        cpu::add(set_weights, block_weights_.data(), kPanelWidth, set_weights);
+        sum(from, scratch.block_values.data(), scratch.block_weights.data());
+        cpu::add(set_values, scratch.block_values.data(), dim * kPanelWidth, set_values);
+        cpu::add(set_weights, scratch.block_weights.data(), kPanelWidth, set_weights);
       }
     }
   }
@@ -80,6 +82,7 @@ class CpuBackend final : public Backend {
   void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
                           std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends, bool with_sides,
                           OuterSums& out) override {
+    Scratch& scratch = own_scratch();
     const std::size_t p = left.cols, q = right.cols, n_sets = set_ends.size();
     const bool symmetric = left.data == right.data && p == q && !with_sides;
     out.products.reserve_discard(n_sets * p * q);
@@ -93,8 +96,8 @@ class CpuBackend final : public Backend {
     }
     // A block of both sides stays in the second-level cache.
     constexpr std::size_t kRows = 128;
-    left_rows_.reserve_discard(kRows * p);
-    right_rows_.reserve_discard(kRows * q);
+    scratch.left_rows.reserve_discard(kRows * p);
+    scratch.right_rows.reserve_discard(kRows * q);
     static const std::array<double, kRows> kOnes = [] {
       std::array<double, kRows> ones;
       ones.fill(1);
@@ -111,21 +114,22 @@ class CpuBackend final : public Backend {
           block_weights[i] = weights.empty() ? 1 : weights[block[i]];
           out.weights[s] += block_weights[i];
           cpu::scale_to_double(left.row(block[i]).data(), p, symmetric ? std::sqrt(block_weights[i]) : block_weights[i],
-                               left_rows_.data() + i * p);
-          if (!symmetric) cpu::scale_to_double(right.row(block[i]).data(), q, 1, right_rows_.data() + i * q);
+                               scratch.left_rows.data() + i * p);
+          if (!symmetric) cpu::scale_to_double(right.row(block[i]).data(), q, 1, scratch.right_rows.data() + i * q);
         }
         const auto np = static_cast<blasint>(p), nq = static_cast<blasint>(q);
         const double beta = at == begin ? 0 : 1;
         if (symmetric) {
-          cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, np, n, 1.0, left_rows_.data(), np, beta, products, np);
+          cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, np, n, 1.0, scratch.left_rows.data(), np, beta, products,
+                      np);
           continue;
         }
-        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, np, nq, n, 1.0, left_rows_.data(), np, right_rows_.data(),
-                    nq, beta, products, nq);
+        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, np, nq, n, 1.0, scratch.left_rows.data(), np,
+                    scratch.right_rows.data(), nq, beta, products, nq);
         if (!with_sides) continue;
-        cblas_dgemv(CblasRowMajor, CblasTrans, n, np, 1.0, left_rows_.data(), np, kOnes.data(), 1, 1.0,
+        cblas_dgemv(CblasRowMajor, CblasTrans, n, np, 1.0, scratch.left_rows.data(), np, kOnes.data(), 1, 1.0,
                     out.left.data() + s * p, 1);
-        cblas_dgemv(CblasRowMajor, CblasTrans, n, nq, 1.0, right_rows_.data(), nq, block_weights.data(), 1, 1.0,
+        cblas_dgemv(CblasRowMajor, CblasTrans, n, nq, 1.0, scratch.right_rows.data(), nq, block_weights.data(), 1, 1.0,
                     out.right.data() + s * q, 1);
       }
       if (symmetric)
@@ -136,64 +140,67 @@ class CpuBackend final : public Backend {
 
   void combine(const CellPlan& plan, const PanelSums& cells, const PanelSums& local, std::size_t value_dim,
                PanelErrors& out) override {
+    Scratch& scratch = own_scratch();
     const std::size_t n_budgets = plan.n_budgets(), n_cells = plan.n_cells(), size = value_dim * kPanelWidth;
     out.errors.reserve_discard(n_budgets * size);
     out.squared_errors.reserve_discard(n_budgets * kPanelWidth);
     out.recall.reserve_discard(n_budgets * kPanelWidth);
 
     const auto measure = [&](std::size_t budget, std::size_t kept_side) {
-      cpu::error_of_eviction(kept_.values(kept_side, size), kept_.weights(kept_side), evicted_.values(0, size),
-                             evicted_.weights(0), value_dim, out.errors.data() + budget * size,
-                             out.squared_errors.data() + budget * kPanelWidth,
+      cpu::error_of_eviction(scratch.kept.values(kept_side, size), scratch.kept.weights(kept_side),
+                             scratch.evicted.values(0, size), scratch.evicted.weights(0), value_dim,
+                             out.errors.data() + budget * size, out.squared_errors.data() + budget * kPanelWidth,
                              out.recall.data() + budget * kPanelWidth);
     };
     if (!plan.nested) {
       for (std::size_t b = 0; b < n_budgets; ++b) {
-        kept_.set(0, local, size);
-        evicted_.set_zero(0, size);
-        for (std::size_t c = 0; c < n_cells; ++c) (plan.holds(c, b) ? kept_ : evicted_).add(0, 0, cells, c, size);
+        scratch.kept.set(0, local, size);
+        scratch.evicted.set_zero(0, size);
+        for (std::size_t c = 0; c < n_cells; ++c)
+          (plan.holds(c, b) ? scratch.kept : scratch.evicted).add(0, 0, cells, c, size);
         measure(b, 0);
       }
       return;
     }
     // The kept sides are sums over the first k cells, the evicted ones over the last: one grows, the other is rebuilt
     // on the way back.
-    kept_.reserve(n_cells + 1, size);
-    kept_.set(0, local, size);
-    for (std::size_t k = 1; k <= n_cells; ++k) kept_.add(k, k - 1, cells, k - 1, size);
-    evicted_.set_zero(0, size);
+    scratch.kept.reserve(n_cells + 1, size);
+    scratch.kept.set(0, local, size);
+    for (std::size_t k = 1; k <= n_cells; ++k) scratch.kept.add(k, k - 1, cells, k - 1, size);
+    scratch.evicted.set_zero(0, size);
     for (std::size_t k = n_cells;; --k) {
       for (std::size_t b = 0; b < n_budgets; ++b) {
         const bool holds_k_cells = (k == 0 || plan.holds(k - 1, b)) && (k == n_cells || !plan.holds(k, b));
         if (holds_k_cells) measure(b, k);
       }
       if (k == 0) break;
-      evicted_.add(0, 0, cells, k - 1, size);
+      scratch.evicted.add(0, 0, cells, k - 1, size);
     }
   }
 
   void attention_sums(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
                       ConstMatrixView keys, std::span<float> out) override {
-    column_sums_.assign(keys.rows, 0.0);
-    block_sums_.resize(keys.rows);
+    Scratch& scratch = own_scratch();
+    scratch.column_sums.assign(keys.rows, 0.0);
+    scratch.block_sums.resize(keys.rows);
     for (std::size_t begin = 0, end = 0; begin < queries.rows; begin = end) {
       end = std::min(queries.rows, begin + block_rows(keys.rows));
       const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
       const std::size_t stride = (seen.size() + 15) / 16 * 16;  // rows begin where lines of memory do
-      rows_.reserve_discard((end - begin) * stride);
-      const MatrixView logits{rows_.data(), end - begin, seen.size(), stride};
+      scratch.rows.reserve_discard((end - begin) * stride);
+      const MatrixView logits{scratch.rows.data(), end - begin, seen.size(), stride};
       dot_products(rule, queries.rows_between(begin, end), keys.rows_between(seen.begin, seen.end), logits);
-      std::fill_n(block_sums_.begin(), seen.size(), 0.0f);
+      std::fill_n(scratch.block_sums.begin(), seen.size(), 0.0f);
       for (std::size_t r = 0; r < logits.rows; ++r) {
         const Range row{rule.first_visible(positions[begin + r]) - seen.begin, positions[begin + r] + 1 - seen.begin};
         float* weights = &logits(r, row.begin);
         const double sum = cpu::exponentials(weights, row.size(), static_cast<float>(rule.softcap));
-        cpu::add_scaled(weights, row.size(), static_cast<float>(1 / sum), block_sums_.data() + row.begin);
+        cpu::add_scaled(weights, row.size(), static_cast<float>(1 / sum), scratch.block_sums.data() + row.begin);
       }
       // Summed over blocks in float64: a sink gathers mass from every query, its neighbour nearly none.
-      for (std::size_t i = 0; i < seen.size(); ++i) column_sums_[seen.begin + i] += block_sums_[i];
+      for (std::size_t i = 0; i < seen.size(); ++i) scratch.column_sums[seen.begin + i] += scratch.block_sums[i];
     }
-    std::ranges::transform(column_sums_, out.begin(), [](double sum) { return static_cast<float>(sum); });
+    std::ranges::transform(scratch.column_sums, out.begin(), [](double sum) { return static_cast<float>(sum); });
   }
 
   void attention_rows(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
@@ -254,12 +261,19 @@ class CpuBackend final : public Backend {
     Buffer<float> values_, weights_;
   };
 
-  Buffer<float> padded_, block_values_, block_weights_;
-  Buffer<double> left_rows_, right_rows_;
-  Side kept_, evicted_;
-  Buffer<float> rows_;
-  std::vector<double> column_sums_;
-  std::vector<float> block_sums_;
+  // Kept from call to call: fresh memory costs more than most calls.
+  struct Scratch {
+    Buffer<float> padded, block_values, block_weights;
+    Buffer<double> left_rows, right_rows;
+    Side kept, evicted;
+    Buffer<float> rows;
+    std::vector<double> column_sums;
+    std::vector<float> block_sums;
+  };
+  static Scratch& own_scratch() {
+    static thread_local Scratch scratch;
+    return scratch;
+  }
 };
 
 }  // namespace
