@@ -1,6 +1,7 @@
 #include "core/parallel.h"
 
 #include <tbb/collaborative_call_once.h>
+#include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
 #include <tbb/parallel_pipeline.h>
 #include <tbb/task_arena.h>
@@ -45,6 +46,8 @@ class FirstFailure {
 }  // namespace
 
 void with_threads(std::size_t n_threads, const std::function<void()>& work) {
+  // Without it, no more threads than the machine has would come, and a warning.
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, n_threads);
   tbb::task_arena arena(static_cast<int>(n_threads));
   arena.execute(work);
 }
