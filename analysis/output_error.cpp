@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "analysis/lane_sums.h"
 
@@ -29,24 +30,26 @@ class OutputError final : public QueryHeadSums {
 
 class MeanOutputError final : public QueryHeadSums {
  public:
-  explicit MeanOutputError(const UnitShape& shape) : QueryHeadSums(shape), value_dim_(shape.layer->model.value_dim) {}
+  explicit MeanOutputError(const UnitShape& shape)
+      : QueryHeadSums(shape), value_dim_(shape.layer->model.value_dim), norms_(shape.layer->model.n_q_heads) {}
 
   void add_reference(const PanelReference& panel) override {
     denominator(panel.q_head) += static_cast<double>(panel.n_queries);
-    for (std::size_t l = 0; l < panel.n_queries; ++l) norms_[l] = std::sqrt(squared_norm(panel.outputs, value_dim_, l));
+    for (std::size_t l = 0; l < panel.n_queries; ++l)
+      norms_[panel.q_head][l] = std::sqrt(squared_norm(panel.outputs, value_dim_, l));
   }
 
   void add_outputs(const PanelOutputs& panel) override {
     for (std::size_t b = 0; b < n_budgets(); ++b)
       for (std::size_t l = 0; l < panel.n_queries; ++l) {
         const double error = std::sqrt(double{panel.squared_errors[b * kPanelWidth + l]});
-        if (error > 0) numerator(panel, b) += error / norms_[l];
+        if (error > 0) numerator(panel, b) += error / norms_[panel.q_head][l];
       }
   }
 
  private:
   std::size_t value_dim_;
-  std::array<double, kPanelWidth> norms_{};  // of the head that add_reference() saw last
+  std::vector<std::array<double, kPanelWidth>> norms_;  // of the current panel, [n_q_heads]
 };
 
 const RegisterMetric output_error{{

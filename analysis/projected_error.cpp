@@ -7,6 +7,8 @@
 
 #include "analysis/lane_sums.h"
 #include "core/matrix.h"
+#include "core/parallel.h"
+#include "core/scratch_pool.h"
 
 // LAPACK's own symbol, which OpenBLAS carries; LAPACKE would draw in a second BLAS.
 extern "C" void sgeqrf_(const blasint* m, const blasint* n, float* a, const blasint* lda, float* tau, float* work,
@@ -25,125 +27,144 @@ void column_norms(const float* columns, std::size_t rows, std::size_t cols, std:
     }
 }
 
-// All heads together: ||sum_h W_h^T e_h||, so that errors of heads that cancel do cancel. A dense product per budget.
+// R of the thin QR decomposition of `transposed`^T, float32 [min(cols, rows), rows], upper trapezoidal, zeros below the
+// diagonal: ||transposed^T x|| = ||R x||, for half of the work.
+Tensor triangular_factor_of(ConstMatrixView transposed) {
+  const auto m = static_cast<blasint>(transposed.cols), n = static_cast<blasint>(transposed.rows);
+  const blasint n_work = 32 * n;  // room for blocks of 32 columns
+  const std::size_t n_rows = std::min(transposed.cols, transposed.rows);
+  std::vector<float> tau(n_rows), work(static_cast<std::size_t>(n_work));
+  // [rows, cols] in rows is its transpose in columns, as LAPACK wants it.
+  Buffer<float> a(transposed.rows * transposed.cols);
+  for (std::size_t r = 0; r < transposed.rows; ++r)
+    std::ranges::copy(transposed.row(r), a.data() + r * transposed.cols);
+  blasint info = 0;  // can only tell of wrong arguments
+  sgeqrf_(&m, &n, a.data(), &m, tau.data(), work.data(), &n_work, &info);
+  Tensor factor(1, n_rows, transposed.rows);
+  for (std::size_t r = 0; r < n_rows; ++r)
+    for (std::size_t c = 0; c < transposed.rows; ++c)
+      factor.matrix(0)(r, c) = r <= c ? a[c * transposed.cols + r] : 0.0f;
+  return factor;
+}
+
+// norms = squared norms of the columns of factor x, x [factor.cols, cols] being overwritten.
+void norms_of_product(ConstMatrixView factor, float* x, std::size_t cols, std::vector<double>& norms) {
+  const auto m = static_cast<blasint>(factor.rows), n = static_cast<blasint>(factor.cols),
+             k = static_cast<blasint>(cols);
+  cblas_strmm(CblasRowMajor, CblasLeft, CblasUpper, CblasNoTrans, CblasNonUnit, m, k, 1.0f, factor.data, n, x, k);
+  if (n > m)
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, k, n - m, 1.0f, factor.data + m, n, x + m * k, k, 1.0f, x,
+                k);
+  column_norms(x, factor.rows, cols, norms);
+}
+
+// All heads together: ||sum_h W_h^T e_h||, so that errors of heads that cancel do cancel.
 class ProjectedError final : public MetricAccumulator {
  public:
   explicit ProjectedError(const UnitShape& shape)
-      : shape_(shape),
-        n_rows_(shape.layer->model.n_q_heads * shape.layer->model.value_dim),
-        hidden_(shape.layer->model.hidden_size),
+      : dim_(shape.layer->model.value_dim),
+        n_rows_(shape.layer->model.n_q_heads * dim_),
+        n_budgets_(shape.n_budgets),
+        factor_(triangular_factor_of({shape.layer->output_projection.values().data(), n_rows_,
+                                      shape.layer->model.hidden_size, shape.layer->model.hidden_size})),
         reference_(n_rows_ * kPanelWidth),
-        errors_(shape.n_policies * n_rows_ * shape.n_budgets * kPanelWidth),
-        projected_(hidden_ * shape.n_budgets * kPanelWidth) {
+        errors_(shape.n_policies_at_once * n_rows_ * shape.n_budgets * kPanelWidth),
+        n_policies_at_once_(shape.n_policies_at_once) {
     sums_.numerator.assign(shape.n_policies * shape.n_budgets, 0.0);
     sums_.denominator.assign(1, 0.0);
   }
 
   void add_reference(const PanelReference& panel) override {
-    n_queries_ = panel.n_queries;
-    const std::size_t dim = shape_.layer->model.value_dim;
-    std::memcpy(reference_.data() + panel.q_head * dim * kPanelWidth, panel.outputs, dim * kPanelWidth * sizeof(float));
+    if (panel.q_head == 0) n_queries_ = panel.n_queries;  // one head is enough to tell
+    std::memcpy(reference_.data() + panel.q_head * dim_ * kPanelWidth, panel.outputs,
+                dim_ * kPanelWidth * sizeof(float));
   }
 
   void add_outputs(const PanelOutputs& panel) override {
     // Rows (head, dimension), columns (budget, lane): one product with W_O per policy serves all budgets.
-    const std::size_t dim = shape_.layer->model.value_dim, cols = shape_.n_budgets * kPanelWidth;
-    float* rows = errors_.data() + (panel.policy * n_rows_ + panel.q_head * dim) * cols;
-    for (std::size_t b = 0; b < shape_.n_budgets; ++b)
-      for (std::size_t d = 0; d < dim; ++d)
-        std::memcpy(rows + d * cols + b * kPanelWidth, panel.errors + (b * dim + d) * kPanelWidth,
+    const std::size_t cols = n_budgets_ * kPanelWidth;
+    float* rows = errors_of(panel.policy) + panel.q_head * dim_ * cols;
+    for (std::size_t b = 0; b < n_budgets_; ++b)
+      for (std::size_t d = 0; d < dim_; ++d)
+        std::memcpy(rows + d * cols + b * kPanelWidth, panel.errors + (b * dim_ + d) * kPanelWidth,
                     kPanelWidth * sizeof(float));
   }
 
-  void end_panel() override {
-    project(reference_.data(), kPanelWidth);
-    for (std::size_t l = 0; l < n_queries_; ++l) sums_.denominator[0] += norms_[l];
-    const std::size_t cols = shape_.n_budgets * kPanelWidth;
-    for (std::size_t p = 0; p < shape_.n_policies; ++p) {
-      project(errors_.data() + p * n_rows_ * cols, cols);
-      for (std::size_t b = 0; b < shape_.n_budgets; ++b)
-        for (std::size_t l = 0; l < n_queries_; ++l)
-          sums_.numerator[p * shape_.n_budgets + b] += norms_[b * kPanelWidth + l];
+  void end_panel(Range policies) override {
+    if (policies.begin == 0) {
+      std::vector<double> norms;
+      norms_of_product(factor_.matrix(0), reference_.data(), kPanelWidth, norms);
+      for (std::size_t l = 0; l < n_queries_; ++l) sums_.denominator[0] += norms[l];
     }
+    parallel_for(policies.size(), [&](std::size_t i) {
+      const std::size_t p = policies.begin + i;
+      std::vector<double> norms;
+      norms_of_product(factor_.matrix(0), errors_of(p), n_budgets_ * kPanelWidth, norms);
+      for (std::size_t b = 0; b < n_budgets_; ++b)
+        for (std::size_t l = 0; l < n_queries_; ++l) sums_.numerator[p * n_budgets_ + b] += norms[b * kPanelWidth + l];
+    });
   }
 
   MetricSums finish() override { return std::move(sums_); }
 
  private:
-  // norms_ = squared norms of the columns of W_O^T x, x [n_rows, cols]
-  void project(const float* x, std::size_t cols) {
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, static_cast<blasint>(hidden_), static_cast<blasint>(cols),
-                static_cast<blasint>(n_rows_), 1.0f, shape_.layer->output_projection.values().data(),
-                static_cast<blasint>(hidden_), x, static_cast<blasint>(cols), 0.0f, projected_.data(),
-                static_cast<blasint>(cols));
-    column_norms(projected_.data(), hidden_, cols, norms_);
+  // [n_q_heads * value_dim, n_budgets * kPanelWidth]
+  float* errors_of(std::size_t policy) {
+    return errors_.data() + policy % n_policies_at_once_ * n_rows_ * n_budgets_ * kPanelWidth;
   }
 
-  UnitShape shape_;
-  std::size_t n_rows_, hidden_;
+  std::size_t dim_, n_rows_, n_budgets_;
   std::size_t n_queries_ = 0;
+  Tensor factor_;
   Buffer<float> reference_;  // [n_q_heads * value_dim, kPanelWidth]
-  Buffer<float> errors_;     // [n_policies, n_q_heads * value_dim, n_budgets * kPanelWidth]
-  Buffer<float> projected_;  // [hidden, n_budgets * kPanelWidth]
-  std::vector<double> norms_;
+  Buffer<float> errors_;     // [n_policies_at_once, n_q_heads * value_dim, n_budgets * kPanelWidth]
+  std::size_t n_policies_at_once_;
   MetricSums sums_;
 };
 
-// Each head alone: ||W_h^T e_h||. With the thin QR of W_h^T = Q R the norm is ||R e_h||, a product of size value_dim.
+// Each head alone: ||W_h^T e_h||.
 class HeadProjectedError final : public QueryHeadSums {
  public:
-  explicit HeadProjectedError(const UnitShape& shape)
-      : QueryHeadSums(shape),
-        dim_(shape.layer->model.value_dim),
-        factors_(shape.layer->model.n_q_heads, dim_, dim_),
-        rotated_(dim_ * shape.n_budgets * kPanelWidth),
-        columns_(dim_ * shape.n_budgets * kPanelWidth) {
-    const std::size_t hidden = shape.layer->model.hidden_size;
-    const auto m = static_cast<blasint>(hidden), n = static_cast<blasint>(dim_);
-    const blasint n_work = 32 * n;  // room for blocks of 32 columns
-    std::vector<float> tau(dim_), work(static_cast<std::size_t>(n_work));
-    for (std::size_t h = 0; h < factors_.count(); ++h) {
-      // W_h [value_dim, hidden] in rows is W_h^T in columns, as LAPACK wants it.
-      const auto w = shape.layer->output_projection.matrix(h);
-      std::vector<float> a(w.data, w.data + dim_ * hidden);
-      blasint info = 0;  // can only tell of wrong arguments
-      sgeqrf_(&m, &n, a.data(), &m, tau.data(), work.data(), &n_work, &info);
-      for (std::size_t r = 0; r < dim_; ++r)
-        for (std::size_t c = 0; c < dim_; ++c)
-          factors_.matrix(h)(r, c) = r <= c && r < hidden ? a[c * hidden + r] : 0.0f;
-    }
+  explicit HeadProjectedError(const UnitShape& shape) : QueryHeadSums(shape), dim_(shape.layer->model.value_dim) {
+    for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h)
+      factors_.push_back(triangular_factor_of(shape.layer->output_projection.matrix(h)));
   }
 
   void add_reference(const PanelReference& panel) override {
-    project(panel.q_head, panel.outputs, kPanelWidth);
-    for (std::size_t l = 0; l < panel.n_queries; ++l) denominator(panel.q_head) += norms_[l];
+    scratch_.with([&](Scratch& scratch) {
+      project(panel.q_head, panel.outputs, 1, scratch);
+      for (std::size_t l = 0; l < panel.n_queries; ++l) denominator(panel.q_head) += scratch.norms[l];
+    });
   }
 
   void add_outputs(const PanelOutputs& panel) override {
-    const std::size_t cols = n_budgets() * kPanelWidth;
-    for (std::size_t b = 0; b < n_budgets(); ++b)
-      for (std::size_t d = 0; d < dim_; ++d)
-        std::memcpy(columns_.data() + d * cols + b * kPanelWidth, panel.errors + (b * dim_ + d) * kPanelWidth,
-                    kPanelWidth * sizeof(float));
-    project(panel.q_head, columns_.data(), cols);
-    for (std::size_t b = 0; b < n_budgets(); ++b)
-      for (std::size_t l = 0; l < panel.n_queries; ++l) numerator(panel, b) += norms_[b * kPanelWidth + l];
+    scratch_.with([&](Scratch& scratch) {
+      project(panel.q_head, panel.errors, n_budgets(), scratch);
+      for (std::size_t b = 0; b < n_budgets(); ++b)
+        for (std::size_t l = 0; l < panel.n_queries; ++l) numerator(panel, b) += scratch.norms[b * kPanelWidth + l];
+    });
   }
 
  private:
-  // norms_ = squared norms of the columns of R_h x, x [value_dim, cols]
-  void project(std::size_t q_head, const float* x, std::size_t cols) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(dim_), static_cast<blasint>(cols),
-                static_cast<blasint>(dim_), 1.0f, factors_.matrix(q_head).data, static_cast<blasint>(dim_), x,
-                static_cast<blasint>(cols), 0.0f, rotated_.data(), static_cast<blasint>(cols));
-    column_norms(rotated_.data(), dim_, cols, norms_);
+  struct Scratch {
+    Buffer<float> columns;  // [value_dim, n * kPanelWidth]
+    std::vector<double> norms;
+  };
+
+  // Norms of R_h x, x [n, value_dim, kPanelWidth]
+  void project(std::size_t q_head, const float* x, std::size_t n, Scratch& scratch) {
+    const std::size_t cols = n * kPanelWidth;
+    scratch.columns.reserve_discard(dim_ * cols);
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t d = 0; d < dim_; ++d)
+        std::memcpy(scratch.columns.data() + d * cols + i * kPanelWidth, x + (i * dim_ + d) * kPanelWidth,
+                    kPanelWidth * sizeof(float));
+    norms_of_product(factors_[q_head].matrix(0), scratch.columns.data(), cols, scratch.norms);
   }
 
   std::size_t dim_;
-  Tensor factors_;         // [n_q_heads, value_dim, value_dim] R of each head
-  Buffer<float> rotated_;  // [value_dim, n_budgets * kPanelWidth]
-  Buffer<float> columns_;  // [value_dim, n_budgets * kPanelWidth]
-  std::vector<double> norms_;
+  std::vector<Tensor> factors_;  // [n_q_heads] R of each head
+  ScratchPool<Scratch> scratch_;
 };
 
 const RegisterMetric projected_error{{

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "core/matrix.h"
 #include "core/metric.h"
@@ -28,27 +29,43 @@ struct AttentionRule {
 /// The rule of a layer.
 AttentionRule attention_rule(const ModelInfo& model, const LayerInfo& layer);
 
-/// A panel: at most kPanelWidth queries of one head, one SIMD lane each.
-struct QueryPanel {
-  ConstMatrixView queries;                 ///< [n, head_dim]
+/// Panels: at most kPanelWidth queries each, one SIMD lane per query. One panel for each of some query heads that read
+/// the same KV head, all at the same positions.
+struct QueryPanels {
+  std::vector<ConstMatrixView> queries;    ///< [n_panels] of [n, head_dim]
   std::span<const std::size_t> positions;  ///< [n], ascending
 };
 
-/// exp(logit - max) of a panel against keys [first_key, first_key + n_keys); 0 where the mask hides a key.
+/// exp(logit - max) of panels against keys [first_key, first_key + n_keys); 0 where the mask hides a key, and where it
+/// would be below 2^-126.
 struct PanelWeights {
-  Buffer<float> weights;  ///< [n_keys, kPanelWidth]
+  Buffer<float> weights;  ///< [n_keys, n_panels, kPanelWidth]
   std::size_t first_key = 0;
   std::size_t n_keys = 0;
+  std::size_t n_panels = 0;
   std::size_t n_queries = 0;  ///< lanes in use; the others hold finite values without meaning
-  float max[kPanelWidth];     ///< largest visible logit of each query
 
-  const float* row(std::size_t key) const { return weights.data() + (key - first_key) * kPanelWidth; }
+  const float* row(std::size_t key, std::size_t panel) const {
+    return weights.data() + ((key - first_key) * n_panels + panel) * kPanelWidth;
+  }
 };
 
-/// Softmax sums over a set of tokens: weighted values and weights, for each query of a panel.
+/// Softmax sums of one panel over sets of tokens: weighted values and weights.
+struct SumsView {
+  const float* values = nullptr;   ///< [n_sets, value_dim, kPanelWidth]: sum of e_i v_i
+  const float* weights = nullptr;  ///< [n_sets, kPanelWidth]: sum of e_i
+};
+
+/// The same of several panels.
 struct PanelSums {
-  Buffer<float> values;   ///< [n_sets, value_dim, kPanelWidth]: sum of e_i v_i
-  Buffer<float> weights;  ///< [n_sets, kPanelWidth]: sum of e_i
+  Buffer<float> values;   ///< [n_panels, n_sets, value_dim, kPanelWidth]
+  Buffer<float> weights;  ///< [n_panels, n_sets, kPanelWidth]
+  std::size_t n_sets = 0;
+  std::size_t value_dim = 0;
+
+  SumsView panel(std::size_t p) const {
+    return {values.data() + p * n_sets * value_dim * kPanelWidth, weights.data() + p * n_sets * kPanelWidth};
+  }
 };
 
 /// Replayed outputs of a panel at all budgets of one plan.
@@ -72,18 +89,20 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
 
-  /// Attention weights of a panel.
+  /// Attention weights of panels.
   /// \param keys       [n_tokens, head_dim], row i at position i
-  /// \param key_range  positions to weigh; must hold everything that the panel sees
-  virtual void weigh(const AttentionRule& rule, const QueryPanel& panel, ConstMatrixView keys, Range key_range,
+  /// \param key_range  positions to weigh; must hold everything that the queries see
+  virtual void weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
                      PanelWeights& out) = 0;
 
-  /// Sums over sets of tokens, in one walk.
+  /// Sums over sets of tokens, for some of the panels, in one walk.
+  /// \param panels     which of them; the first is panel 0 of `out`
   /// \param values     [n_tokens, value_dim], row i at position i
   /// \param positions  token positions, set by set
   /// \param set_ends   [n_sets] ends in `positions`
-  virtual void sum_sets(const PanelWeights& weights, ConstMatrixView values, std::span<const std::uint32_t> positions,
-                        std::span<const std::size_t> set_ends, PanelSums& out) = 0;
+  virtual void sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,
+                        std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
+                        PanelSums& out) = 0;
 
   /// Sums of outer products over sets of tokens. Float64 throughout: the matrices that are made of them span many
   /// orders of magnitude, and what lies far below their largest direction counts.
@@ -98,13 +117,17 @@ class Backend {
 
   /// From the sums of the cells and of the local tokens to errors at every budget. The error is formed as
   /// (Z_E / Z) (N_S / Z_S - N_E / Z_E), never as a difference of two nearly equal outputs; it is exactly 0 where
-  /// nothing is evicted. \param local  sums of the tokens that are always visible, one set
-  virtual void combine(const CellPlan& plan, const PanelSums& cells, const PanelSums& local, std::size_t value_dim,
+  /// nothing is evicted.
+  /// \param cells  of one panel
+  /// \param local  of the same panel: sums of the tokens that are always visible, one set
+  virtual void combine(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
                        PanelErrors& out) = 0;
 
   /// Column sums of causal softmax attention: out[i] = sum over the queries of a_{t, i}. Streamed in panels, nothing of
-  /// size n_queries x n_tokens is kept. \param queries    [n, head_dim] at `positions` \param keys       [n_tokens,
-  /// head_dim] \param out        [n_tokens]; overwritten
+  /// size n_queries x n_tokens is kept.
+  /// \param queries  [n, head_dim] at `positions`
+  /// \param keys     [n_tokens, head_dim]
+  /// \param out      [n_tokens]; overwritten
   virtual void attention_sums(const AttentionRule& rule, ConstMatrixView queries,
                               std::span<const std::size_t> positions, ConstMatrixView keys, std::span<float> out) = 0;
 

@@ -25,8 +25,8 @@ class PanelReader {
 
   // Fills lanes [first_lane, first_lane + kPanelWidth) from some recorded queries of a head.
   void read(std::size_t q_head, Range rows, std::size_t first_lane, EvaluationWeights& out) {
-    const QueryPanel panel{data_.queries.matrix(q_head).rows_between(rows.begin, rows.end),
-                           std::span(data_.query_positions).subspan(rows.begin, rows.size())};
+    const QueryPanels panel{{data_.queries.matrix(q_head).rows_between(rows.begin, rows.end)},
+                            std::span(data_.query_positions).subspan(rows.begin, rows.size())};
     // In a sliding layer too no evaluation query sees more than the candidates and what follows them: candidates_at().
     const Range keys{candidates_.begin, panel.positions.back() + 1};
     backend_.weigh(rule_, panel, data_.keys.matrix(kv_head_), keys, weights_);
@@ -34,18 +34,18 @@ class PanelReader {
     sum({candidates_.end, keys.end}, local_);
     for (std::size_t i = 0; i < candidates_.size(); ++i)
       for (std::size_t l = 0; l < rows.size(); ++l)
-        out.attention.matrix(0)(i, first_lane + l) = weights_.row(candidates_.begin + i)[l] / all_.weights[l];
+        out.attention.matrix(0)(i, first_lane + l) = weights_.row(candidates_.begin + i, 0)[l] / all_.weights[l];
     for (std::size_t l = 0; l < rows.size(); ++l) read_sums(panel, l, first_lane + l, out);
   }
 
  private:
   void sum(Range tokens, PanelSums& sums) {
     const std::size_t n[] = {tokens.size()};
-    backend_.sum_sets(weights_, data_.values.matrix(kv_head_), std::span(positions_).subspan(tokens.begin, n[0]), n,
-                      sums);
+    backend_.sum_sets(weights_, {0, 1}, data_.values.matrix(kv_head_),
+                      std::span(positions_).subspan(tokens.begin, n[0]), n, sums);
   }
 
-  void read_sums(const QueryPanel& panel, std::size_t l, std::size_t lane, EvaluationWeights& out) {
+  void read_sums(const QueryPanels& panel, std::size_t l, std::size_t lane, EvaluationWeights& out) {
     const auto mean = [&](const PanelSums& sums, std::size_t d) {
       return double{sums.values[d * kPanelWidth + l]} / double{sums.weights[l]};
     };
@@ -56,7 +56,7 @@ class PanelReader {
       for (std::size_t d = 0; d < out.outputs.cols; ++d) out.local_outputs(lane, d) = mean(local_, d);
     } else {
       const std::vector<double> exact =
-          exact_output(rule_, panel.queries.row(l), panel.positions[l], data_.keys.matrix(kv_head_),
+          exact_output(rule_, panel.queries[0].row(l), panel.positions[l], data_.keys.matrix(kv_head_),
                        data_.values.matrix(kv_head_), {}, {candidates_.end, data_.n_tokens()});
       std::ranges::copy(exact, out.local_outputs.row(lane).begin());
     }

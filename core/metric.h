@@ -49,6 +49,9 @@ struct UnitShape {
   std::size_t n_queries = 0;  ///< evaluation queries
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
+  /// Policies whose outputs come between two calls of MetricAccumulator::end_panel(), 1 at least: what has to keep the
+  /// outputs of all heads until then needs room for so many.
+  std::size_t n_policies_at_once = 0;
 
   std::size_t n_parts(MetricParts parts) const {
     return parts == MetricParts::span ? spans->size() : parts == MetricParts::other_policy ? n_policies : 1;
@@ -82,16 +85,19 @@ struct MetricSums {
   std::vector<double> denominator;
 };
 
-/// Gathers the sums of one metric over one work unit. The engine calls, for each panel of queries and each query head:
-/// add_reference() once, then add_outputs() for each policy; end_panel() after the last head of a panel.
-/// add_selection() comes once per policy, before all panels; selections outlive the accumulator.
+/// Gathers the sums of one metric over one work unit. add_selection() comes once per policy, before all panels;
+/// selections outlive the accumulator. Then panel by panel of queries, for some policies at a time, the engine calls
+/// for each query head add_reference() (only with the first policies of a panel) and after that add_outputs() for each
+/// of these policies; at last end_panel(). Calls for different heads, and add_outputs() for different policies, may
+/// come from several threads at once: each may touch only what belongs to its head and policy.
 class MetricAccumulator {
  public:
   virtual ~MetricAccumulator() = default;
   virtual void add_selection(std::size_t /*policy*/, const LayerSelection& /*selection*/) {}
   virtual void add_reference(const PanelReference& /*panel*/) {}
   virtual void add_outputs(const PanelOutputs& /*panel*/) {}
-  virtual void end_panel() {}
+  /// \param policies  whose outputs came since the last call
+  virtual void end_panel(Range /*policies*/) {}
   virtual MetricSums finish() = 0;
 };
 

@@ -3,19 +3,27 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/parallel.h"
 #include "core/rescue.h"
+#include "core/scratch_pool.h"
 
 namespace kvreplay {
 namespace {
 
-// One panel of one query head: its weights, and the sums that no policy changes.
-struct PanelState {
-  std::size_t q_head = 0;
-  QueryPanel panel;
+// Panels of the query heads that read one KV head: their weights, and the sums that no policy changes.
+struct GroupState {
+  QueryPanels panels;
   PanelWeights weights;
   PanelSums all;            ///< over everything visible
   PanelSums local;          ///< over the tokens from the compression point on
-  Buffer<float> reference;  ///< [value_dim, kPanelWidth] full-cache outputs
+  Buffer<float> reference;  ///< [n_panels, value_dim, kPanelWidth] full-cache outputs
+};
+
+// What one policy needs to be replayed on a group.
+struct PolicyState {
+  PanelSums cells;
+  PanelErrors errors;
+  std::vector<std::uint32_t> retained;
 };
 
 class SelectionReplay {
@@ -27,6 +35,7 @@ class SelectionReplay {
         rule_(attention_rule(data_.model, data_.layer)),
         candidates_(input.candidates),
         query_rows_(input.query_rows),
+        n_policies_at_once_(input.n_policies_at_once),
         accumulators_(accumulators) {
     visible_.resize(data_.n_tokens());
     std::iota(visible_.begin(), visible_.end(), 0u);
@@ -34,8 +43,18 @@ class SelectionReplay {
   }
 
   void run(Tensor* outputs) {
-    for (std::size_t row = query_rows_.begin; row < query_rows_.end; row += kPanelWidth)
-      replay_panel({row, std::min(row + kPanelWidth, query_rows_.end)}, outputs);
+    // Panels one after another: their sums are added in order. What runs side by side are heads and policies.
+    for (std::size_t row = query_rows_.begin; row < query_rows_.end; row += kPanelWidth) {
+      const Range rows{row, std::min(row + kPanelWidth, query_rows_.end)};
+      Range policies{0, 0};
+      do {
+        policies = {policies.end, std::min(policies.end + n_policies_at_once_, walks_.size())};
+        parallel_for(data_.model.n_kv_heads, [&](std::size_t kv_head) {
+          groups_.with([&](GroupState& group) { replay_group(kv_head, rows, policies, group, outputs); });
+        });
+        for (MetricAccumulator* accumulator : accumulators_) accumulator->end_panel(policies);
+      } while (policies.end < walks_.size());
+    }
   }
 
  private:
@@ -43,10 +62,10 @@ class SelectionReplay {
   struct Walk {
     const CellPlan* plan;
     std::vector<std::uint32_t> positions;
-    bool evicts = false;
   };
   struct PolicyWalks {
     HeadAxis axis;
+    bool evicts;
     std::vector<Walk> heads;
   };
 
@@ -54,112 +73,131 @@ class SelectionReplay {
     for (const LayerSelection& selection : selections) {
       // A budget of everything is walked like any other: that its error is 0 is a result, not an assumption.
       const bool evicts = candidates_.size() > 0 && selection.evicts;
-      PolicyWalks& walks = walks_.emplace_back(PolicyWalks{selection.axis, {}});
+      PolicyWalks& walks = walks_.emplace_back(PolicyWalks{selection.axis, evicts, {}});
       for (const CellPlan& plan : selection.heads) {
-        Walk walk{.plan = &plan, .positions = plan.order, .evicts = evicts};
+        Walk walk{.plan = &plan, .positions = plan.order};
         for (std::uint32_t& position : walk.positions) position += static_cast<std::uint32_t>(candidates_.begin);
         walks.heads.push_back(std::move(walk));
       }
     }
   }
 
-  void replay_panel(Range rows, Tensor* outputs) {
-    const ModelInfo& model = data_.model;
-    for (std::size_t h = 0; h < model.n_q_heads; ++h) {
-      const std::size_t kv_head = h / model.group_size();
-      load_panel(h, rows);
-      if (outputs != nullptr) keep_outputs(rows, *outputs);
-      const PanelReference reference{.q_head = h, .n_queries = rows.size(), .outputs = state_.reference.data()};
-      for (MetricAccumulator* accumulator : accumulators_) accumulator->add_reference(reference);
-      for (std::size_t p = 0; p < walks_.size(); ++p) {
-        const std::size_t set = walks_[p].axis == HeadAxis::query ? h : kv_head;
-        replay_policy(p, walks_[p].heads[set], kv_head);
+  void replay_group(std::size_t kv_head, Range rows, Range policies, GroupState& group, Tensor* outputs) {
+    load_group(kv_head, rows, group);
+    const std::size_t first_head = kv_head * data_.model.group_size();
+    if (policies.begin == 0)
+      for (std::size_t i = 0; i < data_.model.group_size(); ++i) {
+        const float* full = reference_of(group, i);
+        if (outputs != nullptr) keep_outputs(first_head + i, rows, full, *outputs);
+        const PanelReference reference{.q_head = first_head + i, .n_queries = rows.size(), .outputs = full};
+        for (MetricAccumulator* accumulator : accumulators_) accumulator->add_reference(reference);
       }
-    }
-    for (MetricAccumulator* accumulator : accumulators_) accumulator->end_panel();
+    parallel_for(policies.size(), [&](std::size_t i) {
+      policies_.with([&](PolicyState& state) { replay_policy(policies.begin + i, kv_head, group, state); });
+    });
   }
 
-  void load_panel(std::size_t h, Range rows) {
-    const std::size_t kv_head = h / data_.model.group_size(), dim = data_.model.value_dim;
-    state_.q_head = h;
-    state_.panel = {data_.queries.matrix(h).rows_between(rows.begin, rows.end),
-                    std::span(data_.query_positions).subspan(rows.begin, rows.size())};
-    const Range keys = visible_range();
-    backend_.weigh(rule_, state_.panel, data_.keys.matrix(kv_head), keys, state_.weights);
+  void load_group(std::size_t kv_head, Range rows, GroupState& group) {
+    const std::size_t n_panels = data_.model.group_size(), dim = data_.model.value_dim;
+    group.panels.queries.clear();
+    for (std::size_t i = 0; i < n_panels; ++i)
+      group.panels.queries.push_back(data_.queries.matrix(kv_head * n_panels + i).rows_between(rows.begin, rows.end));
+    group.panels.positions = std::span(data_.query_positions).subspan(rows.begin, rows.size());
+    // Everything that the panels see (in a sliding layer less than [0, t]), and all that a plan walks over.
+    const Range keys{std::min(rule_.first_visible(group.panels.positions.front()), candidates_.begin),
+                     group.panels.positions.back() + 1};
+    const ConstMatrixView values = data_.values.matrix(kv_head);
+    backend_.weigh(rule_, group.panels, data_.keys.matrix(kv_head), keys, group.weights);
     const auto positions = std::span<const std::uint32_t>(visible_);
     const std::size_t n_all[] = {keys.size()}, n_local[] = {keys.end - candidates_.end};
-    backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(keys.begin, keys.size()), n_all,
-                      state_.all);
-    backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), positions.subspan(candidates_.end, n_local[0]),
-                      n_local, state_.local);
-    state_.reference.reserve_discard(dim * kPanelWidth);
-    for (std::size_t d = 0; d < dim; ++d)
-      for (std::size_t l = 0; l < kPanelWidth; ++l)
-        state_.reference[d * kPanelWidth + l] = state_.all.values[d * kPanelWidth + l] / state_.all.weights[l];
+    backend_.sum_sets(group.weights, {0, n_panels}, values, positions.subspan(keys.begin, keys.size()), n_all,
+                      group.all);
+    backend_.sum_sets(group.weights, {0, n_panels}, values, positions.subspan(candidates_.end, n_local[0]), n_local,
+                      group.local);
+    group.reference.reserve_discard(n_panels * dim * kPanelWidth);
+    for (std::size_t i = 0; i < n_panels; ++i) {
+      const SumsView all = group.all.panel(i);
+      float* reference = group.reference.data() + i * dim * kPanelWidth;
+      for (std::size_t d = 0; d < dim; ++d)
+        for (std::size_t l = 0; l < kPanelWidth; ++l)
+          reference[d * kPanelWidth + l] = all.values[d * kPanelWidth + l] / all.weights[l];
+    }
   }
 
-  void keep_outputs(Range rows, Tensor& outputs) const {
+  const float* reference_of(const GroupState& group, std::size_t panel) const {
+    return group.reference.data() + panel * data_.model.value_dim * kPanelWidth;
+  }
+
+  void keep_outputs(std::size_t q_head, Range rows, const float* reference, Tensor& outputs) const {
     for (std::size_t l = 0; l < rows.size(); ++l)
       for (std::size_t d = 0; d < outputs.cols(); ++d)
-        outputs.matrix(state_.q_head)(rows.begin - query_rows_.begin + l, d) = state_.reference[d * kPanelWidth + l];
+        outputs.matrix(q_head)(rows.begin - query_rows_.begin + l, d) = reference[d * kPanelWidth + l];
   }
 
-  // Everything that the current panel sees (in a sliding layer less than [0, t]), and all that a plan walks over.
-  Range visible_range() const {
-    return {std::min(rule_.first_visible(state_.panel.positions.front()), candidates_.begin),
-            state_.panel.positions.back() + 1};
-  }
-
-  void replay_policy(std::size_t p, const Walk& walk, std::size_t kv_head) {
-    const std::size_t n_budgets = walk.plan->n_budgets(), dim = data_.model.value_dim;
-    if (walk.evicts) {
-      backend_.sum_sets(state_.weights, data_.values.matrix(kv_head), walk.positions, walk.plan->cell_ends, cells_);
-      backend_.combine(*walk.plan, cells_, state_.local, dim, errors_);
-      rescue(walk, kv_head);
-    } else {
-      set_lossless(n_budgets, dim);
+  void replay_policy(std::size_t p, std::size_t kv_head, const GroupState& group, PolicyState& state) {
+    const PolicyWalks& walks = walks_[p];
+    const std::size_t n_panels = data_.model.group_size(), dim = data_.model.value_dim;
+    const ConstMatrixView values = data_.values.matrix(kv_head);
+    const bool shared = walks.axis == HeadAxis::kv;
+    if (walks.evicts && shared) {
+      const Walk& walk = walks.heads[kv_head];
+      backend_.sum_sets(group.weights, {0, n_panels}, values, walk.positions, walk.plan->cell_ends, state.cells);
     }
-    const PanelOutputs outputs{.policy = p,
-                               .q_head = state_.q_head,
-                               .n_queries = state_.panel.queries.rows,
-                               .reference = state_.reference.data(),
-                               .errors = errors_.errors.data(),
-                               .squared_errors = errors_.squared_errors.data(),
-                               .recall = errors_.recall.data()};
-    for (MetricAccumulator* accumulator : accumulators_) accumulator->add_outputs(outputs);
+    for (std::size_t i = 0; i < n_panels; ++i) {
+      const std::size_t q_head = kv_head * n_panels + i;
+      const Walk& walk = walks.heads[shared ? kv_head : q_head];
+      if (walks.evicts) {
+        if (!shared)
+          backend_.sum_sets(group.weights, {i, i + 1}, values, walk.positions, walk.plan->cell_ends, state.cells);
+        backend_.combine(*walk.plan, state.cells.panel(shared ? i : 0), group.local.panel(i), dim, state.errors);
+        rescue(walk, kv_head, group, i, state);
+      } else {
+        set_lossless(walk.plan->n_budgets(), dim, state.errors);
+      }
+      const PanelOutputs outputs{.policy = p,
+                                 .q_head = q_head,
+                                 .n_queries = group.panels.positions.size(),
+                                 .reference = reference_of(group, i),
+                                 .errors = state.errors.errors.data(),
+                                 .squared_errors = state.errors.squared_errors.data(),
+                                 .recall = state.errors.recall.data()};
+      for (MetricAccumulator* accumulator : accumulators_) accumulator->add_outputs(outputs);
+    }
   }
 
-  void set_lossless(std::size_t n_budgets, std::size_t dim) {
-    errors_.errors.reserve_discard(n_budgets * dim * kPanelWidth);
-    errors_.squared_errors.reserve_discard(n_budgets * kPanelWidth);
-    errors_.recall.reserve_discard(n_budgets * kPanelWidth);
-    std::fill_n(errors_.errors.data(), n_budgets * dim * kPanelWidth, 0.0f);
-    std::fill_n(errors_.squared_errors.data(), n_budgets * kPanelWidth, 0.0f);
-    std::fill_n(errors_.recall.data(), n_budgets * kPanelWidth, 1.0f);
+  static void set_lossless(std::size_t n_budgets, std::size_t dim, PanelErrors& errors) {
+    errors.errors.reserve_discard(n_budgets * dim * kPanelWidth);
+    errors.squared_errors.reserve_discard(n_budgets * kPanelWidth);
+    errors.recall.reserve_discard(n_budgets * kPanelWidth);
+    std::fill_n(errors.errors.data(), n_budgets * dim * kPanelWidth, 0.0f);
+    std::fill_n(errors.squared_errors.data(), n_budgets * kPanelWidth, 0.0f);
+    std::fill_n(errors.recall.data(), n_budgets * kPanelWidth, 1.0f);
   }
 
   // Queries that lost nearly all of their softmax mass are done again, alone, with a maximum of their own.
-  void rescue(const Walk& walk, std::size_t kv_head) {
+  void rescue(const Walk& walk, std::size_t kv_head, const GroupState& group, std::size_t panel,
+              PolicyState& state) const {
     const std::size_t dim = data_.model.value_dim;
+    const float* reference = reference_of(group, panel);
     for (std::size_t b = 0; b < walk.plan->n_budgets(); ++b)
-      for (std::size_t l = 0; l < state_.panel.queries.rows; ++l) {
-        if (errors_.recall[b * kPanelWidth + l] >= kRescueBelow) continue;
-        retained_.clear();
+      for (std::size_t l = 0; l < group.panels.positions.size(); ++l) {
+        if (state.errors.recall[b * kPanelWidth + l] >= kRescueBelow) continue;
+        state.retained.clear();
         for (std::size_t c = 0, begin = 0; c < walk.plan->n_cells(); begin = walk.plan->cell_ends[c++])
           if (walk.plan->holds(c, b))
-            retained_.insert(retained_.end(), walk.positions.begin() + static_cast<std::ptrdiff_t>(begin),
-                             walk.positions.begin() + static_cast<std::ptrdiff_t>(walk.plan->cell_ends[c]));
-        const std::vector<double> output =
-            exact_output(rule_, state_.panel.queries.row(l), state_.panel.positions[l], data_.keys.matrix(kv_head),
-                         data_.values.matrix(kv_head), retained_, {candidates_.end, data_.n_tokens()});
+            state.retained.insert(state.retained.end(), walk.positions.begin() + static_cast<std::ptrdiff_t>(begin),
+                                  walk.positions.begin() + static_cast<std::ptrdiff_t>(walk.plan->cell_ends[c]));
+        const std::vector<double> output = exact_output(
+            rule_, group.panels.queries[panel].row(l), group.panels.positions[l], data_.keys.matrix(kv_head),
+            data_.values.matrix(kv_head), state.retained, {candidates_.end, data_.n_tokens()});
         double norm = 0;
         for (std::size_t d = 0; d < dim; ++d) {
           // The evicted side holds all of the mass but 2^-80 of it: its mean is the full output.
-          const double error = output[d] - double{state_.reference[d * kPanelWidth + l]};
-          errors_.errors[(b * dim + d) * kPanelWidth + l] = static_cast<float>(error);
+          const double error = output[d] - double{reference[d * kPanelWidth + l]};
+          state.errors.errors[(b * dim + d) * kPanelWidth + l] = static_cast<float>(error);
           norm += error * error;
         }
-        errors_.squared_errors[b * kPanelWidth + l] = static_cast<float>(norm);
+        state.errors.squared_errors[b * kPanelWidth + l] = static_cast<float>(norm);
       }
   }
 
@@ -168,13 +206,12 @@ class SelectionReplay {
   AttentionRule rule_;
   Range candidates_;
   Range query_rows_;
+  std::size_t n_policies_at_once_;
   std::vector<std::uint32_t> visible_;  // 0, 1, 2, ...
   std::span<MetricAccumulator* const> accumulators_;
   std::vector<PolicyWalks> walks_;  // [n_policies]
-  PanelState state_;
-  PanelSums cells_;
-  PanelErrors errors_;
-  std::vector<std::uint32_t> retained_;
+  ScratchPool<GroupState> groups_;
+  ScratchPool<PolicyState> policies_;
 };
 
 }  // namespace

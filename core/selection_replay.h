@@ -17,6 +17,7 @@ struct ReplayInput {
   const LayerData* layer = nullptr;
   Range candidates;  ///< positions up for eviction; what comes after them is always visible
   Range query_rows;  ///< of the evaluation queries
+  std::size_t n_policies_at_once = static_cast<std::size_t>(-1);  ///< UnitShape::n_policies_at_once
 };
 
 /// Hands every evaluation query's full output and its errors under every selection to the accumulators.

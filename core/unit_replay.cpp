@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/prompt_view.h"
 #include "core/selection_replay.h"
 
@@ -24,12 +25,14 @@ std::vector<Budget> budgets_of(const UnitTask& task, Range candidates) {
 // Calls `work` for each policy, and says whose fault an error is.
 template <typename Work>
 void for_each_policy(const UnitTask& task, Work work) {
-  for (std::size_t p = 0; p < task.policies->size(); ++p) try {
-      work(p, (*task.policies)[p]);
+  parallel_for(task.policies->size(), [&](std::size_t p) {
+    const Policy& policy = (*task.policies)[p];
+    try {
+      work(p, policy);
     } catch (const InputError& error) {
-      throw InputError(
-          fmt::format("policy '{}', layer {}: {}", (*task.policies)[p].name(), task.data->layer.index, error.what()));
+      throw InputError(fmt::format("policy '{}', layer {}: {}", policy.name(), task.data->layer.index, error.what()));
     }
+  });
 }
 
 std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view, Range candidates) {
@@ -40,12 +43,22 @@ std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view,
                               .heads = std::vector<CellPlan>(task.data->model.n_kv_heads, plan_nested({}, nothing))};
     return std::vector<LayerSelection>(task.policies->size(), none);
   }
-  std::vector<LayerSelection> selections;
+  std::vector<LayerSelection> selections(task.policies->size());
   for_each_policy(task, [&](std::size_t p, const Policy& policy) {
     const bool shares = policy.shares_between_layers();
-    selections.push_back(policy.select(view, budgets, shares ? &task.shares.at(p) : nullptr));
+    selections[p] = policy.select(view, budgets, shares ? &task.shares.at(p) : nullptr);
   });
   return selections;
+}
+
+// As many as have room for the errors of all heads in a panel, at all budgets: gigabytes, for all policies of a large
+// model.
+std::size_t policies_at_once(const UnitTask& task) {
+  constexpr std::size_t kBytes = 256 << 20;
+  const ModelInfo& model = task.data->model;
+  const std::size_t bytes =
+      task.budgets->values.size() * model.n_q_heads * model.value_dim * kPanelWidth * sizeof(float);
+  return std::clamp<std::size_t>(kBytes / bytes, 1, std::max<std::size_t>(1, task.policies->size()));
 }
 
 // The metric with all selections added; says whose fault an error is.
@@ -91,7 +104,8 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   const LayerData& data = *task.data;
   const ReplayInput input{.layer = &data,
                           .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
-                          .query_rows = evaluation_rows(data, task.compression_point)};
+                          .query_rows = evaluation_rows(data, task.compression_point),
+                          .n_policies_at_once = policies_at_once(task)};
   const PromptView view(data, input.candidates, backend, task.identity);
   UnitResult result{.n_candidates = input.candidates.size(),
                     .n_queries = input.query_rows.size(),
@@ -107,7 +121,8 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                         .spans = task.spans,
                         .n_queries = result.n_queries,
                         .n_policies = task.policies->size(),
-                        .n_budgets = task.budgets->values.size()};
+                        .n_budgets = task.budgets->values.size(),
+                        .n_policies_at_once = policies_at_once(task)};
   std::vector<std::unique_ptr<MetricAccumulator>> owned;
   std::vector<MetricAccumulator*> accumulators;
   bool attends = false;

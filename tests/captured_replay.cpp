@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/parallel.h"
 #include "tests/random_layer.h"
 
 namespace kvreplay::testing {
@@ -27,18 +28,18 @@ class CaptureMetric final : public MetricAccumulator {
   }
 
   void add_reference(const PanelReference& panel) override {
-    CHECK(panel.q_head == next_head_++);
+    CHECK(panel.q_head == n_heads_++);
     CHECK(n_selections_ == shape_.n_policies);
     panel_ = panel;
-    next_policy_ = 0;
     for (std::size_t l = 0; l < panel.n_queries; ++l)
       capture->reference[panel.q_head][first_query_ + l] = lane(panel.outputs, l);
     check_idle_lanes(panel.outputs, shape_.layer->model.value_dim);
   }
 
   void add_outputs(const PanelOutputs& panel) override {
-    CHECK(panel.policy == next_policy_++);
-    CHECK(panel.q_head == panel_.q_head);
+    CHECK(panel.policy >= first_policy_);
+    CHECK(panel.policy < first_policy_ + shape_.n_policies_at_once);
+    ++n_outputs_;
     CHECK(panel.n_queries == panel_.n_queries);
     const std::size_t dim = shape_.layer->model.value_dim;
     for (std::size_t l = 0; l < panel.n_queries; ++l) {
@@ -55,9 +56,14 @@ class CaptureMetric final : public MetricAccumulator {
     check_idle_lanes(panel.recall, shape_.n_budgets);
   }
 
-  void end_panel() override {
-    CHECK(next_head_ == shape_.layer->model.n_q_heads);
-    next_head_ = 0;
+  void end_panel(Range policies) override {
+    CHECK(n_heads_ == shape_.layer->model.n_q_heads);
+    CHECK(policies.begin == first_policy_);
+    CHECK(n_outputs_ == policies.size() * n_heads_);
+    n_outputs_ = 0;
+    first_policy_ = policies.end;
+    if (policies.end < shape_.n_policies) return;
+    n_heads_ = first_policy_ = 0;
     first_query_ += panel_.n_queries;
   }
 
@@ -81,7 +87,7 @@ class CaptureMetric final : public MetricAccumulator {
 
   UnitShape shape_;
   PanelReference panel_;
-  std::size_t first_query_ = 0, next_head_ = 0, next_policy_ = 0, n_selections_ = 0;
+  std::size_t first_query_ = 0, n_heads_ = 0, first_policy_ = 0, n_outputs_ = 0, n_selections_ = 0;
 };
 
 // The whole cache without those candidates that are not retained.
@@ -104,17 +110,20 @@ CapturedReplay replay(const ReplayCase& replay_case) {
   for (const std::string& text : replay_case.policies) policies.emplace_back(text, replay_case.extra_scorers);
   const BudgetGrid budgets{.kind = BudgetKind::tokens, .values = replay_case.budgets};
   const auto backend = make_cpu_backend();
-  captured.result = replay_unit({.data = replay_case.data,
-                                 .dtype = replay_case.dtype,
-                                 .spans = &replay_case.spans,
-                                 .compression_point = replay_case.compression_point,
-                                 .evict_sliding = replay_case.evict_sliding,
-                                 .policies = &policies,
-                                 .budgets = &budgets,
-                                 .metrics = metrics,
-                                 .identity = {},
-                                 .keep_outputs = true},
-                                *backend);
+  // On one thread: what is captured comes in order.
+  with_threads(1, [&] {
+    captured.result = replay_unit({.data = replay_case.data,
+                                   .dtype = replay_case.dtype,
+                                   .spans = &replay_case.spans,
+                                   .compression_point = replay_case.compression_point,
+                                   .evict_sliding = replay_case.evict_sliding,
+                                   .policies = &policies,
+                                   .budgets = &budgets,
+                                   .metrics = metrics,
+                                   .identity = {},
+                                   .keep_outputs = true},
+                                  *backend);
+  });
   captured.result.sums.pop_back();
   return captured;
 }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 #include <vector>
 
 #include "core/backend.h"
@@ -25,56 +26,52 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return "cpu"; }
 
-  void weigh(const AttentionRule& rule, const QueryPanel& panel, ConstMatrixView keys, Range key_range,
+  void weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
              PanelWeights& out) override {
     Scratch& scratch = own_scratch();
-    const std::size_t n = panel.queries.rows, dim = panel.queries.cols, n_keys = key_range.size();
     out.first_key = key_range.begin;
-    out.n_keys = n_keys;
-    out.n_queries = n;
-    out.weights.reserve_discard(n_keys * kPanelWidth);
-
-    // Idle lanes hold queries of zeros, so that nothing downstream meets uninitialised memory.
-    scratch.padded.reserve_discard(kPanelWidth * dim);
-    std::fill_n(scratch.padded.data(), kPanelWidth * dim, 0.0f);
-    std::int32_t first[kPanelWidth], last[kPanelWidth];
-    for (std::size_t l = 0; l < kPanelWidth; ++l) {
-      if (l < n) std::ranges::copy(panel.queries.row(l), scratch.padded.data() + l * dim);
-      const std::size_t position = panel.positions[std::min(l, n - 1)];
-      first[l] = static_cast<std::int32_t>(std::max(rule.first_visible(position), key_range.begin) - key_range.begin);
-      last[l] = static_cast<std::int32_t>(std::min(position + 1, key_range.end)) - 1 -
-                static_cast<std::int32_t>(key_range.begin);
-    }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(n_keys), kPanelWidth,
-                static_cast<blasint>(dim), static_cast<float>(rule.scale), keys.data + key_range.begin * keys.stride,
-                static_cast<blasint>(keys.stride), scratch.padded.data(), static_cast<blasint>(dim), 0.0f,
-                out.weights.data(), kPanelWidth);
-    cpu::logits_to_weights(out.weights.data(), n_keys, first, last, static_cast<float>(rule.softcap), out.max);
+    out.n_keys = key_range.size();
+    out.n_panels = panels.queries.size();
+    out.n_queries = panels.positions.size();
+    out.weights.reserve_discard(out.n_keys * out.n_panels * kPanelWidth);
+    weigh_tiles(rule, panels.queries, panels.positions, keys, key_range, out.weights.data(), scratch);
+    cpu::scale_tiles(scratch.factors.data(), out.n_keys, out.n_panels * kPanelWidth, out.weights.data());
   }
 
-  void sum_sets(const PanelWeights& weights, ConstMatrixView values, std::span<const std::uint32_t> positions,
-                std::span<const std::size_t> set_ends, PanelSums& out) override {
+  void sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,
+                std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
+                PanelSums& out) override {
     Scratch& scratch = own_scratch();
-    const std::size_t dim = values.cols, n_sets = set_ends.size();
-    out.values.reserve_discard(n_sets * dim * kPanelWidth);
-    out.weights.reserve_discard(n_sets * kPanelWidth);
-    scratch.block_values.reserve_discard(dim * kPanelWidth);
-    scratch.block_weights.reserve_discard(kPanelWidth);
+    const std::size_t size = values.cols * kPanelWidth, n_sets = set_ends.size(), n_panels = panels.size();
+    out.n_sets = n_sets;
+    out.value_dim = values.cols;
+    out.values.reserve_discard(n_panels * n_sets * size);
+    out.weights.reserve_discard(n_panels * n_sets * kPanelWidth);
+    scratch.block_values.reserve_discard(n_panels * size);
+    scratch.block_weights.reserve_discard(n_panels * kPanelWidth);
+    const std::size_t weight_stride = weights.n_panels * kPanelWidth;
     // The weights start at first_key while positions count from 0: shift the base, so that one index serves both.
-    const float* base = weights.weights.data() - static_cast<std::ptrdiff_t>(weights.first_key * kPanelWidth);
+    const float* base = weights.weights.data() + panels.begin * kPanelWidth -
+                        static_cast<std::ptrdiff_t>(weights.first_key * weight_stride);
+    const cpu::TokenWalk walk{base, weight_stride, n_panels, values.data, values.stride, values.cols};
+    const cpu::PanelTarget block{scratch.block_values.data(), size, scratch.block_weights.data(), kPanelWidth};
 
     for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
-      float* set_values = out.values.data() + s * dim * kPanelWidth;
-      float* set_weights = out.weights.data() + s * kPanelWidth;
-      const auto sum = [&](std::size_t from, float* to_values, float* to_weights) {
+      const cpu::PanelTarget set{out.values.data() + s * size, n_sets * size, out.weights.data() + s * kPanelWidth,
+                                 n_sets * kPanelWidth};
+      const auto sum = [&](std::size_t from, const cpu::PanelTarget& to) {
         const std::size_t n = std::min(cpu::kSumBlock, set_ends[s] - from);
-        cpu::sum_tokens(base, values.data, values.stride, dim, positions.data() + from, n, to_values, to_weights);
+        cpu::sum_tokens(walk, positions.data() + from, n, to);
       };
-      sum(begin, set_values, set_weights);
+      sum(begin, set);
       for (std::size_t from = begin + cpu::kSumBlock; from < set_ends[s]; from += cpu::kSumBlock) {
-        sum(from, scratch.block_values.data(), scratch.block_weights.data());
-        cpu::add(set_values, scratch.block_values.data(), dim * kPanelWidth, set_values);
-        cpu::add(set_weights, scratch.block_weights.data(), kPanelWidth, set_weights);
+        sum(from, block);
+        for (std::size_t p = 0; p < n_panels; ++p) {
+          float* set_values = set.values + p * set.values_stride;
+          float* set_weights = set.weights + p * set.weights_stride;
+          cpu::add(set_values, block.values + p * block.values_stride, size, set_values);
+          cpu::add(set_weights, block.weights + p * block.weights_stride, kPanelWidth, set_weights);
+        }
       }
     }
   }
@@ -138,7 +135,7 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void combine(const CellPlan& plan, const PanelSums& cells, const PanelSums& local, std::size_t value_dim,
+  void combine(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
                PanelErrors& out) override {
     Scratch& scratch = own_scratch();
     const std::size_t n_budgets = plan.n_budgets(), n_cells = plan.n_cells(), size = value_dim * kPanelWidth;
@@ -182,23 +179,27 @@ class CpuBackend final : public Backend {
                       ConstMatrixView keys, std::span<float> out) override {
     Scratch& scratch = own_scratch();
     scratch.column_sums.assign(keys.rows, 0.0);
-    scratch.block_sums.resize(keys.rows);
+    scratch.columns.reserve_discard(keys.rows * cpu::kColumnLanes);
     for (std::size_t begin = 0, end = 0; begin < queries.rows; begin = end) {
-      end = std::min(queries.rows, begin + block_rows(keys.rows));
+      end = std::min(queries.rows, begin + kColumnPanels * kPanelWidth);
       const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
-      const std::size_t stride = (seen.size() + 15) / 16 * 16;  // rows begin where lines of memory do
-      scratch.rows.reserve_discard((end - begin) * stride);
-      const MatrixView logits{scratch.rows.data(), end - begin, seen.size(), stride};
-      dot_products(rule, queries.rows_between(begin, end), keys.rows_between(seen.begin, seen.end), logits);
-      std::fill_n(scratch.block_sums.begin(), seen.size(), 0.0f);
-      for (std::size_t r = 0; r < logits.rows; ++r) {
-        const Range row{rule.first_visible(positions[begin + r]) - seen.begin, positions[begin + r] + 1 - seen.begin};
-        float* weights = &logits(r, row.begin);
-        const double sum = cpu::exponentials(weights, row.size(), static_cast<float>(rule.softcap));
-        cpu::add_scaled(weights, row.size(), static_cast<float>(1 / sum), scratch.block_sums.data() + row.begin);
+      std::fill_n(scratch.columns.data(), seen.size() * cpu::kColumnLanes, 0.0f);
+      for (std::size_t row = begin; row < end; row += kPanelWidth) {
+        const std::size_t row_end = std::min(end, row + kPanelWidth);
+        const auto at = positions.subspan(row, row_end - row);
+        const Range panel_keys{rule.first_visible(at.front()), at.back() + 1};
+        scratch.rows.reserve_discard(panel_keys.size() * kPanelWidth);
+        const ConstMatrixView panel = queries.rows_between(row, row_end);
+        weigh_tiles(rule, {&panel, 1}, at, keys, panel_keys, scratch.rows.data(), scratch);
+        normalize(panel_keys.size(), at.size(), scratch);
+        cpu::add_columns(scratch.rows.data(), scratch.factors.data(), panel_keys.size(),
+                         scratch.columns.data() + (panel_keys.begin - seen.begin) * cpu::kColumnLanes);
       }
       // Summed over blocks in float64: a sink gathers mass from every query, its neighbour nearly none.
-      for (std::size_t i = 0; i < seen.size(); ++i) scratch.column_sums[seen.begin + i] += scratch.block_sums[i];
+      for (std::size_t i = 0; i < seen.size(); ++i) {
+        const float* column = scratch.columns.data() + i * cpu::kColumnLanes;
+        scratch.column_sums[seen.begin + i] += std::accumulate(column, column + cpu::kColumnLanes, 0.0);
+      }
     }
     std::ranges::transform(scratch.column_sums, out.begin(), [](double sum) { return static_cast<float>(sum); });
   }
@@ -217,11 +218,8 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  // Queries at a time whose logits against all keys stay in the second-level cache.
-  static std::size_t block_rows(std::size_t n_keys) {
-    constexpr std::size_t kFloats = std::size_t{1} << 18;
-    return std::clamp<std::size_t>(kFloats / n_keys, 16, 256);
-  }
+  // Panels whose columns are added up in float32 before they go to float64.
+  static constexpr std::size_t kColumnPanels = 16;
 
   // scale * q . k, [queries.rows, keys.rows]
   static void dot_products(const AttentionRule& rule, ConstMatrixView queries, ConstMatrixView keys, MatrixView out) {
@@ -238,10 +236,10 @@ class CpuBackend final : public Backend {
       values_.reserve_discard(n * size);
       weights_.reserve_discard(n * kPanelWidth);
     }
-    void set(std::size_t to, const PanelSums& sums, std::size_t size) {
+    void set(std::size_t to, const SumsView& sums, std::size_t size) {
       reserve(to + 1, size);
-      std::copy_n(sums.values.data(), size, values_.data() + to * size);
-      std::copy_n(sums.weights.data(), kPanelWidth, weights_.data() + to * kPanelWidth);
+      std::copy_n(sums.values, size, values_.data() + to * size);
+      std::copy_n(sums.weights, kPanelWidth, weights_.data() + to * kPanelWidth);
     }
     void set_zero(std::size_t to, std::size_t size) {
       reserve(to + 1, size);
@@ -249,9 +247,9 @@ class CpuBackend final : public Backend {
       std::fill_n(weights_.data() + to * kPanelWidth, kPanelWidth, 0.0f);
     }
     // this[to] = this[from] + cells[cell]
-    void add(std::size_t to, std::size_t from, const PanelSums& cells, std::size_t cell, std::size_t size) {
-      cpu::add(values_.data() + from * size, cells.values.data() + cell * size, size, values_.data() + to * size);
-      cpu::add(weights_.data() + from * kPanelWidth, cells.weights.data() + cell * kPanelWidth, kPanelWidth,
+    void add(std::size_t to, std::size_t from, const SumsView& cells, std::size_t cell, std::size_t size) {
+      cpu::add(values_.data() + from * size, cells.values + cell * size, size, values_.data() + to * size);
+      cpu::add(weights_.data() + from * kPanelWidth, cells.weights + cell * kPanelWidth, kPanelWidth,
                weights_.data() + to * kPanelWidth);
     }
     const float* values(std::size_t i, std::size_t size) const { return values_.data() + i * size; }
@@ -263,16 +261,64 @@ class CpuBackend final : public Backend {
 
   // Kept from call to call: fresh memory costs more than most calls.
   struct Scratch {
-    Buffer<float> padded, block_values, block_weights;
+    Buffer<float> queries, factors, tile_sums;  // of weigh_tiles()
+    Buffer<float> block_values, block_weights;
     Buffer<double> left_rows, right_rows;
     Side kept, evicted;
-    Buffer<float> rows;
+    Buffer<float> rows, columns;
     std::vector<double> column_sums;
-    std::vector<float> block_sums;
   };
   static Scratch& own_scratch() {
     static thread_local Scratch scratch;
     return scratch;
+  }
+
+  // cpu::weigh_tiles() for queries in rows; factors and tile sums are left in the scratch space.
+  static void weigh_tiles(const AttentionRule& rule, std::span<const ConstMatrixView> panels,
+                          std::span<const std::size_t> positions, ConstMatrixView keys, Range key_range, float* weights,
+                          Scratch& scratch) {
+    const std::size_t n = positions.size(), dim = keys.cols, n_keys = key_range.size();
+    const std::size_t n_tiles = (n_keys + cpu::kWeightTile - 1) / cpu::kWeightTile;
+    const std::size_t width = panels.size() * kPanelWidth;
+    scratch.queries.reserve_discard(dim * width);
+    scratch.factors.reserve_discard(n_tiles * width);
+    scratch.tile_sums.reserve_discard(n_tiles * width);
+    // Idle lanes hold queries of zeros, so that nothing downstream meets uninitialised memory.
+    for (std::size_t p = 0; p < panels.size(); ++p)
+      for (std::size_t d = 0; d < dim; ++d)
+        for (std::size_t l = 0; l < kPanelWidth; ++l)
+          scratch.queries[(p * dim + d) * kPanelWidth + l] = l < n ? panels[p](l, d) : 0.0f;
+    std::int32_t first[kPanelWidth], last[kPanelWidth];
+    for (std::size_t l = 0; l < kPanelWidth; ++l) {
+      const std::size_t position = positions[std::min(l, n - 1)];
+      first[l] = static_cast<std::int32_t>(std::max(rule.first_visible(position), key_range.begin) - key_range.begin);
+      last[l] = static_cast<std::int32_t>(std::min(position + 1, key_range.end)) - 1 -
+                static_cast<std::int32_t>(key_range.begin);
+    }
+    const cpu::PanelProduct product{.keys = keys.data + key_range.begin * keys.stride,
+                                    .key_stride = keys.stride,
+                                    .n_keys = n_keys,
+                                    .dim = dim,
+                                    .queries = scratch.queries.data(),
+                                    .n_panels = panels.size(),
+                                    .scale = static_cast<float>(rule.scale),
+                                    .softcap = static_cast<float>(rule.softcap),
+                                    .first = first,
+                                    .last = last};
+    cpu::weigh_tiles(product, weights, scratch.factors.data(), scratch.tile_sums.data());
+  }
+
+  // Factors that make weights of one panel to softmax weights; those of idle lanes make them 0.
+  static void normalize(std::size_t n_keys, std::size_t n_queries, Scratch& scratch) {
+    const std::size_t n_tiles = (n_keys + cpu::kWeightTile - 1) / cpu::kWeightTile;
+    double sums[kPanelWidth] = {};
+    for (std::size_t t = 0; t < n_tiles; ++t)
+      for (std::size_t l = 0; l < kPanelWidth; ++l)
+        sums[l] += double{scratch.factors[t * kPanelWidth + l]} * double{scratch.tile_sums[t * kPanelWidth + l]};
+    float shares[kPanelWidth];
+    for (std::size_t l = 0; l < kPanelWidth; ++l) shares[l] = l < n_queries ? static_cast<float>(1 / sums[l]) : 0.0f;
+    for (std::size_t t = 0; t < n_tiles; ++t)
+      for (std::size_t l = 0; l < kPanelWidth; ++l) scratch.factors[t * kPanelWidth + l] *= shares[l];
   }
 };
 

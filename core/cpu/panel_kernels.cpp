@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "core/metric.h"
 
@@ -11,7 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // After highway.h, as its per-target includes demand.
-#include <hwy/contrib/math/math-inl.h>
+#include "core/cpu/exponential-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvreplay::cpu::HWY_NAMESPACE {
@@ -24,42 +25,154 @@ using Vec = hn::Vec<Floats>;
 constexpr Floats kFloats{};
 constexpr std::size_t kLanes = hn::MaxLanes(kFloats);
 constexpr std::size_t kVecs = kPanelWidth / kLanes;
+// Rows of kVecs accumulators that the register file holds beside their operands.
+constexpr std::size_t kTile = std::max<std::size_t>(1, 16 / kVecs);
 
-void LogitsToWeights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
-                     float softcap, float* max) {
-  const Ints ints{};
-  // Rows that every lane sees need no mask; they are nearly all.
-  std::int32_t all_from = 0, all_to = static_cast<std::int32_t>(n_keys) - 1;
-  for (std::size_t l = 0; l < kPanelWidth; ++l) {
-    all_from = std::max(all_from, first[l]);
-    all_to = std::min(all_to, last[l]);
+// The keys that every lane of a panel sees: first and last.
+std::pair<std::int32_t, std::int32_t> SeenByAll(const PanelProduct& product) {
+  return {*std::max_element(product.first, product.first + kPanelWidth),
+          *std::min_element(product.last, product.last + kPanelWidth)};
+}
+
+// Tile rows of logits: kKeys keys at a time against a panel, as many accumulators as the register file holds.
+template <std::size_t kKeys>
+HWY_NOINLINE void LogitRows(const float* HWY_RESTRICT keys, std::size_t key_stride, std::size_t dim,
+                            const float* HWY_RESTRICT queries, float scale, float* HWY_RESTRICT out,
+                            std::size_t out_stride) {
+  Vec sums[kKeys][kVecs];
+#pragma GCC unroll 16
+  for (std::size_t k = 0; k < kKeys; ++k)
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) sums[k][v] = hn::Zero(kFloats);
+  for (std::size_t d = 0; d < dim; ++d) {
+    Vec lanes[kVecs];
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) lanes[v] = hn::Load(kFloats, queries + d * kPanelWidth + v * kLanes);
+#pragma GCC unroll 16
+    for (std::size_t k = 0; k < kKeys; ++k) {
+      const Vec x = hn::Set(kFloats, keys[k * key_stride + d]);
+#pragma GCC unroll 32
+      for (std::size_t v = 0; v < kVecs; ++v) sums[k][v] = hn::MulAdd(lanes[v], x, sums[k][v]);
+    }
   }
-  for (std::size_t v = 0; v < kVecs; ++v) {
-    float* column = logits + v * kLanes;
-    const auto from = hn::LoadU(ints, first + v * kLanes);
-    const auto to = hn::LoadU(ints, last + v * kLanes);
-    const Vec cap = hn::Set(kFloats, softcap);
-    const Vec hidden = hn::Set(kFloats, -std::numeric_limits<float>::infinity());
-    Vec top = hn::Set(kFloats, std::numeric_limits<float>::lowest());
-    for (std::size_t i = 0; i < n_keys; ++i) {
-      float* row = column + i * kPanelWidth;
+  const Vec factor = hn::Set(kFloats, scale);
+#pragma GCC unroll 16
+  for (std::size_t k = 0; k < kKeys; ++k)
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v)
+      hn::Store(hn::Mul(sums[k][v], factor), kFloats, out + k * out_stride + v * kLanes);
+}
+
+// Softcap and mask of keys [begin, end) of a tile, in place, and the running maximum. `rows` is the row of key `begin`.
+void CapAndMask(const PanelProduct& product, std::size_t begin, std::size_t end, float* rows, std::size_t stride,
+                float* tops) {
+  const Ints ints{};
+  const Vec hidden = hn::Set(kFloats, -std::numeric_limits<float>::infinity());
+  const Vec cap = hn::Set(kFloats, product.softcap);
+  // Rows that every lane sees need no mask; they are nearly all.
+  const auto [all_from, all_to] = SeenByAll(product);
+  const bool ragged = static_cast<std::int32_t>(begin) < all_from || static_cast<std::int32_t>(end) - 1 > all_to;
+  for (std::size_t v = 0; v < kPanelWidth; v += kLanes) {
+    const auto from = hn::LoadU(ints, product.first + v), to = hn::LoadU(ints, product.last + v);
+    Vec top = hn::LoadU(kFloats, tops + v);
+    for (std::size_t i = begin; i < end; ++i) {
+      float* row = rows + (i - begin) * stride + v;
       Vec logit = hn::Load(kFloats, row);
-      const std::int32_t key = static_cast<std::int32_t>(i);
-      const bool ragged = key < all_from || key > all_to;
-      if (softcap > 0) logit = hn::Mul(cap, hn::Tanh(kFloats, hn::Div(logit, cap)));
+      if (product.softcap > 0) logit = hn::Mul(cap, hn::Tanh(kFloats, hn::Div(logit, cap)));
       if (ragged) {
-        const auto at = hn::Set(ints, key);
+        const auto at = hn::Set(ints, static_cast<std::int32_t>(i));
         const auto out_of_sight = hn::Or(hn::Lt(at, from), hn::Gt(at, to));
         logit = hn::IfThenElse(hn::RebindMask(kFloats, out_of_sight), hidden, logit);
       }
-      if (ragged || softcap > 0) hn::Store(logit, kFloats, row);
+      if (ragged || product.softcap > 0) hn::Store(logit, kFloats, row);
       top = hn::Max(top, logit);
     }
-    hn::StoreU(top, kFloats, max + v * kLanes);
-    for (std::size_t i = 0; i < n_keys; ++i) {
-      float* row = column + i * kPanelWidth;
-      // exp(-inf) must be exactly 0; Highway's Exp clamps below -104, where the result is 0 too.
-      hn::Store(hn::Exp(kFloats, hn::Sub(hn::Load(kFloats, row), top)), kFloats, row);
+    hn::StoreU(top, kFloats, tops + v);
+  }
+}
+
+// exp(row - top) in place; \return  their sums are added to sums[kPanelWidth]
+void ExponentialRows(std::size_t n, float* rows, std::size_t stride, const float* tops, float* sums) {
+  for (std::size_t v = 0; v < kPanelWidth; v += kLanes) {
+    const Vec top = hn::LoadU(kFloats, tops + v);
+    Vec sum = hn::Zero(kFloats);
+    for (std::size_t i = 0; i < n; ++i) {
+      const Vec weight = Exponential(kFloats, hn::Sub(hn::Load(kFloats, rows + i * stride + v), top));
+      hn::Store(weight, kFloats, rows + i * stride + v);
+      sum = hn::Add(sum, weight);
+    }
+    hn::StoreU(sum, kFloats, sums + v);
+  }
+}
+
+void WeighTiles(const PanelProduct& product, float* weights, float* factors, float* sums) {
+  constexpr std::size_t kKeys = kTile;
+  const std::size_t width = product.n_panels * kPanelWidth;
+  const std::size_t n_tiles = (product.n_keys + kWeightTile - 1) / kWeightTile;
+  const float* tops = nullptr;  // of the tile before
+  for (std::size_t t = 0; t < n_tiles; ++t) {
+    const std::size_t begin = t * kWeightTile, end = std::min(begin + kWeightTile, product.n_keys);
+    float* tile_tops = factors + t * width;
+    if (tops == nullptr)
+      std::fill_n(tile_tops, width, std::numeric_limits<float>::lowest());
+    else
+      std::copy_n(tops, width, tile_tops);
+    tops = tile_tops;
+    const float* keys = product.keys + begin * product.key_stride;
+    for (std::size_t p = 0; p < product.n_panels; ++p) {
+      const float* queries = product.queries + p * product.dim * kPanelWidth;
+      float* rows = weights + begin * width + p * kPanelWidth;
+      std::size_t i = 0;
+      for (; i + kKeys <= end - begin; i += kKeys)
+        LogitRows<kKeys>(keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
+                         rows + i * width, width);
+      for (; i < end - begin; ++i)
+        LogitRows<1>(keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
+                     rows + i * width, width);
+      CapAndMask(product, begin, end, rows, width, tile_tops + p * kPanelWidth);
+      ExponentialRows(end - begin, rows, width, tile_tops + p * kPanelWidth, sums + (t * width + p * kPanelWidth));
+    }
+  }
+  // What a tile's own maximum lacks to that of all keys.
+  for (std::size_t v = 0; v < width; v += kLanes) {
+    const Vec top = hn::LoadU(kFloats, tops + v);
+    for (std::size_t t = 0; t < n_tiles; ++t) {
+      float* factor = factors + t * width + v;
+      hn::StoreU(Exponential(kFloats, hn::Sub(hn::LoadU(kFloats, factor), top)), kFloats, factor);
+    }
+  }
+}
+
+void ScaleTiles(const float* factors, std::size_t n_keys, std::size_t width, float* weights) {
+  for (std::size_t begin = 0; begin < n_keys; begin += kWeightTile, factors += width) {
+    // Most tiles come after the key with the largest logit.
+    if (std::all_of(factors, factors + width, [](float factor) { return factor == 1.0f; })) continue;
+    const std::size_t end = std::min(begin + kWeightTile, n_keys);
+    for (std::size_t v = 0; v < width; v += kLanes) {
+      const Vec factor = hn::LoadU(kFloats, factors + v);
+      for (std::size_t i = begin; i < end; ++i) {
+        float* row = weights + i * width + v;
+        // Down to 0 where it would become denormal.
+        const Vec scaled = hn::Mul(hn::Load(kFloats, row), factor);
+        hn::Store(hn::IfThenElseZero(hn::Ge(scaled, hn::Set(kFloats, kSmallestWeight)), scaled), kFloats, row);
+      }
+    }
+  }
+}
+
+void AddColumns(const float* weights, const float* factors, std::size_t n_keys, float* columns) {
+  for (std::size_t begin = 0; begin < n_keys; begin += kWeightTile, factors += kPanelWidth) {
+    const std::size_t end = std::min(begin + kWeightTile, n_keys);
+    Vec factor[kVecs];
+#pragma GCC unroll 32
+    for (std::size_t v = 0; v < kVecs; ++v) factor[v] = hn::LoadU(kFloats, factors + v * kLanes);
+    for (std::size_t i = begin; i < end; ++i) {
+      float* column = columns + i * kColumnLanes;
+      Vec sum = hn::Load(kFloats, column);
+#pragma GCC unroll 32
+      for (std::size_t v = 0; v < kVecs; ++v)
+        sum = hn::MulAdd(hn::Load(kFloats, weights + i * kPanelWidth + v * kLanes), factor[v], sum);
+      hn::Store(sum, kFloats, column);
     }
   }
 }
@@ -76,7 +189,8 @@ struct Upcoming {
 // weights themselves are summed too. Starts from zero or goes on from what `out` holds. Not inlined: GCC would then
 // compute the address of every dimension apart.
 template <std::size_t kDims, bool kSumWeights>
-HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, const float* HWY_RESTRICT values, std::size_t value_stride,
+HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, std::size_t weight_stride,
+                          const float* HWY_RESTRICT values, std::size_t value_stride,
                           const std::uint32_t* HWY_RESTRICT index, std::size_t n, const Upcoming& next, bool from_zero,
                           float* HWY_RESTRICT out, float* HWY_RESTRICT out_weights) {
   Vec sums[kDims][kVecs];
@@ -92,7 +206,7 @@ HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, const float* HWY_RE
       weight_sums[v] = from_zero ? hn::Zero(kFloats) : hn::Load(kFloats, out_weights + v * kLanes);
   for (std::size_t i = 0; i < n; ++i) {
     if (i < next.n) hwy::Prefetch(next.base + std::size_t{next.index[i]} * next.stride);
-    const float* HWY_RESTRICT e = weights + std::size_t{index[i]} * kPanelWidth;
+    const float* HWY_RESTRICT e = weights + std::size_t{index[i]} * weight_stride;
     const float* HWY_RESTRICT value = values + std::size_t{index[i]} * value_stride;
     Vec lanes[kVecs];
 #pragma GCC unroll 32
@@ -116,14 +230,12 @@ HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, const float* HWY_RE
     for (std::size_t v = 0; v < kVecs; ++v) hn::Store(weight_sums[v], kFloats, out_weights + v * kLanes);
 }
 
-void SumTokens(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
-               const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
-  constexpr std::size_t kDims = std::max<std::size_t>(1, kVecs <= 2 ? 8 : 8 / kVecs);
-  // A block of tokens whose weights (8 KiB) and values (16 KiB at 64 dimensions) stay in the first-level cache while
-  // all dimensions go over them.
-  constexpr std::size_t kBlock = 64;
+void SumTokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n, const PanelTarget& out) {
+  // A block of tokens whose weights (8 KiB a panel) and values (16 KiB at a time) stay in the first-level cache while
+  // all panels and dimensions go over them.
+  constexpr std::size_t kBlock = 64, kPart = 64;
   constexpr std::size_t kLine = 64 / sizeof(float);
-  const std::size_t weight_lines = kPanelWidth / kLine;
+  const std::size_t weight_lines = walk.n_panels * kPanelWidth / kLine;
   // At least one round, so that the sums of no tokens are zeros.
   for (std::size_t begin = 0; begin == 0 || begin < n; begin += kBlock) {
     const std::size_t count = std::min(kBlock, n - begin);
@@ -131,27 +243,28 @@ void SumTokens(const float* weights, const float* values, std::size_t value_stri
     std::size_t line = 0;
     const auto upcoming = [&]() -> Upcoming {
       const std::size_t l = line++;
-      if (l < weight_lines) return {weights + l * kLine, kPanelWidth, index + next_begin, n_next};
+      if (l < weight_lines) return {walk.weights + l * kLine, walk.weight_stride, index + next_begin, n_next};
       const std::size_t d = (l - weight_lines) * kLine;
-      return {values + d, value_stride, index + next_begin, d < value_dim ? n_next : 0};
+      return {walk.values + d, walk.value_stride, index + next_begin, d < walk.value_dim ? n_next : 0};
     };
-    std::size_t d = 0;
-    for (; d + kDims <= value_dim; d += kDims) {
-      if (d == 0)
-        SumDims<kDims, true>(weights, values, value_stride, index + begin, count, upcoming(), begin == 0, out_values,
-                             out_weights);
-      else
-        SumDims<kDims, false>(weights, values + d, value_stride, index + begin, count, upcoming(), begin == 0,
-                              out_values + d * kPanelWidth, out_weights);
-    }
-    for (; d < value_dim; ++d) {
-      if (d == 0)
-        SumDims<1, true>(weights, values, value_stride, index + begin, count, upcoming(), begin == 0, out_values,
-                         out_weights);
-      else
-        SumDims<1, false>(weights, values + d, value_stride, index + begin, count, upcoming(), begin == 0,
-                          out_values + d * kPanelWidth, out_weights);
-    }
+    for (std::size_t part = 0; part < walk.value_dim; part += kPart)
+      for (std::size_t p = 0; p < walk.n_panels; ++p) {
+        const float* weights = walk.weights + p * kPanelWidth;
+        float* values = out.values + p * out.values_stride;
+        float* weight_sums = out.weights + p * out.weights_stride;
+        const std::size_t end = std::min(part + kPart, walk.value_dim);
+        const auto sum = [&]<std::size_t kDims>(std::size_t d) {
+          if (d == 0)
+            SumDims<kDims, true>(weights, walk.weight_stride, walk.values, walk.value_stride, index + begin, count,
+                                 upcoming(), begin == 0, values, weight_sums);
+          else
+            SumDims<kDims, false>(weights, walk.weight_stride, walk.values + d, walk.value_stride, index + begin, count,
+                                  upcoming(), begin == 0, values + d * kPanelWidth, weight_sums);
+        };
+        std::size_t d = part;
+        for (; d + kTile <= end; d += kTile) sum.template operator()<kTile>(d);
+        for (; d < end; ++d) sum.template operator()<1>(d);
+      }
   }
 }
 
@@ -194,21 +307,28 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace kvreplay::cpu {
 
-HWY_EXPORT(LogitsToWeights);
+HWY_EXPORT(WeighTiles);
+HWY_EXPORT(ScaleTiles);
+HWY_EXPORT(AddColumns);
 HWY_EXPORT(SumTokens);
 HWY_EXPORT(Add);
 HWY_EXPORT(ErrorOfEviction);
 HWY_EXPORT(InstructionSet);
 
-void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
-                       float softcap, float* max) {
-  HWY_DYNAMIC_DISPATCH(LogitsToWeights)(logits, n_keys, first, last, softcap, max);
+void weigh_tiles(const PanelProduct& product, float* weights, float* factors, float* sums) {
+  HWY_DYNAMIC_DISPATCH(WeighTiles)(product, weights, factors, sums);
 }
 
-void sum_tokens(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
-                const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights) {
-  HWY_DYNAMIC_DISPATCH(SumTokens)
-  (weights, values, value_stride, value_dim, index, n, out_values, out_weights);
+void scale_tiles(const float* factors, std::size_t n_keys, std::size_t width, float* weights) {
+  HWY_DYNAMIC_DISPATCH(ScaleTiles)(factors, n_keys, width, weights);
+}
+
+void add_columns(const float* weights, const float* factors, std::size_t n_keys, float* columns) {
+  HWY_DYNAMIC_DISPATCH(AddColumns)(weights, factors, n_keys, columns);
+}
+
+void sum_tokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n, const PanelTarget& out) {
+  HWY_DYNAMIC_DISPATCH(SumTokens)(walk, index, n, out);
 }
 
 void add(const float* a, const float* b, std::size_t n, float* out) { HWY_DYNAMIC_DISPATCH(Add)(a, b, n, out); }

@@ -11,17 +11,60 @@ namespace kvreplay::cpu {
 /// in the same direction, and n of them drift by up to n * 2^-25.
 inline constexpr std::size_t kSumBlock = 512;
 
-/// Logits to weights, in place: the softcap, the mask, the maximum of each lane, exp(logit - max).
-/// \param logits        [n_keys, kPanelWidth]
-/// \param first, last   [kPanelWidth] first and last visible key of each lane, as indices into the rows
-/// \param max           [kPanelWidth] out
-void logits_to_weights(float* logits, std::size_t n_keys, const std::int32_t* first, const std::int32_t* last,
-                       float softcap, float* max);
+/// Keys whose weights are made together: they stay in the first-level cache from the product to the exponential.
+inline constexpr std::size_t kWeightTile = 64;
 
-/// out_values[d, lane] = sum of e_i v_i[d] and out_weights[lane] = sum of e_i over rows i = index[0..n) of both
-/// arrays. The rank-1 updates walk the tokens through the index: nothing is gathered.
-void sum_tokens(const float* weights, const float* values, std::size_t value_stride, std::size_t value_dim,
-                const std::uint32_t* index, std::size_t n, float* out_values, float* out_weights);
+/// What is below counts as nothing: exp(-87.33), about the smallest normal number.
+inline constexpr float kSmallestWeight = 1.18e-38f;
+
+/// Floats of a row of add_columns(): one for each lane of the widest vector.
+inline constexpr std::size_t kColumnLanes = 16;
+
+/// Panels of queries against keys.
+struct PanelProduct {
+  const float* keys = nullptr;  ///< [n_keys, dim], rows `key_stride` apart
+  std::size_t key_stride = 0, n_keys = 0, dim = 0;
+  const float* queries = nullptr;  ///< [n_panels, dim, kPanelWidth]
+  std::size_t n_panels = 0;
+  float scale = 1, softcap = 0;
+  const std::int32_t* first = nullptr;  ///< [kPanelWidth] first and last key that each lane sees, in every panel
+  const std::int32_t* last = nullptr;
+};
+
+/// The softcap, the mask and exp(logit - top), top being the largest logit of the lane up to and in the tile.
+/// \param weights  [n_keys, n_panels, kPanelWidth] out: 0 where masked
+/// \param factors  [n_tiles, n_panels, kPanelWidth] out: exp(top - largest logit of the lane): what the weights of a
+/// tile
+///                 lack to exp(logit - largest)
+/// \param sums     [n_tiles, n_panels, kPanelWidth] out: sums of the weights of a tile
+void weigh_tiles(const PanelProduct& product, float* weights, float* factors, float* sums);
+
+/// Multiplies each tile of `weights` [n_keys, width] by its row of `factors` [n_tiles, width].
+void scale_tiles(const float* factors, std::size_t n_keys, std::size_t width, float* weights);
+
+/// columns[i, :] += the weights of key i times its tile's factors, lanes that lie kColumnLanes apart added up.
+/// \param weights  [n_keys, kPanelWidth] \param factors  [n_tiles, kPanelWidth] \param columns  [n_keys, kColumnLanes]
+void add_columns(const float* weights, const float* factors, std::size_t n_keys, float* columns);
+
+/// Panels of weights and the values that they weigh, row i of both for the same token.
+struct TokenWalk {
+  const float* weights = nullptr;  ///< [any, n_panels, kPanelWidth], rows `weight_stride` apart
+  std::size_t weight_stride = 0, n_panels = 0;
+  const float* values = nullptr;  ///< [any, value_dim], rows `value_stride` apart
+  std::size_t value_stride = 0, value_dim = 0;
+};
+
+/// Where the sums of each panel go: values [value_dim, kPanelWidth] and weights [kPanelWidth].
+struct PanelTarget {
+  float* values = nullptr;
+  std::size_t values_stride = 0;  ///< from panel to panel
+  float* weights = nullptr;
+  std::size_t weights_stride = 0;
+};
+
+/// sum of e_i v_i[d] and sum of e_i over rows i = index[0..n), for each panel. The rank-1 updates walk the tokens
+/// through the index: nothing is gathered.
+void sum_tokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n, const PanelTarget& out);
 
 /// out[i] = a[i] + b[i]; out may be a or b. \param n  a multiple of kPanelWidth
 void add(const float* a, const float* b, std::size_t n, float* out);

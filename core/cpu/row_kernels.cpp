@@ -4,12 +4,12 @@
 #define HWY_TARGET_INCLUDE "core/cpu/row_kernels.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "core/cpu/exponential-inl.h"
 #include "core/cpu/panel_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,12 +27,6 @@ void for_each_vector(std::size_t begin, std::size_t end, Use use, UseTail use_ta
   std::size_t i = begin;
   for (; i + lanes <= end; i += lanes) use(i);
   if (i < end) use_tail(i, hn::FirstN(kRow, end - i));
-}
-
-// exp(x) for x <= 0, without the denormal results: they carry nothing, and cost a hundred times an ordinary number.
-RowVec Exponential(RowVec x) {
-  const RowVec smallest = hn::Set(kRow, -87.33f);
-  return hn::IfThenElseZero(hn::Gt(x, smallest), hn::Exp(kRow, hn::Max(x, smallest)));
 }
 
 double Exponentials(float* logits, std::size_t n, float softcap) {
@@ -59,12 +53,12 @@ double Exponentials(float* logits, std::size_t n, float softcap) {
     for_each_vector(
         begin, std::min(n, begin + kSumBlock),
         [&](std::size_t i) {
-          const RowVec weight = Exponential(hn::Sub(hn::LoadU(kRow, logits + i), max));
+          const RowVec weight = Exponential(kRow, hn::Sub(hn::LoadU(kRow, logits + i), max));
           hn::StoreU(weight, kRow, logits + i);
           block = hn::Add(block, weight);
         },
         [&](std::size_t i, auto mask) {
-          const RowVec weight = Exponential(hn::Sub(hn::MaskedLoad(mask, kRow, logits + i), max));
+          const RowVec weight = Exponential(kRow, hn::Sub(hn::MaskedLoad(mask, kRow, logits + i), max));
           hn::BlendedStore(weight, mask, kRow, logits + i);
           block = hn::Add(block, hn::IfThenElseZero(mask, weight));
         });

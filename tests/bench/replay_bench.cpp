@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "core/cpu/blas_core.h"
+#include "core/parallel.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_layer.h"
 #include "tests/bench/one_by_one.h"
@@ -77,7 +78,8 @@ void one_by_one(benchmark::State& state) {
   for (auto _ : state)
     for (std::size_t p = 0; p < policies.size(); ++p)
       for (std::size_t b = 0; b < n_budgets; ++b) {
-        const double error = output_error_by_itself(layer(), kPoint, replayed.selections[p], b, replayed.outputs);
+        const double error =
+            output_error_by_itself(layer(), kPoint, replayed.selections[p], b, replayed.outputs, *backend);
         // The same numbers, or there is nothing to compare.
         double numerator = 0, denominator = 0;
         for (std::size_t h = 0; h < layer().model.n_q_heads; ++h) {
@@ -110,5 +112,5 @@ int main(int argc, char** argv) {
   kvreplay::choose_blas_core(argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
+  kvreplay::with_threads(1, [] { benchmark::RunSpecifiedBenchmarks(); });
 }

@@ -104,7 +104,7 @@ TEST_CASE("the error is relatively accurate, however little was evicted") {
 
 TEST_CASE("a retained set far below the softmax maximum has an exact output all the same") {
   // Token 7 stands `gap` above all others for every second query, and as far below them for the rest. Evicted, it takes
-  // nearly all of the softmax along: exp(-gap) is 1e-17 at 40, 2^-86 at 60, a float32 denormal at 90, nothing at 200.
+  // nearly all of the softmax along: exp(-gap) is 1e-17 at 40, 2^-86 at 60, nothing from 88 on.
   struct Rule {
     const char* name;
     std::size_t sliding_window;
@@ -133,7 +133,8 @@ TEST_CASE("a retained set far below the softmax maximum has an exact output all 
                                                                .extra_scorers = {without_seven}});
       const double recall = captured.outputs[0][0][0].recall[2];
       CHECK(recall <= std::exp(-0.6 * gap));
-      if (gap <= 90) CHECK(recall > 0);
+      // Weights below 2^-126 count as nothing; the output is exact all the same.
+      if (gap <= 60) CHECK(recall > 0);
     }
 }
 

@@ -25,8 +25,8 @@ struct Primitives {
   PanelErrors errors = {};
 
   void weigh(std::size_t q_head, std::size_t first_row, std::size_t n_queries) {
-    const QueryPanel panel{data.queries.matrix(q_head).rows_between(first_row, first_row + n_queries),
-                           std::span(data.query_positions).subspan(first_row, n_queries)};
+    const QueryPanels panel{{data.queries.matrix(q_head).rows_between(first_row, first_row + n_queries)},
+                            std::span(data.query_positions).subspan(first_row, n_queries)};
     backend->weigh(attention_rule(data.model, data.layer), panel, keys(q_head), {0, panel.positions.back() + 1},
                    weights);
   }
@@ -36,9 +36,9 @@ struct Primitives {
     std::vector<std::uint32_t> later(weights.n_keys - compression_point);
     std::iota(later.begin(), later.end(), static_cast<std::uint32_t>(compression_point));
     const std::size_t n_later[] = {later.size()};
-    backend->sum_sets(weights, values, later, n_later, local);
-    backend->sum_sets(weights, values, plan.order, plan.cell_ends, cells);
-    backend->combine(plan, cells, local, data.model.value_dim, errors);
+    backend->sum_sets(weights, {0, 1}, values, later, n_later, local);
+    backend->sum_sets(weights, {0, 1}, values, plan.order, plan.cell_ends, cells);
+    backend->combine(plan, cells.panel(0), local.panel(0), data.model.value_dim, errors);
   }
 
   ConstMatrixView keys(std::size_t q_head) const { return data.keys.matrix(q_head / data.model.group_size()); }
@@ -95,7 +95,7 @@ TEST_CASE("weights are exp(logit - max) of what a query sees, and 0 elsewhere") 
       const reference::Vector attention = reference::attention(layer, 1, 3 + q, reference::positions_between(0, 23));
       const double largest = *std::ranges::max_element(attention);
       for (std::size_t i = 0; i < 23; ++i) {
-        const double weight = primitives.weights.row(i)[q];
+        const double weight = primitives.weights.row(i, 0)[q];
         CHECK(weight == doctest::Approx(attention[i] / largest).epsilon(kOutputTolerance));
         if (attention[i] == 0) CHECK(weight == 0);
       }
@@ -107,7 +107,8 @@ TEST_CASE("sums over sets walk the tokens in any order, from any first key") {
   const LayerData data = random_layer({.n_q_heads = 1, .n_kv_heads = 1, .value_dim = 11, .n_tokens = 40});
   const auto backend = make_cpu_backend();
   // One query at 39 and keys from 10 on; the sets {39, 12}, {}, {10, 30, 20}.
-  const QueryPanel panel{data.queries.matrix(0).rows_between(39, 40), std::span(data.query_positions).subspan(39, 1)};
+  const QueryPanels panel{{data.queries.matrix(0).rows_between(39, 40)},
+                          std::span(data.query_positions).subspan(39, 1)};
   PanelWeights weights;
   backend->weigh({.scale = 0.5}, panel, data.keys.matrix(0), {10, 40}, weights);
   CHECK(weights.first_key == 10);
@@ -115,12 +116,12 @@ TEST_CASE("sums over sets walk the tokens in any order, from any first key") {
   const std::vector<std::uint32_t> positions = {39, 12, 10, 30, 20};
   const std::vector<std::size_t> ends = {2, 2, 5};
   PanelSums sums;
-  backend->sum_sets(weights, data.values.matrix(0), positions, ends, sums);
+  backend->sum_sets(weights, {0, 1}, data.values.matrix(0), positions, ends, sums);
   for (std::size_t s = 0, begin = 0; s < 3; begin = ends[s++]) {
     double total = 0;
     std::vector<double> values(11, 0.0);
     for (std::size_t j = begin; j < ends[s]; ++j) {
-      const double e = weights.row(positions[j])[0];
+      const double e = weights.row(positions[j], 0)[0];
       total += e;
       for (std::size_t d = 0; d < 11; ++d) values[d] += e * double{data.values.matrix(0)(positions[j], d)};
     }

@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 #include <hwy/targets.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "tests/captured_replay.h"
 #include "tests/core/cpu/only_target.h"
@@ -32,31 +34,73 @@ TEST_CASE("every instruction set of this machine gives the reference's outputs a
   }
 }
 
-TEST_CASE("hidden keys weigh exactly 0 and the largest logit exactly 1") {
-  alignas(64) float logits[5 * kPanelWidth];
-  alignas(64) float max[kPanelWidth];
+TEST_CASE("hidden keys weigh exactly 0 and the largest logit exactly 1, in whatever tile it lies") {
+  // One dimension, queries of 2 and a scale of 1/2: logits are keys. Two panels. Lane l sees keys 1 to 148; the two
+  // hidden ones, and what is far away, must not count.
+  constexpr std::size_t kKeys = 150, kWidth = 2 * kPanelWidth;
+  constexpr std::size_t kTiles = (kKeys + cpu::kWeightTile - 1) / cpu::kWeightTile;
+  static_assert(kTiles == 3);
+  alignas(64) float queries[kWidth];
   std::int32_t first[kPanelWidth], last[kPanelWidth];
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    CAPTURE(hwy::TargetName(target));
-    const OnlyTarget only(target);
-    for (std::size_t l = 0; l < kPanelWidth; ++l) {
-      // Lane l sees rows 1 to 3; of the others even an infinity must not count. Row 2 leads by l * 10.
-      first[l] = 1;
-      last[l] = 3;
-      for (std::size_t i = 0; i < 5; ++i) logits[i * kPanelWidth + l] = i == 0 || i == 4 ? 1e30f : -50.0f;
-      logits[2 * kPanelWidth + l] += static_cast<float>(l) * 10;
+  std::fill_n(queries, kWidth, 2.0f);
+  std::fill_n(first, kPanelWidth, 1);
+  std::fill_n(last, kPanelWidth, 148);
+  alignas(64) float weights[kKeys * kWidth], factors[kTiles * kWidth], sums[kTiles * kWidth];
+  for (const std::size_t largest : {2u, 70u, 140u})
+    for_each_target([&] {
+      std::vector<float> keys(kKeys, -50.0f);
+      keys[0] = keys[149] = 1e30f;
+      keys[3] = -1000.0f;
+      keys[largest] = -20.0f;
+      cpu::weigh_tiles({.keys = keys.data(),
+                        .key_stride = 1,
+                        .n_keys = kKeys,
+                        .dim = 1,
+                        .queries = queries,
+                        .n_panels = 2,
+                        .scale = 0.5f,
+                        .first = first,
+                        .last = last},
+                       weights, factors, sums);
+      const float rest = std::exp(-30.0f);
+      for (std::size_t lane = 0; lane < kWidth; ++lane) {
+        double total = 0;
+        for (std::size_t t = 0; t < kTiles; ++t)
+          total += double{factors[t * kWidth + lane]} * double{sums[t * kWidth + lane]};
+        CHECK(total == doctest::Approx(1 + 146 * double{rest}));  // 148 in sight, one of them -1000
+      }
+      cpu::scale_tiles(factors, kKeys, kWidth, weights);
+      for (std::size_t i = 0; i < kKeys; ++i)
+        for (const std::size_t lane : {0u, 31u, 32u, 63u}) {
+          const float weight = weights[i * kWidth + lane];
+          if (i == largest)
+            CHECK(weight == 1.0f);
+          else if (i == 0 || i == 3 || i == 149)
+            CHECK(weight == 0.0f);
+          else
+            CHECK(weight == doctest::Approx(rest).epsilon(1e-6));
+        }
+    });
+}
+
+TEST_CASE("columns are weights times the factors of their tile, summed over the lanes") {
+  // Key i weighs i + 1 in every lane; the factor of lane l is 1 in the first tile and 2 in the second. Two panels
+  // added: 2 * 32 * (i + 1), twice that from key 64 on.
+  constexpr std::size_t kKeys = 70;
+  alignas(64) float weights[kKeys * kPanelWidth], factors[2 * kPanelWidth];
+  for (std::size_t i = 0; i < kKeys; ++i)
+    std::fill_n(weights + i * kPanelWidth, kPanelWidth, static_cast<float>(i + 1));
+  std::fill_n(factors, kPanelWidth, 1.0f);
+  std::fill_n(factors + kPanelWidth, kPanelWidth, 2.0f);
+  for_each_target([&] {
+    alignas(64) float columns[kKeys * cpu::kColumnLanes] = {};
+    for (int panel = 0; panel < 2; ++panel) cpu::add_columns(weights, factors, kKeys, columns);
+    for (std::size_t i = 0; i < kKeys; ++i) {
+      float sum = 0;
+      for (std::size_t l = 0; l < cpu::kColumnLanes; ++l) sum += columns[i * cpu::kColumnLanes + l];
+      CHECK(sum == 2 * 32 * static_cast<float>(i + 1) * (i < 64 ? 1 : 2));
     }
-    cpu::logits_to_weights(logits, 5, first, last, 0, max);
-    for (std::size_t l = 0; l < kPanelWidth; ++l) {
-      CHECK(logits[0 * kPanelWidth + l] == 0.0f);
-      CHECK(logits[4 * kPanelWidth + l] == 0.0f);
-      CHECK(logits[2 * kPanelWidth + l] == 1.0f);
-      CHECK(max[l] == -50.0f + static_cast<float>(l) * 10);
-      const double expected = std::exp(-10.0 * static_cast<double>(l));
-      if (l <= 8) CHECK(logits[1 * kPanelWidth + l] == doctest::Approx(expected).epsilon(1e-6));
-      if (l >= 11) CHECK(logits[1 * kPanelWidth + l] == 0.0f);
-    }
-  }
+  });
 }
 
 TEST_CASE("the error of an eviction by hand, also where nothing is evicted or nothing is kept") {
