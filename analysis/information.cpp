@@ -159,9 +159,11 @@ void InformationMetric::start() {
     for (Terms& terms : channels) {
       const Matrix64& projection = terms.channel.projection;
       terms.n_directions = projection.values.empty() ? terms.left.cols : projection.rows;
-      sum_cells(terms, all, end);
       Sums full = kNothing;
-      add_cell(terms, 0, full);
+      cells_.with([&](Cells& cells) {
+        sum_cells(terms, all, end, cells);
+        add_cell(terms, cells, 0, full);
+      });
       Matrix64 signal(terms.n_directions, terms.n_directions);
       add_signal(terms, full, 1, signal);
       terms.noise = noise_variance(parameters_, signal, terms.left.cols * terms.n_signals);
@@ -200,23 +202,23 @@ double InformationMetric::nats(const Terms& terms, const Sums& sums) const {
 }
 
 void InformationMetric::sum_cells(const Terms& terms, std::span<const std::uint32_t> rows,
-                                  std::span<const std::size_t> set_ends) {
-  cell_scales_.assign(set_ends.size(), 0.0);
+                                  std::span<const std::size_t> set_ends, Cells& cells) const {
+  cells.log_scales.assign(set_ends.size(), 0.0);
   if (terms.logarithmic) {
-    exponentials_.resize(terms.weights.size());
+    cells.exponentials.resize(terms.weights.size());
     for (std::size_t s = 0, begin = 0; s < set_ends.size(); begin = set_ends[s++]) {
       const auto set = rows.subspan(begin, set_ends[s] - begin);
       double largest = -std::numeric_limits<double>::infinity();
       for (const std::uint32_t i : set) largest = std::max(largest, terms.weights[i]);
-      for (const std::uint32_t i : set) exponentials_[i] = std::exp(terms.weights[i] - largest);
-      cell_scales_[s] = largest;
+      for (const std::uint32_t i : set) cells.exponentials[i] = std::exp(terms.weights[i] - largest);
+      cells.log_scales[s] = largest;
     }
   }
-  view().backend().sum_outer_products(terms.left, terms.right, terms.logarithmic ? exponentials_ : terms.weights, rows,
-                                      set_ends, terms.with_sides, cells_);
+  view().backend().sum_outer_products(terms.left, terms.right, terms.logarithmic ? cells.exponentials : terms.weights,
+                                      rows, set_ends, terms.with_sides, cells.sums);
 }
 
-void InformationMetric::add_cell(const Terms& terms, std::size_t cell, Sums& set) const {
+void InformationMetric::add_cell(const Terms& terms, const Cells& cells, std::size_t cell, Sums& set) const {
   const std::size_t p = terms.left.cols, q = terms.right.cols;
   if (set.products.values.empty()) set.products = Matrix64(p, q);
   if (terms.with_sides && set.left.empty()) {
@@ -224,33 +226,33 @@ void InformationMetric::add_cell(const Terms& terms, std::size_t cell, Sums& set
     set.right.assign(q, 0.0);
   }
   // Both on the larger of the two scales.
-  const double scale = std::max(cell_scales_[cell], set.log_scale);
-  const double factor = std::exp(cell_scales_[cell] - scale), own = std::exp(set.log_scale - scale);
-  add_scaled(cells_.products.data() + cell * p * q, factor, own, set.products.values);
+  const double scale = std::max(cells.log_scales[cell], set.log_scale);
+  const double factor = std::exp(cells.log_scales[cell] - scale), own = std::exp(set.log_scale - scale);
+  add_scaled(cells.sums.products.data() + cell * p * q, factor, own, set.products.values);
   if (terms.with_sides) {
-    add_scaled(cells_.left.data() + cell * p, factor, own, set.left);
-    add_scaled(cells_.right.data() + cell * q, factor, own, set.right);
+    add_scaled(cells.sums.left.data() + cell * p, factor, own, set.left);
+    add_scaled(cells.sums.right.data() + cell * q, factor, own, set.right);
   }
-  set.weight = own * set.weight + factor * cells_.weights[cell];
+  set.weight = own * set.weight + factor * cells.sums.weights[cell];
   set.log_scale = scale;
 }
 
-std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const CellPlan& plan) {
-  sum_cells(terms, plan.order, plan.cell_ends);
+std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const CellPlan& plan, Cells& cells) const {
+  sum_cells(terms, plan.order, plan.cell_ends, cells);
   std::vector<double> result(plan.n_budgets(), 0.0);
   if (!plan.nested) {
     for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
       if (plan.n_retained[b] == 0) continue;
       Sums set = kNothing;
       for (std::size_t c = 0; c < plan.n_cells(); ++c)
-        if (plan.holds(c, b)) add_cell(terms, c, set);
+        if (plan.holds(c, b)) add_cell(terms, cells, c, set);
       result[b] = nats(terms, set);
     }
     return result;
   }
   Sums set = kNothing;
   for (std::size_t c = 0; c < plan.n_cells(); ++c) {
-    add_cell(terms, c, set);
+    add_cell(terms, cells, c, set);
     std::optional<double> value;  // of the first c + 1 cells, where some budget holds just these
     for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
       if (plan.n_retained[b] != plan.cell_ends[c]) continue;
@@ -265,8 +267,8 @@ void InformationMetric::add_selection(std::size_t policy, const LayerSelection& 
   if (heads_.empty()) return;
   for_each_set(selection, shape_.layer->model, [&](std::size_t g, const CellPlan& plan, double share) {
     for (const Terms& terms : heads_[g]) {
-      const std::vector<double> nats =
-          selection.evicts ? nats_by_budget(terms, plan) : std::vector<double>(shape_.n_budgets, terms.full);
+      std::vector<double> nats(shape_.n_budgets, terms.full);
+      if (selection.evicts) cells_.with([&](Cells& cells) { nats = nats_by_budget(terms, plan, cells); });
       for (std::size_t b = 0; b < shape_.n_budgets; ++b)
         sums_.numerator[(g * shape_.n_policies + policy) * shape_.n_budgets + b] +=
             share * nats[b] / static_cast<double>(heads_[g].size());

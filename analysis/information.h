@@ -11,6 +11,7 @@
 #include "core/capacity_weights.h"
 #include "core/metric.h"
 #include "core/prompt_view.h"
+#include "core/scratch_pool.h"
 
 namespace kvreplay {
 
@@ -86,19 +87,25 @@ class InformationMetric : public MetricAccumulator {
   const Parameters& parameters() const { return parameters_; }
 
  private:
-  void sum_cells(const Terms& terms, std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends);
-  void add_cell(const Terms& terms, std::size_t cell, Sums& set) const;
+  // Sums over the cells of one plan.
+  struct Cells {
+    OuterSums sums;
+    std::vector<double> log_scales;
+    std::vector<double> exponentials;
+  };
+
+  void sum_cells(const Terms& terms, std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
+                 Cells& cells) const;
+  void add_cell(const Terms& terms, const Cells& cells, std::size_t cell, Sums& set) const;
   double nats(const Terms& terms, const Sums& sums) const;
-  std::vector<double> nats_by_budget(const Terms& terms, const CellPlan& plan);
+  std::vector<double> nats_by_budget(const Terms& terms, const CellPlan& plan, Cells& cells) const;
 
   static const Sums kNothing;
 
   UnitShape shape_;
   Parameters parameters_;
   std::vector<std::vector<Terms>> heads_;  // [n_kv_heads][n_channels]
-  OuterSums cells_;
-  std::vector<double> cell_scales_;  // logarithms
-  std::vector<double> exponentials_;
+  ScratchPool<Cells> cells_;
   MetricSums sums_;
 };
 

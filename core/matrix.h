@@ -3,11 +3,15 @@
 
 #include <cassert>
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
-#include <new>
 #include <span>
 
 namespace kvreplay {
+
+/// Uninitialised memory, 64-byte aligned; large pieces on huge pages where the system has them, because walks through a
+/// ranking touch a page per token. Throws std::bad_alloc. Given back by std::free().
+void* allocate_aligned(std::size_t bytes);
 
 /// An uninitialised, 64-byte aligned array of T: SIMD kernels may use aligned loads at its start.
 template <typename T>
@@ -15,7 +19,7 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t size)
-      : data_(size == 0 ? nullptr : static_cast<T*>(::operator new(size * sizeof(T), kAlignment))), size_(size) {}
+      : data_(size == 0 ? nullptr : static_cast<T*>(allocate_aligned(size * sizeof(T)))), size_(size) {}
 
   T* data() noexcept { return data_.get(); }
   const T* data() const noexcept { return data_.get(); }
@@ -32,9 +36,8 @@ class Buffer {
   }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
   struct Free {
-    void operator()(T* p) const noexcept { ::operator delete(p, kAlignment); }
+    void operator()(T* p) const noexcept { std::free(p); }
   };
   std::unique_ptr<T, Free> data_;
   std::size_t size_ = 0;

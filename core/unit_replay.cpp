@@ -65,18 +65,21 @@ std::size_t policies_at_once(const UnitTask& task) {
 std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const ChosenMetric& metric,
                                                     const UnitShape& shape,
                                                     std::span<const LayerSelection> selections) {
-  std::string policy;
-  try {
-    auto accumulator = metric.make(shape);
-    for (std::size_t p = 0; p < selections.size(); ++p) {
-      policy = fmt::format(", policy '{}'", (*task.policies)[p].name());
-      accumulator->add_selection(p, selections[p]);
+  const auto naming = [&](const std::string& policy, const auto& work) {
+    try {
+      work();
+    } catch (const InputError& error) {
+      throw InputError(
+          fmt::format("metric '{}'{}, layer {}: {}", metric.name(), policy, task.data->layer.index, error.what()));
     }
-    return accumulator;
-  } catch (const InputError& error) {
-    throw InputError(
-        fmt::format("metric '{}'{}, layer {}: {}", metric.name(), policy, task.data->layer.index, error.what()));
-  }
+  };
+  std::unique_ptr<MetricAccumulator> accumulator;
+  naming("", [&] { accumulator = metric.make(shape); });
+  parallel_for(selections.size(), [&](std::size_t p) {
+    naming(fmt::format(", policy '{}'", (*task.policies)[p].name()),
+           [&] { accumulator->add_selection(p, selections[p]); });
+  });
+  return accumulator;
 }
 
 }  // namespace
@@ -123,16 +126,19 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                         .n_policies = task.policies->size(),
                         .n_budgets = task.budgets->values.size(),
                         .n_policies_at_once = policies_at_once(task)};
-  std::vector<std::unique_ptr<MetricAccumulator>> owned;
+  std::vector<std::unique_ptr<MetricAccumulator>> owned(task.metrics.size());
+  parallel_for(owned.size(),
+               [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, result.selections); });
   std::vector<MetricAccumulator*> accumulators;
   bool attends = false;
-  for (const ChosenMetric& metric : task.metrics) {
-    accumulators.push_back(owned.emplace_back(make_accumulator(task, metric, shape, result.selections)).get());
-    attends |= metric.row().needs_outputs;
+  for (std::size_t m = 0; m < owned.size(); ++m) {
+    accumulators.push_back(owned[m].get());
+    attends |= task.metrics[m].row().needs_outputs;
   }
   if (attends || task.keep_outputs)
     replay_selections(input, result.selections, accumulators, backend, task.keep_outputs ? &result.outputs : nullptr);
-  for (MetricAccumulator* accumulator : accumulators) result.sums.push_back(accumulator->finish());
+  result.sums.resize(owned.size());
+  parallel_for(owned.size(), [&](std::size_t m) { result.sums[m] = owned[m]->finish(); });
   return result;
 }
 

@@ -1,6 +1,7 @@
 #include "core/cpu/panel_kernels.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -25,8 +26,20 @@ using Vec = hn::Vec<Floats>;
 constexpr Floats kFloats{};
 constexpr std::size_t kLanes = hn::MaxLanes(kFloats);
 constexpr std::size_t kVecs = kPanelWidth / kLanes;
-// Rows of kVecs accumulators that the register file holds beside their operands.
-constexpr std::size_t kTile = std::max<std::size_t>(1, 16 / kVecs);
+// Rows of kVecs accumulators that the register file holds beside their operands: 32 registers, or 16.
+constexpr std::size_t kRegisters = HWY_ARCH_ARM_A64 || kLanes == 16 ? 32 : 16;
+constexpr std::size_t kTile = kRegisters < 4 + 2 * kVecs ? 1 : (kRegisters - 4 - kVecs) / kVecs;
+
+// Calls use(begin, size) for parts of [0, n) that are as equal as can be, of at most kTile.
+template <typename Use>
+HWY_INLINE void for_each_tile(std::size_t n, Use use) {
+  const std::size_t n_parts = (n + kTile - 1) / kTile;
+  for (std::size_t part = 0, begin = 0; part < n_parts; ++part) {
+    const std::size_t size = n / n_parts + (part < n % n_parts);
+    use(begin, size);
+    begin += size;
+  }
+}
 
 // The keys that every lane of a panel sees: first and last.
 std::pair<std::int32_t, std::int32_t> SeenByAll(const PanelProduct& product) {
@@ -105,8 +118,14 @@ void ExponentialRows(std::size_t n, float* rows, std::size_t stride, const float
   }
 }
 
+using LogitRowsFunction = decltype(&LogitRows<1>);
+template <std::size_t... kLast>
+constexpr auto logit_rows_table(std::index_sequence<kLast...>) {
+  return std::array<LogitRowsFunction, sizeof...(kLast)>{LogitRows<kLast + 1>...};
+}
+
 void WeighTiles(const PanelProduct& product, float* weights, float* factors, float* sums) {
-  constexpr std::size_t kKeys = kTile;
+  constexpr auto kLogitRows = logit_rows_table(std::make_index_sequence<kTile>());
   const std::size_t width = product.n_panels * kPanelWidth;
   const std::size_t n_tiles = (product.n_keys + kWeightTile - 1) / kWeightTile;
   const float* tops = nullptr;  // of the tile before
@@ -122,13 +141,10 @@ void WeighTiles(const PanelProduct& product, float* weights, float* factors, flo
     for (std::size_t p = 0; p < product.n_panels; ++p) {
       const float* queries = product.queries + p * product.dim * kPanelWidth;
       float* rows = weights + begin * width + p * kPanelWidth;
-      std::size_t i = 0;
-      for (; i + kKeys <= end - begin; i += kKeys)
-        LogitRows<kKeys>(keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
-                         rows + i * width, width);
-      for (; i < end - begin; ++i)
-        LogitRows<1>(keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
-                     rows + i * width, width);
+      for_each_tile(end - begin, [&](std::size_t i, std::size_t n) {
+        kLogitRows[n - 1](keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
+                          rows + i * width, width);
+      });
       CapAndMask(product, begin, end, rows, width, tile_tops + p * kPanelWidth);
       ExponentialRows(end - begin, rows, width, tile_tops + p * kPanelWidth, sums + (t * width + p * kPanelWidth));
     }
@@ -230,10 +246,18 @@ HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, std::size_t weight_
     for (std::size_t v = 0; v < kVecs; ++v) hn::Store(weight_sums[v], kFloats, out_weights + v * kLanes);
 }
 
+using SumDimsFunction = decltype(&SumDims<1, false>);
+template <bool kSumWeights, std::size_t... kLast>
+constexpr auto sum_dims_table(std::index_sequence<kLast...>) {
+  return std::array<SumDimsFunction, sizeof...(kLast)>{SumDims<kLast + 1, kSumWeights>...};
+}
+
 void SumTokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n, const PanelTarget& out) {
-  // A block of tokens whose weights (8 KiB a panel) and values (16 KiB at a time) stay in the first-level cache while
-  // all panels and dimensions go over them.
-  constexpr std::size_t kBlock = 64, kPart = 64;
+  constexpr auto kSumDims = sum_dims_table<false>(std::make_index_sequence<kTile>());
+  constexpr auto kSumDimsAndWeights = sum_dims_table<true>(std::make_index_sequence<kTile>());
+  // A block of tokens whose weights (4 KiB a panel) and values (16 KiB at a time) stay in the first-level cache, which
+  // two threads may share, while all panels and dimensions go over them.
+  constexpr std::size_t kBlock = 32, kPart = 128;
   constexpr std::size_t kLine = 64 / sizeof(float);
   const std::size_t weight_lines = walk.n_panels * kPanelWidth / kLine;
   // At least one round, so that the sums of no tokens are zeros.
@@ -252,18 +276,12 @@ void SumTokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n,
         const float* weights = walk.weights + p * kPanelWidth;
         float* values = out.values + p * out.values_stride;
         float* weight_sums = out.weights + p * out.weights_stride;
-        const std::size_t end = std::min(part + kPart, walk.value_dim);
-        const auto sum = [&]<std::size_t kDims>(std::size_t d) {
-          if (d == 0)
-            SumDims<kDims, true>(weights, walk.weight_stride, walk.values, walk.value_stride, index + begin, count,
-                                 upcoming(), begin == 0, values, weight_sums);
-          else
-            SumDims<kDims, false>(weights, walk.weight_stride, walk.values + d, walk.value_stride, index + begin, count,
-                                  upcoming(), begin == 0, values + d * kPanelWidth, weight_sums);
-        };
-        std::size_t d = part;
-        for (; d + kTile <= end; d += kTile) sum.template operator()<kTile>(d);
-        for (; d < end; ++d) sum.template operator()<1>(d);
+        for_each_tile(std::min(kPart, walk.value_dim - part), [&](std::size_t at, std::size_t n_dims) {
+          const std::size_t d = part + at;
+          const SumDimsFunction sum = d == 0 ? kSumDimsAndWeights[n_dims - 1] : kSumDims[n_dims - 1];
+          sum(weights, walk.weight_stride, walk.values + d, walk.value_stride, index + begin, count, upcoming(),
+              begin == 0, values + d * kPanelWidth, weight_sums);
+        });
       }
   }
 }

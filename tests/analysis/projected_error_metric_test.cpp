@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <string>
 
+#include "core/selection_replay.h"
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
 #include "tests/reference.h"
@@ -90,4 +93,50 @@ TEST_CASE("the absolute projected error reads the numerator of the relative one"
   CHECK(absolute.mean_of == "projected_error");
   // 64 over one query: the root mean square is 8.
   CHECK(metric_value(absolute.formula, 64, 1) == 8);
+}
+
+TEST_CASE("a sketch of W_O tells the projected error within its standard error, and less work tells it worse") {
+  const LayerData data = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .hidden_size = 50, .n_tokens = 85});
+  const ReplayCase replay_case{
+      .data = &data, .compression_point = 45, .policies = {"knorm", "random"}, .budgets = {5, 20, 45}};
+  const Measured exact = measure("projected_error", replay_case);
+  double worst_of_few = 0;
+  for (const std::size_t n : {16u, 1024u}) {
+    const Measured sketched = measure("projected_error:sketch=" + std::to_string(n), replay_case);
+    CHECK(sketched.denominator(0) == doctest::Approx(exact.denominator(0)).epsilon(kSumTolerance));
+    for (std::size_t p = 0; p < 2; ++p) {
+      CHECK(sketched.numerator(0, p, 2) == 0);
+      for (std::size_t b = 0; b < 2; ++b) {
+        // One standard error of a sum of squares is at most sqrt(2 / n) of it: 35 % and 4.4 %.
+        const double deviation = std::abs(sketched.numerator(0, p, b) / exact.numerator(0, p, b) - 1);
+        CHECK(deviation < 4 * std::sqrt(2.0 / static_cast<double>(n)));
+        CHECK(deviation > 0);
+        if (n == 16) worst_of_few = std::max(worst_of_few, deviation);
+        if (n == 1024) CHECK(deviation < worst_of_few);
+      }
+    }
+  }
+}
+
+TEST_CASE("policies are measured alike whether their errors are held all at once or some at a time") {
+  const LayerData data = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .hidden_size = 24, .n_tokens = 120});
+  const ReplayCase replay_case{.data = &data,
+                               .compression_point = 45,
+                               .policies = {"knorm", "random", "streaming-llm", "keydiff", "knorm+ada"},
+                               .budgets = {5, 20, 44}};
+  const Measured together = measure("projected_error", replay_case);
+  const auto backend = make_cpu_backend();
+  const ReplayInput input{.layer = &data, .candidates = {0, 45}, .query_rows = {45, 120}, .n_policies_at_once = 2};
+  const auto accumulator = ChosenMetric("projected_error")
+                               .make({.layer = &data,
+                                      .candidates = input.candidates,
+                                      .n_queries = 75,
+                                      .n_policies = 5,
+                                      .n_budgets = 3,
+                                      .n_policies_at_once = 2});
+  MetricAccumulator* const accumulators[] = {accumulator.get()};
+  replay_selections(input, together.result().selections, accumulators, *backend);
+  const MetricSums sums = accumulator->finish();
+  CHECK(sums.numerator == together.sums().numerator);
+  CHECK(sums.denominator == together.sums().denominator);
 }
