@@ -131,6 +131,8 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
 
   Progress progress(talk, progress_line, "replay", todo.size());
   parallel_in_order(todo.size(), output.threads, [&](std::size_t i) {
+    // The one that starts next, when one of those at work now ends.
+    if (i + output.threads < todo.size()) prefetch_unit(plan, plan.units[todo[i + output.threads]]);
     const ReplayUnit& unit = plan.units[todo[i]];
     UnitShares mine = shares.empty() ? UnitShares{} : shares.at(unit.case_index)[unit.layer];
     journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backend));

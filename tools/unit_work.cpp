@@ -15,7 +15,7 @@ template <typename Work>
 auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, Work work) {
   const ReplayCase& each = plan.cases[unit.case_index];
   const TraceReader& trace = *plan.traces[each.trace];
-  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer]);
+  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));
   if (std::ranges::any_of(plan.policies, [](const Policy& policy) { return policy.scorer().needs_probes; }))
     data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
   UnitTask task{
@@ -37,6 +37,11 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, Work work) {
 
 }  // namespace
 
+void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
+  const ReplayCase& each = plan.cases[unit.case_index];
+  plan.traces[each.trace]->prefetch_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));
+}
+
 UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
                        Backend& backend) {
   return with_task(plan, unit, [&](UnitTask& task) {
@@ -51,6 +56,7 @@ std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_i
   const std::size_t n_layers = plan.layers.size();
   std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
   parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
+    if (layer + max_at_once < n_layers) prefetch_unit(plan, {.case_index = case_index, .layer = layer + max_at_once});
     surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer},
                                [&](UnitTask& task) { return survey_unit(task, backend); });
   });

@@ -9,6 +9,9 @@ namespace kvreplay {
 /// Budgets that policies which look at all layers of a case gave one of them, [n_policies]; empty for the others.
 using UnitShares = std::vector<HeadBudgets>;
 
+/// Asks the system to fetch the unit's slice from the disk, while others compute.
+void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit);
+
 /// Replays a unit. Throws InputError that names trace, case, policy and layer.
 UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
                        Backend& backend);
