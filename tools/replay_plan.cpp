@@ -327,8 +327,7 @@ LayerParts ReplayPlan::layer_parts(const ReplayUnit& unit) const {
     parts.block_cosine |= policy.needs_block_cosine();
   }
   for (const ChosenMetric& metric : computed) {
-    if (metric.row().query_window != nullptr)
-      window = std::max(window, metric.row().query_window(metric.parameters()));
+    if (metric.row().query_window != nullptr) window = std::max(window, metric.row().query_window(metric.parameters()));
     parts.output_projection |= metric.needs_output_projection();
   }
   parts.first_query = candidates.end - std::min(window, candidates.size());

@@ -21,6 +21,13 @@ struct LayerArrays {
   StoredArray queries, keys, values;
 };
 
+/// A tensor of this shape with whatever values, in the memory of another if that has the shape.
+Tensor shaped(Tensor used, std::size_t count, std::size_t rows, std::size_t cols) {
+  if (used.count() == count && used.rows() == rows && used.cols() == cols) return used;
+  used = {};  // before the new one takes memory
+  return Tensor(count, rows, cols);
+}
+
 /// Rows of the queries at `first` and later. \param positions  ascending
 Range rows_from(const std::vector<std::size_t>& positions, std::size_t first) {
   const auto begin = std::ranges::lower_bound(positions, first);
@@ -43,8 +50,9 @@ struct TraceReader::Impl {
 
   /// \param rows      of those that the file has of each head
   /// \param row_name  what a row is: "token"
-  Tensor read(const StoredArray& array, Range rows, const std::function<std::string(hsize_t)>& row_name) const {
-    Tensor tensor(array.dims[0], rows.size(), array.dims[2]);
+  Tensor read(const StoredArray& array, Range rows, const std::function<std::string(hsize_t)>& row_name,
+              Tensor used = {}) const {
+    Tensor tensor = shaped(std::move(used), array.dims[0], rows.size(), array.dims[2]);
     read_tensor(array, bytes, rows, tensor.values(), [&](std::span<const hsize_t> at) {
       return fmt::format("head {}, {}, channel {}", at[0], row_name(at[1]), at[2]);
     });
@@ -65,9 +73,9 @@ struct TraceReader::Impl {
                 {info.model.n_q_heads * info.model.value_dim, info.model.hidden_size});
   }
 
-  Tensor read_output_projection(std::size_t layer_index) const {
+  Tensor read_output_projection(std::size_t layer_index, Tensor used) const {
     const ModelInfo& model = info.model;
-    Tensor tensor(model.n_q_heads, model.value_dim, model.hidden_size);
+    Tensor tensor = shaped(std::move(used), model.n_q_heads, model.value_dim, model.hidden_size);
     const StoredArray array = open_output_projection(layer_index);
     read_tensor(array, bytes, {0, array.dims[0]}, tensor.values(), [&](std::span<const hsize_t> at) {
       return fmt::format("head {}, value channel {}, output channel {}", at[0] / model.value_dim,
@@ -100,7 +108,8 @@ TraceReader& TraceReader::operator=(TraceReader&&) noexcept = default;
 const std::filesystem::path& TraceReader::path() const { return impl_->path; }
 const TraceInfo& TraceReader::info() const { return impl_->info; }
 
-LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts) const {
+LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts,
+                                  LayerData used) const {
   const SampleInfo& sample = impl_->info.samples.at(sample_index);
   LayerData data;
   data.model = impl_->info.model;
@@ -113,11 +122,11 @@ LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_in
   const auto token_name = [](hsize_t row) { return fmt::format("token {}", row); };
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
-    data.queries = impl_->read(arrays.queries, queries, query_name);
-    data.keys = impl_->read(arrays.keys, {0, sample.n_tokens}, token_name);
-    data.values = impl_->read(arrays.values, {0, sample.n_tokens}, token_name);
+    data.queries = impl_->read(arrays.queries, queries, query_name, std::move(used.queries));
+    data.keys = impl_->read(arrays.keys, {0, sample.n_tokens}, token_name, std::move(used.keys));
+    data.values = impl_->read(arrays.values, {0, sample.n_tokens}, token_name, std::move(used.values));
     if (data.layer.has_output_projection && parts.output_projection)
-      data.output_projection = impl_->read_output_projection(data.layer.index);
+      data.output_projection = impl_->read_output_projection(data.layer.index, std::move(used.output_projection));
     if (sample.has_block_cosine && parts.block_cosine)
       data.block_cosine = impl_->read_block_cosine(group, sample.n_tokens);
   });

@@ -36,7 +36,9 @@ class TraceReader {
   /// \param sample  index into info().samples
   /// \param layer   index into info().layers (not the model's layer number)
   /// Throws InputError when a value is NaN or infinite, naming dataset, head, token and channel.
-  LayerData read_layer(std::size_t sample, std::size_t layer, const LayerParts& parts = {}) const;
+  /// \param used  of a layer that is done with: its memory is taken again where the shapes are the same, because memory
+  ///              that was never written to costs more time than reading
+  LayerData read_layer(std::size_t sample, std::size_t layer, const LayerParts& parts = {}, LayerData used = {}) const;
 
   /// Asks the system to fetch from the disk what read_layer() would read of the big tensors; does not wait.
   void prefetch_layer(std::size_t sample, std::size_t layer, const LayerParts& parts = {}) const;
