@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 
+#include "core/float_stream.h"
 #include "core/matrix.h"
 #include "core/parallel.h"
 #include "traces/chunk_places.h"
@@ -15,8 +16,8 @@
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr std::size_t kReadBytes = 256 << 10;   // read at a time: still in the cache when it is converted
-constexpr std::size_t kConvertedAtOnce = 8192;  // values: still in the first cache when they are looked at
+constexpr std::size_t kReadBytes = 256 << 10;  // read at a time: still in the cache when it is converted
+constexpr std::size_t kLarge = 8 << 20;        // a tensor, in bytes, that caches do not keep until it is used
 
 /// Rows of one slab as they lie in a buffer.
 struct StoredRows {
@@ -32,7 +33,7 @@ class Converter {
  public:
   /// \param wanted  rows that `out` holds of each slab
   Converter(const Corner& dims, DType dtype, Range wanted, std::span<float> out)
-      : dims_(dims), dtype_(dtype), wanted_(wanted), out_(out) {}
+      : dims_(dims), dtype_(dtype), wanted_(wanted), out_(out), streams_(out.size_bytes() >= kLarge) {}
 
   void convert(const StoredRows& stored, const std::byte* bytes) {
     const std::size_t n_cols = stored.cols.size();
@@ -57,13 +58,14 @@ class Converter {
   }
 
   void convert_run(std::size_t begin, const std::byte* bytes, std::size_t n) {
-    const std::size_t size = size_of(dtype_);
-    for (std::size_t done = 0; done < n; done += kConvertedAtOnce) {
-      const std::size_t step = std::min(kConvertedAtOnce, n - done);
-      const std::span<float> converted = out_.subspan(begin + done, step);
-      to_float32({bytes + done * size, step * size}, dtype_, converted);
-      if (const auto bad = first_non_finite(converted)) note_bad(begin + done + *bad);
+    const std::span<const std::byte> stored(bytes, n * size_of(dtype_));
+    const std::span<float> converted = out_.subspan(begin, n);
+    if (streams_) {
+      if (stream_float32(stored, dtype_, converted)) return;
+    } else {
+      to_float32(stored, dtype_, converted);
     }
+    if (const auto bad = first_non_finite(converted)) note_bad(begin + *bad);
   }
 
   void note_bad(std::size_t index) {
@@ -76,6 +78,7 @@ class Converter {
   DType dtype_;
   Range wanted_;
   std::span<float> out_;
+  bool streams_;
   std::atomic<std::size_t> first_bad_ = kNone;
 };
 
@@ -270,8 +273,7 @@ class Reading {
 
 /// Asks for memory in large pages before it is first written to: a small one costs more to make than to fill.
 void use_large_pages(std::span<float> memory) {
-  constexpr std::size_t kWorthIt = 8 << 20;
-  if (memory.size_bytes() < kWorthIt) return;
+  if (memory.size_bytes() < kLarge) return;
   const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
   const std::uintptr_t begin = (address + page - 1) / page * page;
