@@ -44,7 +44,7 @@ Scores ScoreFile::read(const PromptView& view) const try {
     throw hdf5::Violation(fmt::format("/{} is {}; expected [{} or {}, at least {}]", name, hdf5::shape_text(array.dims),
                                       model.n_kv_heads, model.n_q_heads, view.compression_point()));
   Tensor stored(1, n_heads, n_tokens);
-  hdf5::read_tensor(array, impl_->bytes, {0, n_tokens}, stored.values(),
+  hdf5::read_tensor(array, impl_->bytes, {0, n_heads}, stored.values(),
                     [](std::span<const hsize_t> at) { return fmt::format("head {}, token {}", at[0], at[1]); });
   Scores scores =
       Scores::for_heads(n_heads == model.n_kv_heads ? HeadAxis::kv : HeadAxis::query, n_heads, view.n_candidates());

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cassert>
 
 #include "core/float_stream.h"
 #include "core/matrix.h"
@@ -287,6 +288,8 @@ void use_large_pages(std::span<float> memory) {
 void read_tensor(const StoredArray& array, const FileBytes& bytes, Range rows, std::span<float> out,
                  const std::function<std::string(std::span<const hsize_t>)>& place) {
   if (out.empty()) return;
+  assert(rows.end <= corner_of(array.dims)[1] &&
+         corner_of(array.dims)[0] * rows.size() * array.dims.back() == out.size());
   use_large_pages(out);
   Reading reading(array, bytes, dtype_of(array.dataset), rows, out);
   reading.run();
