@@ -1,14 +1,15 @@
-#include "core/dtype.h"
-
 #include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstring>
 
+#include "core/float_stream.h"
+
 // Highway compiles what lies between HWY_BEFORE_NAMESPACE and HWY_AFTER_NAMESPACE once per instruction set.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/dtype.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -128,6 +129,53 @@ void DemoteBfloat16(const float* source, void* out, std::size_t n) {
   convert_all(Floats(), Halves(), source, out, n, [](auto v) HWY_ATTR { return float32_to_bfloat16(v); });
 }
 
+/// Like convert_all() to floats, past the caches; false when a value is NaN or infinite.
+template <class Half, class Convert>
+bool StreamAll(const Half* in, float* out, std::size_t n, Convert convert) {
+  const Floats floats;
+  const Words words;
+  const hn::Rebind<Half, Floats> halves;
+  const std::size_t lanes = hn::Lanes(floats);
+  const auto magnitude = hn::Set(words, 0x7FFFFFFFu);
+  auto largest = hn::Zero(words);
+  const auto look_at = [&](auto v) HWY_ATTR { largest = hn::Max(largest, hn::And(hn::BitCast(words, v), magnitude)); };
+  // Streams go to whole vectors only.
+  const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(out) / sizeof(float) % lanes;
+  const std::size_t head = std::min(n, misaligned == 0 ? 0 : lanes - misaligned);
+  std::size_t i = 0;
+  const auto one_by_one = [&](std::size_t end) HWY_ATTR {
+    for (; i < end; ++i) {
+      HWY_ALIGN Half padded[hn::MaxLanes(floats)] = {in[i]};
+      const auto v = convert(hn::Load(halves, padded));
+      look_at(v);
+      out[i] = hn::GetLane(v);
+    }
+  };
+  one_by_one(head);
+  for (; i + lanes <= n; i += lanes) {
+    const auto v = convert(hn::LoadU(halves, in + i));
+    look_at(v);
+    hn::Stream(v, floats, out + i);
+  }
+  one_by_one(n);
+  hwy::FlushStream();
+  return hn::AllTrue(words, hn::Lt(largest, hn::Set(words, 0x7F800000u)));
+}
+
+bool StreamFloat16(const void* source, float* out, std::size_t n) {
+  return StreamAll(static_cast<const std::uint16_t*>(source), out, n,
+                   [](auto v) HWY_ATTR { return float16_to_float32(v); });
+}
+
+bool StreamBfloat16(const void* source, float* out, std::size_t n) {
+  return StreamAll(static_cast<const std::uint16_t*>(source), out, n,
+                   [](auto v) HWY_ATTR { return bfloat16_to_float32(v); });
+}
+
+bool StreamFloat32(const void* source, float* out, std::size_t n) {
+  return StreamAll(static_cast<const float*>(source), out, n, [](auto v) HWY_ATTR { return v; });
+}
+
 /// How many leading values are surely finite: a multiple of four vectors, or as far as whole groups go.
 std::size_t FinitePrefix(const float* values, std::size_t n) {
   const Floats floats;
@@ -159,6 +207,9 @@ HWY_EXPORT(PromoteFloat16);
 HWY_EXPORT(PromoteBfloat16);
 HWY_EXPORT(DemoteFloat16);
 HWY_EXPORT(DemoteBfloat16);
+HWY_EXPORT(StreamFloat16);
+HWY_EXPORT(StreamBfloat16);
+HWY_EXPORT(StreamFloat32);
 HWY_EXPORT(FinitePrefix);
 
 std::string_view name_of(DType dtype) {
@@ -184,6 +235,20 @@ void to_float32(std::span<const std::byte> source, DType dtype, std::span<float>
     case DType::float32:
       std::memcpy(out.data(), source.data(), source.size());
   }
+}
+
+bool stream_float32(std::span<const std::byte> source, DType dtype, std::span<float> out) {
+  assert(source.size() == out.size() * size_of(dtype));
+  if (out.empty()) return true;
+  switch (dtype) {
+    case DType::float16:
+      return HWY_DYNAMIC_DISPATCH(StreamFloat16)(source.data(), out.data(), out.size());
+    case DType::bfloat16:
+      return HWY_DYNAMIC_DISPATCH(StreamBfloat16)(source.data(), out.data(), out.size());
+    case DType::float32:
+      break;
+  }
+  return HWY_DYNAMIC_DISPATCH(StreamFloat32)(source.data(), out.data(), out.size());
 }
 
 void from_float32(std::span<const float> source, DType dtype, std::span<std::byte> out) {

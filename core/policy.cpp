@@ -85,13 +85,40 @@ bool Policy::budget_free() const { return layers_ && layers_->row.traits.budget_
 
 bool Policy::shares_between_layers() const { return layers_ && layers_->row.survey != nullptr; }
 
-std::string Policy::unmet_need(const TraceOffer& offer) const {
-  std::string need = unmet(scorer_.row, scorer_.parameters, offer);
-  for (const auto& modifier : modifiers_)
-    if (need.empty()) need = unmet(modifier.row, modifier.parameters, offer);
+template <typename Use>
+void Policy::for_each_part(Use use) const {
+  use(scorer_.row, scorer_.parameters);
+  for (const auto& modifier : modifiers_) use(modifier.row, modifier.parameters);
   for (const auto* allocator : {&layers_, &heads_})
-    if (need.empty() && allocator->has_value()) need = unmet((*allocator)->row, (*allocator)->parameters, offer);
+    if (allocator->has_value()) use((*allocator)->row, (*allocator)->parameters);
+}
+
+std::string Policy::unmet_need(const TraceOffer& offer) const {
+  std::string need;
+  for_each_part([&](const auto& row, const Parameters& parameters) {
+    if (need.empty()) need = unmet(row, parameters, offer);
+  });
   return need;
+}
+
+std::size_t Policy::query_window() const {
+  std::size_t window = 0;
+  for_each_part([&](const auto& row, const Parameters& parameters) {
+    if (row.query_window != nullptr) window = std::max(window, row.query_window(parameters));
+  });
+  return window;
+}
+
+bool Policy::needs_output_projection() const {
+  bool needs = false;
+  for_each_part([&](const auto& row, const Parameters& parameters) {
+    needs |= row.needs_output_projection != nullptr && row.needs_output_projection(parameters);
+  });
+  return needs;
+}
+
+bool Policy::needs_block_cosine() const {
+  return std::ranges::any_of(allocators(), [](const Allocator* row) { return row->needs_block_cosine; });
 }
 
 bool Policy::makes_sets() const { return !modifiers_.empty() && modifiers_.back().row.choose; }

@@ -68,6 +68,11 @@ class Policy {
   /// What this policy asks of a trace that it does not offer, as one clause; "" if nothing.
   std::string unmet_need(const TraceOffer& offer) const;
 
+  /// How many of the last prompt queries its parts look at (kAll: every candidate's).
+  std::size_t query_window() const;
+  bool needs_output_projection() const;
+  bool needs_block_cosine() const;
+
   /// Whether its allocator looks at all layers of a case before any layer can be replayed.
   bool shares_between_layers() const;
   /// The first step of such a policy, for each layer: one survey for all budgets, or one for each when scores depend
@@ -90,6 +95,9 @@ class Policy {
     Parameters parameters;
   };
 
+  /// Calls use(row, parameters) for scorer, modifiers and allocators.
+  template <typename Use>
+  void for_each_part(Use use) const;
   bool depends_on_budget() const;
   Scores score(const PromptView& view, const Budget& budget) const;
   /// Scores that do not depend on the budget, made once for all policies with the same scorer.

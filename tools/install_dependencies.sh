@@ -6,7 +6,7 @@ set -euo pipefail
 build_packages=(
   build-essential cmake ninja-build pkg-config
   libhdf5-dev libopenblas-pthread-dev libboost-program-options-dev
-  libhwy-dev libtbb-dev libxxhash-dev libfmt-dev nlohmann-json3-dev
+  libhwy-dev libtbb-dev libxxhash-dev libdeflate-dev libzstd-dev libfmt-dev nlohmann-json3-dev
 )
 
 install_packages() {

@@ -95,8 +95,8 @@ std::string journal_options(const ReplayPlan& plan, const OutputOptions& output)
 }
 
 Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, const OutputOptions& output,
-                   Backend& backend) {
-  const UnitResult result = replay_unit(plan, unit, std::move(shares), !output.outputs.empty(), backend);
+                   Backend& backend, UsedSlices& used) {
+  const UnitResult result = replay_unit(plan, unit, std::move(shares), !output.outputs.empty(), backend, used);
   Dataset entry = unit_dataset(plan, unit, result);
   if (!output.retained.empty()) append_retained(result, entry);
   if (!output.outputs.empty()) append_outputs(result, entry);
@@ -116,6 +116,7 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
   std::ranges::stable_sort(todo, std::greater{},
                            [&](std::size_t unit) { return plan.cases[plan.units[unit].case_index].point.position; });
   const std::unique_ptr<Backend> backend = make_cpu_backend();
+  UsedSlices used;
   const bool progress_line = !output.quiet && &talk == &std::cerr && isatty(STDERR_FILENO);
 
   // Before any layer can be replayed, policies that split budgets between layers have to see them all.
@@ -124,16 +125,18 @@ void replay_units(const ReplayPlan& plan, const OutputOptions& output, const Uni
     for (const std::size_t unit : todo) shares[plan.units[unit].case_index];
     Progress progress(talk, progress_line, "survey", shares.size());
     for (auto& [case_index, layers] : shares) {
-      layers = share_budgets(plan, case_index, output.threads, *backend);
+      layers = share_budgets(plan, case_index, output.threads, *backend, used);
       progress.finish_unit();
     }
   }
 
   Progress progress(talk, progress_line, "replay", todo.size());
   parallel_in_order(todo.size(), output.threads, [&](std::size_t i) {
+    // The one that starts next, when one of those at work now ends.
+    if (i + output.threads < todo.size()) prefetch_unit(plan, plan.units[todo[i + output.threads]]);
     const ReplayUnit& unit = plan.units[todo[i]];
     UnitShares mine = shares.empty() ? UnitShares{} : shares.at(unit.case_index)[unit.layer];
-    journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backend));
+    journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backend, used));
     progress.finish_unit();
   });
 }

@@ -317,6 +317,23 @@ TraceOffer ReplayPlan::offer(const ReplayUnit& unit, Range candidates) const {
           .probes = info.find_probe(each.point.name) != nullptr};
 }
 
+LayerParts ReplayPlan::layer_parts(const ReplayUnit& unit) const {
+  const Range candidates = candidates_at(cases[unit.case_index].point.position, layer(unit), evict_sliding);
+  std::size_t window = 0;
+  LayerParts parts{.output_projection = false, .block_cosine = false};
+  for (const Policy& policy : policies) {
+    window = std::max(window, policy.query_window());
+    parts.output_projection |= policy.needs_output_projection();
+    parts.block_cosine |= policy.needs_block_cosine();
+  }
+  for (const ChosenMetric& metric : computed) {
+    if (metric.row().query_window != nullptr) window = std::max(window, metric.row().query_window(metric.parameters()));
+    parts.output_projection |= metric.needs_output_projection();
+  }
+  parts.first_query = candidates.end - std::min(window, candidates.size());
+  return parts;
+}
+
 std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {
   const ReplayCase& each = cases[unit.case_index];
   // Not the compression point: a draw for a token must not change with what comes after it.

@@ -65,6 +65,8 @@ struct ReplayPlan {
   }
   /// What the trace offers policies in this unit.
   TraceOffer offer(const ReplayUnit& unit, Range candidates) const;
+  /// What the policies and metrics look at in this unit.
+  LayerParts layer_parts(const ReplayUnit& unit) const;
   std::uint64_t unit_seed(const ReplayUnit& unit) const;
 };
 

@@ -12,10 +12,10 @@ namespace {
 
 // Reads the unit's slice and calls work(task).
 template <typename Work>
-auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, Work work) {
+auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used, Work work) {
   const ReplayCase& each = plan.cases[unit.case_index];
   const TraceReader& trace = *plan.traces[each.trace];
-  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer]);
+  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit), used.take());
   if (std::ranges::any_of(plan.policies, [](const Policy& policy) { return policy.scorer().needs_probes; }))
     data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
   UnitTask task{
@@ -29,7 +29,9 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, Work work) {
       .metrics = plan.computed,
       .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)}};
   try {
-    return work(task);
+    auto result = work(task);
+    used.give(std::move(data));
+    return result;
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}, case {}: {}", trace.path().string(), each.label, error.what()));
   }
@@ -37,9 +39,27 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, Work work) {
 
 }  // namespace
 
+LayerData UsedSlices::take() {
+  const std::lock_guard lock(mutex_);
+  if (slices_.empty()) return {};
+  LayerData data = std::move(slices_.back());
+  slices_.pop_back();
+  return data;
+}
+
+void UsedSlices::give(LayerData data) {
+  const std::lock_guard lock(mutex_);
+  slices_.push_back(std::move(data));
+}
+
+void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
+  const ReplayCase& each = plan.cases[unit.case_index];
+  plan.traces[each.trace]->prefetch_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));
+}
+
 UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
-                       Backend& backend) {
-  return with_task(plan, unit, [&](UnitTask& task) {
+                       Backend& backend, UsedSlices& used) {
+  return with_task(plan, unit, used, [&](UnitTask& task) {
     task.shares = std::move(shares);
     task.keep_outputs = keep_outputs;
     return replay_unit(task, backend);
@@ -47,11 +67,12 @@ UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShare
 }
 
 std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
-                                      Backend& backend) {
+                                      Backend& backend, UsedSlices& used) {
   const std::size_t n_layers = plan.layers.size();
   std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
   parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
-    surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer},
+    if (layer + max_at_once < n_layers) prefetch_unit(plan, {.case_index = case_index, .layer = layer + max_at_once});
+    surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer}, used,
                                [&](UnitTask& task) { return survey_unit(task, backend); });
   });
   std::vector<UnitShares> shares(n_layers, UnitShares(plan.policies.size()));

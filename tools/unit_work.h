@@ -1,6 +1,9 @@
 #pragma once
 // Work on one unit: its slice of the trace, read and handed to the engine.
 
+#include <mutex>
+#include <vector>
+
 #include "core/unit_replay.h"
 #include "tools/replay_plan.h"
 
@@ -9,13 +12,28 @@ namespace kvreplay {
 /// Budgets that policies which look at all layers of a case gave one of them, [n_policies]; empty for the others.
 using UnitShares = std::vector<HeadBudgets>;
 
+/// The slices of units that are done with, for their memory. Safe to use from several threads.
+class UsedSlices {
+ public:
+  /// Any of them, or an empty one.
+  LayerData take();
+  void give(LayerData data);
+
+ private:
+  std::mutex mutex_;
+  std::vector<LayerData> slices_;
+};
+
+/// Asks the system to fetch the unit's slice from the disk, while others compute.
+void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit);
+
 /// Replays a unit. Throws InputError that names trace, case, policy and layer.
 UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
-                       Backend& backend);
+                       Backend& backend, UsedSlices& used);
 
 /// Lets the policies that split budgets between layers look at all layers of a case, and returns what each layer gets,
 /// [n_layers]. \param max_at_once  layers surveyed at a time
 std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
-                                      Backend& backend);
+                                      Backend& backend, UsedSlices& used);
 
 }  // namespace kvreplay

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "traces/zstd_filter.h"
+
 namespace kvreplay::hdf5 {
 namespace {
 
@@ -110,6 +112,8 @@ std::string path_of(hid_t location, std::string_view name) {
 
 File open_file(const std::filesystem::path& path) {
   const Lock lock;
+  static const bool zstd_is_known = (register_zstd(), true);
+  static_cast<void>(zstd_is_known);
   if (H5Fis_hdf5(path.c_str()) <= 0) throw Violation("expected an HDF5 file, found something else");
   const PropertyList access = file_access(H5F_LIBVER_LATEST);
   return File(check("open", -1, "HDF5 file", [&] { return H5Fopen(path.c_str(), H5F_ACC_RDONLY, access); }));

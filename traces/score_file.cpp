@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "traces/file_bytes.h"
 #include "traces/hdf5.h"
-#include "traces/tensor_storage.h"
+#include "traces/tensor_reader.h"
 
 namespace kvreplay {
 
@@ -28,7 +28,6 @@ ScoreFile::ScoreFile(const std::filesystem::path& path) try
 ScoreFile::~ScoreFile() = default;
 
 Scores ScoreFile::read(const PromptView& view) const try {
-  const hdf5::Lock lock;
   const std::string sample = fmt::format("samples/{:04}", view.unit().sample);
   const std::string layer = fmt::format("layers/{:02}/scores", view.layer().index);
   const std::string at_point = sample + "/" + view.unit().compression_point + "/" + layer;
@@ -45,7 +44,7 @@ Scores ScoreFile::read(const PromptView& view) const try {
     throw hdf5::Violation(fmt::format("/{} is {}; expected [{} or {}, at least {}]", name, hdf5::shape_text(array.dims),
                                       model.n_kv_heads, model.n_q_heads, view.compression_point()));
   Tensor stored(1, n_heads, n_tokens);
-  hdf5::read_tensor(array, stored.values(),
+  hdf5::read_tensor(array, impl_->bytes, {0, n_heads}, stored.values(),
                     [](std::span<const hsize_t> at) { return fmt::format("head {}, token {}", at[0], at[1]); });
   Scores scores =
       Scores::for_heads(n_heads == model.n_kv_heads ? HeadAxis::kv : HeadAxis::query, n_heads, view.n_candidates());

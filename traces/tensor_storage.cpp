@@ -6,14 +6,9 @@
 #include <array>
 #include <bit>
 
-#include "core/matrix.h"
-
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr std::uint64_t kMaxDeflateRatio = 1100;  // zlib reaches 1032
-constexpr std::size_t kReadBytes = 512 << 10;     // of one H5Dread: still in the cache when it is converted
-constexpr std::size_t kMaxReadBytes = 32 << 20;   // where chunks are larger than that
 constexpr std::size_t kChunkBytes = 256 << 10;
 constexpr unsigned kDeflateLevel = 4;
 
@@ -51,22 +46,27 @@ void check_shape(std::span<const hsize_t> dims, const ExpectedShape& shape, cons
       fmt::format("{}: expected shape [{}], found {}", object, fmt::join(expected, ", "), shape_text(dims)));
 }
 
-void check_filters(const PropertyList& creation, const std::string& object, bool& filtered) {
+ChunkCodec codec_of(const PropertyList& creation, const std::string& object) {
   const Lock lock;
+  ChunkCodec codec;
   const int n = check("read the filters of", -1, object, [&] { return H5Pget_nfilters(creation); });
   for (int i = 0; i < n; ++i) {
     unsigned flags = 0;
-    std::size_t n_values = 0;
+    std::array<unsigned, 8> values{};
+    std::size_t n_values = values.size();
     std::array<char, 64> name{};
     const H5Z_filter_t filter = check("read the filters of", -1, object, [&] {
-      return H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &n_values, nullptr, name.size() - 1,
+      return H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &n_values, values.data(), name.size() - 1,
                             name.data(), nullptr);
     });
-    if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
-      throw Violation(fmt::format("{}: expected no filter, gzip, shuffle or fletcher32, found {} (filter {})", object,
-                                  name[0] ? fmt::format("{:?}", name.data()) : "a filter without a name", filter));
-    filtered = filtered || filter == H5Z_FILTER_DEFLATE;
+    if (filter != H5Z_FILTER_DEFLATE && filter != kFilterZstd && filter != H5Z_FILTER_SHUFFLE &&
+        filter != H5Z_FILTER_FLETCHER32)
+      throw Violation(fmt::format("{}: expected no filter, gzip, zstd, shuffle or fletcher32, found {} (filter {})",
+                                  object, name[0] ? fmt::format("{:?}", name.data()) : "a filter without a name",
+                                  filter));
+    codec.add(filter, std::span(values).first(std::min(n_values, values.size())));
   }
+  return codec;
 }
 
 /// Compares what the file has allocated with what the shape needs.
@@ -82,16 +82,15 @@ void check_allocation(const StoredArray& array, std::size_t element_size, std::u
     n_chunks = product(counts, 1, object);
     needed = product(array.chunk, product(counts, element_size, object), object);
   }
-  const std::uint64_t ratio = array.filtered ? kMaxDeflateRatio : 1;
   // H5Dget_storage_size() cannot fail: it returns 0.
   const std::uint64_t stored = check("size", array.dataset, "", [&] {
     return static_cast<std::int64_t>(std::min<hsize_t>(H5Dget_storage_size(array.dataset), INT64_MAX));
   });
   if (stored == 0)
     throw Violation(fmt::format("{}: expected {} bytes, found that none was ever written", object, needed));
-  if (stored < needed / ratio)
+  if (stored < needed / array.codec.max_ratio())
     throw Violation(fmt::format("{}: expected {} bytes for shape {}, found {} bytes{}", object, needed,
-                                shape_text(array.dims), stored, array.filtered ? " of compressed data" : ""));
+                                shape_text(array.dims), stored, array.codec.compresses() ? " of compressed data" : ""));
   if (stored > file_size)
     throw Violation(
         fmt::format("{}: expected at most the {} bytes of the file, found {} declared", object, file_size, stored));
@@ -103,29 +102,13 @@ void check_allocation(const StoredArray& array, std::size_t element_size, std::u
     throw Violation(fmt::format("{}: expected {} chunks, found {} written", object, n_chunks, n_written));
 }
 
-/// Extent of one read: whole chunks where that is affordable, so that none is decompressed twice.
-struct Block {
-  hsize_t slabs, rows;
-};
-
-Block block_for(const StoredArray& array, hsize_t rows, std::size_t row_bytes) {
-  const std::size_t rank = array.dims.size();
-  const hsize_t budget = std::max<hsize_t>(1, kReadBytes / row_bytes);
-  if (array.chunk.empty()) return {1, std::min(rows, budget)};
-  const hsize_t chunk_rows = std::min(rows, array.chunk[rank - 2]);
-  const hsize_t slabs = rank == 3 ? std::min(array.dims[0], array.chunk[0]) : 1;
-  if (slabs * chunk_rows <= budget) return {slabs, std::min(rows, budget / slabs / chunk_rows * chunk_rows)};
-  if (slabs * chunk_rows * row_bytes <= kMaxReadBytes) return {slabs, chunk_rows};
-  return {1, std::min(rows, budget)};  // huge chunks: the library's chunk cache holds the current one
-}
-
-/// The library's chunk cache is off (open_file()), because block_for() takes whole chunks. Those too large for that are
+/// The library's chunk cache is off (open_file()), because chunks are taken whole. Those too large for that are
 /// unpacked once and kept while their rows are read.
 void reopen_for_huge_chunks(StoredArray& array, hid_t location, const std::string& name, std::size_t element_size) {
-  if (!array.filtered) return;
+  if (!array.codec.filters()) return;
   std::size_t bytes = element_size;
   for (const hsize_t dim : array.chunk) bytes *= dim;
-  if (bytes <= kMaxReadBytes) return;
+  if (bytes <= kMaxChunkBytes) return;
   const PropertyList access = new_properties(H5P_DATASET_ACCESS);
   check("set up", -1, "chunk cache", [&] { return H5Pset_chunk_cache(access, 101, bytes, 1); });
   array.dataset.close();
@@ -134,7 +117,7 @@ void reopen_for_huge_chunks(StoredArray& array, hid_t location, const std::strin
 
 /// \param shape  null: any
 StoredArray open_checked(hid_t location, const std::string& name, const ExpectedShape* shape, std::uint64_t file_size) {
-  StoredArray array{open_dataset(location, name), {}, {}, false};
+  StoredArray array{.dataset = open_dataset(location, name), .dims = {}, .chunk = {}, .codec = {}};
   const std::string object = path_of(array.dataset);
   array.dims = dims_of(array.dataset);
   if (shape) check_shape(array.dims, *shape, object);
@@ -150,25 +133,17 @@ StoredArray open_checked(hid_t location, const std::string& name, const Expected
     array.chunk.resize(array.dims.size());
     check("read the layout of", array.dataset, "",
           [&] { return H5Pget_chunk(creation, static_cast<int>(array.chunk.size()), array.chunk.data()); });
+    unsigned options = 0;
+    check("read the layout of", array.dataset, "", [&] { return H5Pget_chunk_opts(creation, &options); });
+    array.filters_edges = (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) == 0;
   }
-  check_filters(creation, object, array.filtered);
+  array.codec = codec_of(creation, object);
   const Type type = type_of(array.dataset);
   const auto element_size = static_cast<std::size_t>(
       check("read the type of", array.dataset, "", [&] { return static_cast<std::int64_t>(H5Tget_size(type)); }));
   check_allocation(array, element_size, file_size, object);
   reopen_for_huge_chunks(array, location, name, element_size);
   return array;
-}
-
-/// \param start, count  a block in the file, of the dataset's rank: the memory space must have the same one, or HDF5
-///                      gathers element by element, 100 times slower
-void read_block(const Dataset& dataset, const Type& type, const Space& file_space, std::span<const hsize_t> start,
-                std::span<const hsize_t> count, std::byte* out) {
-  const Lock lock;
-  const Space memory_space = new_space(count);
-  check("select in", dataset, "",
-        [&] { return H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr); });
-  check("read", dataset, "", [&] { return H5Dread(dataset, type, memory_space, file_space, H5P_DEFAULT, out); });
 }
 
 }  // namespace
@@ -215,36 +190,6 @@ StoredArray open_array(hid_t location, const std::string& name, const ExpectedSh
 
 StoredArray open_array(hid_t location, const std::string& name, std::uint64_t file_size) {
   return open_checked(location, name, nullptr, file_size);
-}
-
-void read_tensor(const StoredArray& array, std::span<float> out,
-                 const std::function<std::string(std::span<const hsize_t>)>& place) {
-  if (out.empty()) return;
-  const DType dtype = dtype_of(array.dataset);
-  const Type type = type_of(array.dataset);
-  const Space file_space = space_of(array.dataset);
-  const std::size_t rank = array.dims.size();
-  const hsize_t n_slabs = rank == 3 ? array.dims[0] : 1, rows = array.dims[rank - 2], cols = array.dims[rank - 1];
-  const Block block = block_for(array, rows, cols * size_of(dtype));
-  Buffer<std::byte> raw(block.slabs * block.rows * cols * size_of(dtype));
-  for (hsize_t slab = 0; slab < n_slabs; slab += block.slabs)
-    for (hsize_t row = 0; row < rows; row += block.rows) {
-      const std::array<hsize_t, 3> start = {slab, row, 0};
-      const std::array<hsize_t, 3> count = {std::min(block.slabs, n_slabs - slab), std::min(block.rows, rows - row),
-                                            cols};
-      read_block(array.dataset, type, file_space, std::span(start).last(rank), std::span(count).last(rank), raw.data());
-      const std::size_t n = count[1] * cols;
-      for (hsize_t s = 0; s < count[0]; ++s) {
-        const std::span<float> converted = out.subspan(((slab + s) * rows + row) * cols, n);
-        const std::span<const std::byte> stored(raw.data() + s * n * size_of(dtype), n * size_of(dtype));
-        to_float32(stored, dtype, converted);
-        if (const auto bad = first_non_finite(converted)) {
-          const std::array<hsize_t, 3> at = {slab + s, row + *bad / cols, *bad % cols};
-          throw Violation(fmt::format("{}: {}: expected a finite value, found {}", path_of(array.dataset),
-                                      place(std::span(at).last(rank)), converted[*bad]));
-        }
-      }
-    }
 }
 
 PropertyList tensor_creation(std::span<const hsize_t> dims, std::size_t element_size, bool gzip) {

@@ -2,10 +2,10 @@
 // How arrays lie in a file: shape, number format, layout and filters, checked before anything is allocated for them.
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 
 #include "core/dtype.h"
+#include "traces/chunk_codec.h"
 #include "traces/hdf5.h"
 
 namespace kvreplay::hdf5 {
@@ -24,7 +24,8 @@ struct StoredArray {
   Dataset dataset;
   std::vector<hsize_t> dims;
   std::vector<hsize_t> chunk;  ///< empty: not chunked
-  bool filtered = false;
+  ChunkCodec codec;
+  bool filters_edges = true;  ///< chunks that reach beyond the array are filtered like the others
 };
 
 /// Opens `location`/`name`. Throws Violation for another shape, an unknown filter, data in other files, values that
@@ -33,15 +34,12 @@ StoredArray open_array(hid_t location, const std::string& name, const ExpectedSh
 /// The same for any shape.
 StoredArray open_array(hid_t location, const std::string& name, std::uint64_t file_size);
 
-/// Reads a whole array of float16, bfloat16 or float32 into `out`, by blocks of 512 KiB, or of a chunk up to 32 MiB.
-/// Throws Violation when a value is NaN or infinite.
-/// \param place  names the element at these indices: "head 2, token 17, channel 3"
-void read_tensor(const StoredArray& array, std::span<float> out,
-                 const std::function<std::string(std::span<const hsize_t>)>& place);
-
 /// Creation properties for arrays [..., rows, cols] that are written a block of rows at a time: chunks of
 /// [1, rows_per_chunk(), cols]. Small and empty ones are contiguous: the index of one chunk alone takes 3 KiB.
 PropertyList tensor_creation(std::span<const hsize_t> dims, std::size_t element_size, bool gzip);
+
+/// A chunk that is larger is not taken whole, but by the rows that are wanted of it.
+inline constexpr std::size_t kMaxChunkBytes = 32 << 20;
 
 /// Rows in a chunk of about 256 KiB.
 hsize_t rows_per_chunk(hsize_t rows, hsize_t cols, std::size_t element_size);

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "traces/file_bytes.h"
 #include "traces/hdf5_values.h"
 #include "traces/naming_file.h"
-#include "traces/tensor_storage.h"
+#include "traces/tensor_reader.h"
 #include "traces/trace_info_reader.h"
 #include "traces/trace_rules.h"
 
@@ -14,6 +16,23 @@ namespace {
 
 using namespace hdf5;
 namespace rules = trace_rules;
+
+struct LayerArrays {
+  StoredArray queries, keys, values;
+};
+
+/// A tensor of this shape with whatever values, in the memory of another if that has the shape.
+Tensor shaped(Tensor used, std::size_t count, std::size_t rows, std::size_t cols) {
+  if (used.count() == count && used.rows() == rows && used.cols() == cols) return used;
+  used = {};  // before the new one takes memory
+  return Tensor(count, rows, cols);
+}
+
+/// Rows of the queries at `first` and later. \param positions  ascending
+Range rows_from(const std::vector<std::size_t>& positions, std::size_t first) {
+  const auto begin = std::ranges::lower_bound(positions, first);
+  return {static_cast<std::size_t>(begin - positions.begin()), positions.size()};
+}
 
 }  // namespace
 
@@ -25,23 +44,40 @@ struct TraceReader::Impl {
     });
   }
 
+  StoredArray open(const std::string& group, const char* name, const ExpectedShape& shape) const {
+    return open_array(open_group(file, group), name, shape, bytes.size());
+  }
+
+  /// \param rows      of those that the file has of each head
   /// \param row_name  what a row is: "token"
-  Tensor read(const std::string& group, const char* name, std::size_t count, std::size_t rows, std::size_t cols,
-              const std::function<std::string(hsize_t)>& row_name) const {
-    Tensor tensor(count, rows, cols);
-    const StoredArray array = open_array(open_group(file, group), name, {count, rows, cols}, bytes.size());
-    read_tensor(array, tensor.values(), [&](std::span<const hsize_t> at) {
+  Tensor read(const StoredArray& array, Range rows, const std::function<std::string(hsize_t)>& row_name,
+              Tensor used = {}) const {
+    Tensor tensor = shaped(std::move(used), array.dims[0], rows.size(), array.dims[2]);
+    read_tensor(array, bytes, rows, tensor.values(), [&](std::span<const hsize_t> at) {
       return fmt::format("head {}, {}, channel {}", at[0], row_name(at[1]), at[2]);
     });
     return tensor;
   }
 
-  Tensor read_output_projection(std::size_t layer_index) const {
+  LayerArrays open_layer(std::size_t sample_index, std::size_t layer_index) const {
     const ModelInfo& model = info.model;
-    Tensor tensor(model.n_q_heads, model.value_dim, model.hidden_size);
-    const StoredArray array = open_array(open_group(file, rules::model_layer_path(layer_index)), "output_projection",
-                                         {model.n_q_heads * model.value_dim, model.hidden_size}, bytes.size());
-    read_tensor(array, tensor.values(), [&](std::span<const hsize_t> at) {
+    const SampleInfo& sample = info.samples[sample_index];
+    const std::string group = rules::sample_layer_path(sample_index, info.layers[layer_index].index);
+    return {.queries = open(group, "queries", {model.n_q_heads, sample.n_recorded_queries(), model.head_dim}),
+            .keys = open(group, "keys", {model.n_kv_heads, sample.n_tokens, model.head_dim}),
+            .values = open(group, "values", {model.n_kv_heads, sample.n_tokens, model.value_dim})};
+  }
+
+  StoredArray open_output_projection(std::size_t layer_index) const {
+    return open(rules::model_layer_path(layer_index), "output_projection",
+                {info.model.n_q_heads * info.model.value_dim, info.model.hidden_size});
+  }
+
+  Tensor read_output_projection(std::size_t layer_index, Tensor used) const {
+    const ModelInfo& model = info.model;
+    Tensor tensor = shaped(std::move(used), model.n_q_heads, model.value_dim, model.hidden_size);
+    const StoredArray array = open_output_projection(layer_index);
+    read_tensor(array, bytes, {0, array.dims[0]}, tensor.values(), [&](std::span<const hsize_t> at) {
       return fmt::format("head {}, value channel {}, output channel {}", at[0] / model.value_dim,
                          at[0] % model.value_dim, at[1]);
     });
@@ -49,7 +85,7 @@ struct TraceReader::Impl {
   }
 
   std::vector<float> read_block_cosine(const std::string& group, std::size_t n_tokens) const {
-    const StoredArray array = open_array(open_group(file, group), "block_cosine", {n_tokens}, bytes.size());
+    const StoredArray array = open(group, "block_cosine", {n_tokens});
     const std::vector<double> values = read_reals(array.dataset);
     const std::vector<float> cosine(values.begin(), values.end());
     if (const auto bad = first_non_finite(cosine))
@@ -72,27 +108,43 @@ TraceReader& TraceReader::operator=(TraceReader&&) noexcept = default;
 const std::filesystem::path& TraceReader::path() const { return impl_->path; }
 const TraceInfo& TraceReader::info() const { return impl_->info; }
 
-LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_index) const {
-  const ModelInfo& model = impl_->info.model;
+LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts,
+                                  LayerData used) const {
   const SampleInfo& sample = impl_->info.samples.at(sample_index);
   LayerData data;
-  data.model = model;
+  data.model = impl_->info.model;
   data.layer = impl_->info.layers.at(layer_index);
-  data.query_positions = sample.query_positions();
+  const std::vector<std::size_t> positions = sample.query_positions();
+  const Range queries = rows_from(positions, parts.first_query);
+  data.query_positions.assign(positions.begin() + static_cast<std::ptrdiff_t>(queries.begin), positions.end());
   const std::string group = rules::sample_layer_path(sample_index, data.layer.index);
-  const auto query_name = [&](hsize_t row) {
-    return fmt::format("recorded query {} (token {})", row, data.query_positions[row]);
-  };
+  const auto query_name = [&](hsize_t row) { return fmt::format("recorded query {} (token {})", row, positions[row]); };
   const auto token_name = [](hsize_t row) { return fmt::format("token {}", row); };
   naming_file<InputError>(impl_->path, [&] {
-    data.queries =
-        impl_->read(group, "queries", model.n_q_heads, data.query_positions.size(), model.head_dim, query_name);
-    data.keys = impl_->read(group, "keys", model.n_kv_heads, sample.n_tokens, model.head_dim, token_name);
-    data.values = impl_->read(group, "values", model.n_kv_heads, sample.n_tokens, model.value_dim, token_name);
-    if (data.layer.has_output_projection) data.output_projection = impl_->read_output_projection(data.layer.index);
-    if (sample.has_block_cosine) data.block_cosine = impl_->read_block_cosine(group, sample.n_tokens);
+    const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
+    data.queries = impl_->read(arrays.queries, queries, query_name, std::move(used.queries));
+    data.keys = impl_->read(arrays.keys, {0, sample.n_tokens}, token_name, std::move(used.keys));
+    data.values = impl_->read(arrays.values, {0, sample.n_tokens}, token_name, std::move(used.values));
+    if (data.layer.has_output_projection && parts.output_projection)
+      data.output_projection = impl_->read_output_projection(data.layer.index, std::move(used.output_projection));
+    if (sample.has_block_cosine && parts.block_cosine)
+      data.block_cosine = impl_->read_block_cosine(group, sample.n_tokens);
   });
   return data;
+}
+
+void TraceReader::prefetch_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts) const {
+  const SampleInfo& sample = impl_->info.samples.at(sample_index);
+  const LayerInfo& layer = impl_->info.layers.at(layer_index);
+  naming_file<InputError>(impl_->path, [&] {
+    const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
+    prefetch_tensor(arrays.queries, impl_->bytes, rows_from(sample.query_positions(), parts.first_query));
+    for (const StoredArray* array : {&arrays.keys, &arrays.values})
+      prefetch_tensor(*array, impl_->bytes, {0, sample.n_tokens});
+    if (!layer.has_output_projection || !parts.output_projection) return;
+    const StoredArray projection = impl_->open_output_projection(layer.index);
+    prefetch_tensor(projection, impl_->bytes, {0, projection.dims[0]});
+  });
 }
 
 std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, std::size_t layer_index,
@@ -106,8 +158,10 @@ std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, st
   LayerProbes data;
   data.chunks = probe->chunks;
   naming_file<InputError>(impl_->path, [&] {
-    data.queries = impl_->read(group, "queries", model.n_q_heads, probe->n_rows, model.head_dim, row_name);
-    data.keys = impl_->read(group, "keys", model.n_kv_heads, probe->n_rows, model.head_dim, row_name);
+    const StoredArray queries = impl_->open(group, "queries", {model.n_q_heads, probe->n_rows, model.head_dim});
+    const StoredArray keys = impl_->open(group, "keys", {model.n_kv_heads, probe->n_rows, model.head_dim});
+    data.queries = impl_->read(queries, {0, probe->n_rows}, row_name);
+    data.keys = impl_->read(keys, {0, probe->n_rows}, row_name);
   });
   return data;
 }

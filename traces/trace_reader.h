@@ -13,6 +13,13 @@
 
 namespace kvreplay {
 
+/// What of a layer is wanted besides keys and values.
+struct LayerParts {
+  std::size_t first_query = 0;  ///< the recorded queries from this position on
+  bool output_projection = true;
+  bool block_cosine = true;
+};
+
 /// An open trace file. Opening checks the whole structure: attributes, shapes, dtypes, filters, and that the file holds
 /// as many bytes as its datasets declare. Every failure is an InputError naming file, object, expected and found.
 class TraceReader {
@@ -29,7 +36,12 @@ class TraceReader {
   /// \param sample  index into info().samples
   /// \param layer   index into info().layers (not the model's layer number)
   /// Throws InputError when a value is NaN or infinite, naming dataset, head, token and channel.
-  LayerData read_layer(std::size_t sample, std::size_t layer) const;
+  /// \param used  of a layer that is done with: its memory is taken again where the shapes are the same, because memory
+  ///              that was never written to costs more time than reading
+  LayerData read_layer(std::size_t sample, std::size_t layer, const LayerParts& parts = {}, LayerData used = {}) const;
+
+  /// Asks the system to fetch from the disk what read_layer() would read of the big tensors; does not wait.
+  void prefetch_layer(std::size_t sample, std::size_t layer, const LayerParts& parts = {}) const;
 
   /// The probe of one compression point in one layer, as float32; nothing when the trace has none for that point.
   /// Separate from read_layer() because it may be as large as the layer and few policies look at it.

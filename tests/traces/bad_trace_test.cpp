@@ -559,7 +559,7 @@ TEST_CASE("a tensor of another shape, rank or type is refused") {
   }
 }
 
-TEST_CASE("filters other than gzip, shuffle and fletcher32 are refused by name") {
+TEST_CASE("filters other than gzip, zstd, shuffle and fletcher32 are refused by name") {
   const Patient patient;
   const std::string keys = "/samples/0001/layers/01/keys";
   const PropertyList creation = dataset_creation();
@@ -576,7 +576,7 @@ TEST_CASE("filters other than gzip, shuffle and fletcher32 are refused by name")
     REQUIRE(H5Pset_szip(creation, H5_SZIP_NN_OPTION_MASK, 4) >= 0);
     patient.replace_tensor(keys, {2, 25, 6}, type_for(DType::float16), creation);
     CHECK(patient.complaint() ==
-          keys + R"(: expected no filter, gzip, shuffle or fletcher32, found "szip" (filter 4))");
+          keys + R"(: expected no filter, gzip, zstd, shuffle or fletcher32, found "szip" (filter 4))");
   }
   SUBCASE("one of somebody's own") {
     const H5Z_class2_t fake = {
@@ -592,7 +592,7 @@ TEST_CASE("filters other than gzip, shuffle and fletcher32 are refused by name")
     H5Pset_filter(creation, 333, H5Z_FLAG_MANDATORY, 0, nullptr);
     patient.replace_tensor(keys, {2, 25, 6}, type_for(DType::float16), creation);
     CHECK(patient.complaint() ==
-          keys + R"(: expected no filter, gzip, shuffle or fletcher32, found "moonpack" (filter 333))");
+          keys + R"(: expected no filter, gzip, zstd, shuffle or fletcher32, found "moonpack" (filter 333))");
   }
 }
 

@@ -230,6 +230,37 @@ TEST_CASE("a trace without spans, points, queries and texts is a trace") {
   }
 }
 
+TEST_CASE("only what is wanted of a layer is read, into memory that was used before") {
+  const TemporaryFolder folder;
+  write_trace(folder / "trace.h5", small_info());
+  const TraceReader reader(folder / "trace.h5");
+  LayerData all = reader.read_layer(0, 0);
+  const Tensor expected = reader.read_layer(0, 0).queries;
+  const float* const memory = all.keys.values().data();
+  for (const std::size_t first : {0, 3, 11, 39, 1000}) {
+    CAPTURE(first);
+    const LayerParts parts{.first_query = first, .output_projection = false, .block_cosine = false};
+    reader.prefetch_layer(0, 0, parts);
+    all = reader.read_layer(0, 0, parts, std::move(all));
+    CHECK(all.keys.values().data() == memory);
+    CHECK(all.output_projection.empty());
+    CHECK(all.block_cosine.empty());
+    CHECK(wrong_values(all.keys, TraceTensor::keys, 0, 0) == 0);
+    CHECK(wrong_values(all.values, TraceTensor::values, 0, 0) == 0);
+    std::vector<std::size_t> positions = reader.info().samples[0].query_positions();
+    std::erase_if(positions, [&](std::size_t position) { return position < first; });
+    CHECK(all.query_positions == positions);
+    REQUIRE(all.queries.rows() == positions.size());
+    for (std::size_t h = 0; h < 4; ++h)
+      for (std::size_t r = 0; r < positions.size(); ++r)
+        CHECK(std::ranges::equal(all.queries.matrix(h).row(r),
+                                 expected.matrix(h).row(expected.rows() - positions.size() + r)));
+  }
+  // Of another shape: no memory to take.
+  all = reader.read_layer(1, 1, {}, std::move(all));
+  CHECK(wrong_values(all.keys, TraceTensor::keys, 1, 1) == 0);
+}
+
 TEST_CASE("layers are read by several threads at once") {
   const TemporaryFolder folder;
   write_trace(folder / "trace.h5", small_info(), {.gzip = true});
