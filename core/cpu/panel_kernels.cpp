@@ -13,6 +13,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // After highway.h, as its per-target includes demand.
+#include <hwy/contrib/math/math-inl.h>
+
 #include "core/cpu/exponential-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -4,6 +4,7 @@
 #define HWY_TARGET_INCLUDE "core/cpu/row_kernels.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <algorithm>

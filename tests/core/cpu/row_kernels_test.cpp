@@ -2,13 +2,33 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tests/core/cpu/only_target.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
+
+TEST_CASE("exponentials are good to 2 units in the last place, and 0 below 2^-126") {
+  for_each_target([] {
+    double worst = 0;
+    for (float begin = 0; begin > -87.33f; begin -= 0.5f) {
+      std::vector<float> row = {0};  // the maximum, so that the rest stays as it is
+      for (std::size_t i = 0; i < 2000; ++i) row.push_back(std::max(-87.33f, begin - 0.00025f * static_cast<float>(i)));
+      std::vector<float> weights = row;
+      cpu::exponentials(weights.data(), weights.size(), 0);
+      for (std::size_t i = 0; i < row.size(); ++i)
+        worst = std::max(worst, std::abs(double{weights[i]} / std::exp(double{row[i]}) - 1));
+    }
+    CHECK(worst < 2 * 0x1p-23);
+    std::vector<float> tiny = {0, -87.34f, -88, -104, -1e30f, -std::numeric_limits<float>::infinity()};
+    CHECK(cpu::exponentials(tiny.data(), tiny.size(), 0) == 1);
+    for (std::size_t i = 1; i < tiny.size(); ++i) CHECK(tiny[i] == 0.0f);
+  });
+}
 
 TEST_CASE("exponentials of a row of any length, and their sum, on every instruction set") {
   for_each_target([] {
