@@ -94,6 +94,22 @@ std::string Policy::unmet_need(const TraceOffer& offer) const {
   return need;
 }
 
+std::size_t Policy::query_window() const {
+  std::size_t window = 0;
+  const auto look = [&](const auto& part) {
+    if (part.row.query_window != nullptr) window = std::max(window, part.row.query_window(part.parameters));
+  };
+  look(scorer_);
+  for (const auto& modifier : modifiers_) look(modifier);
+  for (const auto* allocator : {&layers_, &heads_})
+    if (allocator->has_value()) look(**allocator);
+  return window;
+}
+
+RowCost Policy::scorer_cost(const UnitDimensions& unit) const {
+  return scorer_.row.cost == nullptr ? RowCost{} : scorer_.row.cost(unit, scorer_.parameters);
+}
+
 bool Policy::makes_sets() const { return !modifiers_.empty() && modifiers_.back().row.choose; }
 
 bool Policy::depends_on_budget() const {

@@ -68,6 +68,15 @@ class Policy {
   /// What this policy asks of a trace that it does not offer, as one clause; "" if nothing.
   std::string unmet_need(const TraceOffer& offer) const;
 
+  /// How many of the last prompt queries it looks at, all of its parts together (kAll: every one).
+  std::size_t query_window() const;
+  /// What its scorer takes besides reading the keys and keeping scores.
+  RowCost scorer_cost(const UnitDimensions& unit) const;
+  /// Whether scores, or a modifier's choice, are made for each budget.
+  bool depends_on_budget() const;
+  /// Whether its retained sets may be of any shape, rather than prefixes of one ranking.
+  bool makes_any_sets() const { return depends_on_budget() || makes_sets(); }
+
   /// Whether its allocator looks at all layers of a case before any layer can be replayed.
   bool shares_between_layers() const;
   /// The first step of such a policy, for each layer: one survey for all budgets, or one for each when scores depend
@@ -90,7 +99,6 @@ class Policy {
     Parameters parameters;
   };
 
-  bool depends_on_budget() const;
   Scores score(const PromptView& view, const Budget& budget) const;
   /// Scores that do not depend on the budget, made once for all policies with the same scorer.
   const Scores& shared_score(const PromptView& view) const;

@@ -93,7 +93,8 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                           .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
                           .query_rows = evaluation_rows(data, task.compression_point)};
   const PromptView view(data, input.candidates, backend, task.identity);
-  UnitResult result{.n_candidates = input.candidates.size(),
+  UnitResult result{.first_candidate = input.candidates.begin,
+                    .n_candidates = input.candidates.size(),
                     .n_queries = input.query_rows.size(),
                     .sums = {},
                     .selections = select(task, view, input.candidates),
