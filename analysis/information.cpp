@@ -103,6 +103,17 @@ std::size_t information_query_window(const Parameters& parameters) {
   return parameters.choice("anchor") == "prompt" ? kAll : 0;
 }
 
+RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters) {
+  const double channels = static_cast<double>(parameters.choice("heads") == "each" ? unit.n_q_heads : unit.n_kv_heads);
+  const double candidates = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
+  const double square = dim * static_cast<double>(std::max(unit.value_dim, unit.head_dim));
+  const double policies = static_cast<double>(unit.n_policies), budgets = static_cast<double>(unit.n_budgets);
+  // Weights and channels of all heads, outer products of the cells of one policy, and a few matrices. Float64 counts
+  // twice.
+  return {.flops = policies * channels * (candidates + 2 * budgets * dim) * 4 * square,
+          .bytes = (channels * (candidates + 3 * square) + (budgets + 8) * square + 2 * candidates) * sizeof(double)};
+}
+
 std::vector<InformationChannel> information_channels(const PromptView& view, std::size_t kv_head,
                                                      const Parameters& parameters) {
   const std::size_t group = view.model().group_size(), begin = kv_head * group, end = begin + group;

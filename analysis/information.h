@@ -27,6 +27,7 @@ std::vector<ParameterSpec> information_parameters(const std::string& moment);
 /// For Metric::needs_output_projection and Metric::query_window.
 bool information_needs_projection(const Parameters& parameters);
 std::size_t information_query_window(const Parameters& parameters);
+RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 /// The channels of a KV head: one, or one for each of its query heads.
 /// Throws InputError when the trace lacks the prompt queries (anchor=prompt) or W_O (vectors=projected).

@@ -74,6 +74,7 @@ const RegisterMetric jacobian_information{{
     .parameters = {.parameters = information_parameters("covariance")},
     .needs_output_projection = information_needs_projection,
     .query_window = information_query_window,
+    .cost = information_cost,
     .make = make_accumulator<JacobianInformation>,
 }};
 

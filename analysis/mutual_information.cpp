@@ -42,6 +42,7 @@ const RegisterMetric mutual_information{{
     .parameters = {.parameters = information_parameters("second")},
     .needs_output_projection = information_needs_projection,
     .query_window = information_query_window,
+    .cost = information_cost,
     .make = make_accumulator<MutualInformation>,
 }};
 

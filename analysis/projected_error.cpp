@@ -209,6 +209,31 @@ class HeadProjectedError final : public QueryHeadSums {
   ScratchPool<Scratch> scratch_;
 };
 
+double panel_columns(const UnitDimensions& unit) { return static_cast<double>(unit.n_budgets * kPanelWidth); }
+
+double n_panels(const UnitDimensions& unit) {
+  return static_cast<double>((unit.n_queries + kPanelWidth - 1) / kPanelWidth);
+}
+
+RowCost cost_of_projected(const UnitDimensions& unit, const Parameters&) {
+  constexpr double kMostErrors = 256 << 20;  // policies are projected in groups whose errors take no more
+  const double rows = static_cast<double>(unit.n_q_heads * unit.value_dim),
+               hidden = static_cast<double>(unit.hidden_size);
+  const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
+  const double errors = rows * columns * sizeof(float);
+  return {.flops = n_panels(unit) * policies * columns * hidden * 2 * rows,
+          .bytes = std::min(policies * errors, std::max(kMostErrors, errors)) +
+                   (hidden * columns + rows * kPanelWidth) * sizeof(float)};
+}
+
+RowCost cost_of_heads_projected(const UnitDimensions& unit, const Parameters&) {
+  const double heads = static_cast<double>(unit.n_q_heads), dim = static_cast<double>(unit.value_dim);
+  const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
+  return {
+      .flops = n_panels(unit) * policies * columns * heads * 2 * dim * dim,
+      .bytes = (heads * dim * dim + 2 * dim * columns + dim * static_cast<double>(unit.hidden_size)) * sizeof(float)};
+}
+
 const RegisterMetric projected_error{{
     .name = "projected_error",
     .unit = "1",
@@ -225,6 +250,7 @@ const RegisterMetric projected_error{{
                                        "standard error is sqrt(1 / (2 N)) of the value at most: 9 % for 64",
                                    .max = 4096}}},
     .needs_output_projection = always,
+    .cost = cost_of_projected,
     .make = make_accumulator<ProjectedError>,
 }};
 
@@ -251,6 +277,7 @@ const RegisterMetric head_projected_error{{
     .axis = MetricAxis::q_head,
     .needs = "W_O",
     .needs_output_projection = always,
+    .cost = cost_of_heads_projected,
     .make = make_accumulator<HeadProjectedError>,
 }};
 

@@ -36,4 +36,10 @@ class SystemError : public Error {
   explicit SystemError(const std::string& message) : Error(ExitCode::failure, message) {}
 };
 
+/// What was asked for needs parts that are not there (yet).
+class IncompleteError : public Error {
+ public:
+  explicit IncompleteError(const std::string& message) : Error(ExitCode::incomplete, message) {}
+};
+
 }  // namespace kvreplay

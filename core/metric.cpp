@@ -79,6 +79,15 @@ bool ChosenMetric::needs_output_projection() const {
   return row_->needs_output_projection != nullptr && row_->needs_output_projection(parameters_);
 }
 
+std::vector<ChosenMetric> metrics_with_sums(std::span<const ChosenMetric> metrics) {
+  std::vector<ChosenMetric> sources;
+  for (const ChosenMetric& metric : metrics) {
+    const ChosenMetric source = metric.row().mean_of.empty() ? metric : ChosenMetric(metric.row().mean_of);
+    if (std::ranges::find(sources, source.name(), &ChosenMetric::name) == sources.end()) sources.push_back(source);
+  }
+  return sources;
+}
+
 RegisterMetric::RegisterMetric(Metric metric) {
   // Sorted by name: registration order is the linker's, and results must not depend on it.
   metrics().insert(std::ranges::upper_bound(metrics(), metric.name, {}, &Metric::name), std::move(metric));

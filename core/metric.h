@@ -15,6 +15,7 @@
 #include "core/layer_data.h"
 #include "core/parameters.h"
 #include "core/selection.h"
+#include "core/unit_dimensions.h"
 
 namespace kvreplay {
 
@@ -120,6 +121,9 @@ struct Metric {
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   /// How many of the last prompt queries it looks at, like that of Scorer; nullptr for none.
   std::size_t (*query_window)(const Parameters&) = nullptr;
+  /// What it takes besides its sums; nullptr for nothing to speak of. An estimate: replays are spread and bounded by
+  /// it.
+  RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
   /// Another metric whose sums this one reads differently: its numerator over the number of evaluation queries.
   /// Empty for a metric with sums of its own; then `make` is set.
   std::string mean_of = {};
@@ -162,6 +166,9 @@ class ChosenMetric {
   const Metric* row_;
   Parameters parameters_;
 };
+
+/// The metrics whose sums these are made of, each once: themselves, or what they are the mean of.
+std::vector<ChosenMetric> metrics_with_sums(std::span<const ChosenMetric> metrics);
 
 /// A static object of this type at namespace scope adds a row to the table.
 struct RegisterMetric {

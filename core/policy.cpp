@@ -121,6 +121,10 @@ bool Policy::needs_block_cosine() const {
   return std::ranges::any_of(allocators(), [](const Allocator* row) { return row->needs_block_cosine; });
 }
 
+RowCost Policy::scorer_cost(const UnitDimensions& unit) const {
+  return scorer_.row.cost == nullptr ? RowCost{} : scorer_.row.cost(unit, scorer_.parameters);
+}
+
 bool Policy::makes_sets() const { return !modifiers_.empty() && modifiers_.back().row.choose; }
 
 bool Policy::depends_on_budget() const {

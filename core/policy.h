@@ -72,6 +72,12 @@ class Policy {
   std::size_t query_window() const;
   bool needs_output_projection() const;
   bool needs_block_cosine() const;
+  /// What its scorer takes besides reading the keys and keeping scores.
+  RowCost scorer_cost(const UnitDimensions& unit) const;
+  /// Whether scores, or a modifier's choice, are made for each budget.
+  bool depends_on_budget() const;
+  /// Whether its retained sets may be of any shape, rather than prefixes of one ranking.
+  bool makes_any_sets() const { return depends_on_budget() || makes_sets(); }
 
   /// Whether its allocator looks at all layers of a case before any layer can be replayed.
   bool shares_between_layers() const;
@@ -98,7 +104,6 @@ class Policy {
   /// Calls use(row, parameters) for scorer, modifiers and allocators.
   template <typename Use>
   void for_each_part(Use use) const;
-  bool depends_on_budget() const;
   Scores score(const PromptView& view, const Budget& budget) const;
   /// Scores that do not depend on the budget, made once for all policies with the same scorer.
   const Scores& shared_score(const PromptView& view) const;

@@ -10,6 +10,7 @@
 #include "core/parameters.h"
 #include "core/prompt_view.h"
 #include "core/scores.h"
+#include "core/unit_dimensions.h"
 
 namespace kvreplay {
 
@@ -39,6 +40,9 @@ struct Scorer {
   /// Whether it needs W_O with these parameters; nullptr for never.
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   bool needs_probes = false;  ///< probe queries of this compression point
+  /// What it takes besides reading each key once and the attention of its query window; nullptr for nothing to speak
+  /// of. An estimate: replays are spread and bounded by it.
+  RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
 };
 
 const std::vector<Scorer>& all_scorers();

@@ -110,7 +110,8 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                           .query_rows = evaluation_rows(data, task.compression_point),
                           .n_policies_at_once = policies_at_once(task)};
   const PromptView view(data, input.candidates, backend, task.identity);
-  UnitResult result{.n_candidates = input.candidates.size(),
+  UnitResult result{.first_candidate = input.candidates.begin,
+                    .n_candidates = input.candidates.size(),
                     .n_queries = input.query_rows.size(),
                     .sums = {},
                     .selections = select(task, view, input.candidates),

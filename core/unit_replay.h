@@ -34,6 +34,7 @@ struct UnitTask {
 };
 
 struct UnitResult {
+  std::size_t first_candidate = 0;  ///< position
   std::size_t n_candidates = 0;
   std::size_t n_queries = 0;
   std::vector<MetricSums> sums;            ///< [n_metrics]

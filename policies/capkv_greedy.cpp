@@ -18,6 +18,7 @@ const RegisterScorer capkv_greedy{{
     .score = [](const PromptView& view, const Parameters& parameters) { return capkv_order(view, parameters, true); },
     .query_window = [](const Parameters&) { return kAll; },
     .needs_output_projection = capkv_needs_output_projection,
+    .cost = capkv_order_cost,
 }};
 
 }  // namespace

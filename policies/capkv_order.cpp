@@ -36,6 +36,14 @@ std::vector<std::uint32_t> order_of(const PromptView& view, const Parameters& pa
 
 }  // namespace
 
+RowCost capkv_order_cost(const UnitDimensions& unit, const Parameters&) {
+  const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
+  const double group = static_cast<double>(unit.n_q_heads / unit.n_kv_heads);
+  constexpr double kLooks = 8;  // at a token before it is taken, by the lazy order
+  return {.flops = static_cast<double>(unit.n_q_heads) * n * (kLooks + 1) * 4 * dim * dim,
+          .bytes = group * n * (dim * sizeof(float) + 3 * sizeof(double))};
+}
+
 Scores capkv_order(const PromptView& view, const Parameters& parameters, bool forward) {
   const std::size_t n = view.n_candidates(), sinks = parameters.count("sinks");
   Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, n);

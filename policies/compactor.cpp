@@ -28,6 +28,7 @@ const RegisterScorer compactor{{
           return compactor_scores(view, parameters, by_budget ? budget.removed : parameters.real("blend"));
         },
     .query_window = [](const Parameters&) { return kAll; },
+    .cost = leverage_cost,
 }};
 
 }  // namespace

@@ -23,6 +23,12 @@ void standardise(Tensor& scores) {
 
 }  // namespace
 
+RowCost leverage_cost(const UnitDimensions& unit, const Parameters&) {
+  const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.head_dim);
+  const double heads = static_cast<double>(unit.n_kv_heads);
+  return {.flops = heads * n * 8 * dim * dim, .bytes = (heads + 2) * n * dim * sizeof(float)};
+}
+
 Tensor leverage_scores(const PromptView& view, Range tokens, std::size_t sketch) {
   const Tensor& leverages = key_leverage(view, tokens, sketch);
   Tensor scores(1, leverages.rows(), leverages.cols());

@@ -17,6 +17,9 @@ Tensor non_causal_scores(const PromptView& view, Range tokens, std::size_t chunk
 /// \param blend  weight of the leverage
 Scores compactor_scores(const PromptView& view, const Parameters& parameters, double blend);
 
+/// Of leverages: the keys before RoPE, and their products.
+RowCost leverage_cost(const UnitDimensions& unit, const Parameters& parameters);
+
 ParameterSpec chunk_parameter();
 /// \param default_value  a count or `all`
 ParameterSpec sketch_parameter(std::string default_value);

@@ -19,6 +19,7 @@ const RegisterScorer error_backward{{
         [](const PromptView& view, const Parameters& parameters) {
           return error_order(view, ErrorSteps::Direction::removing, parameters.real("growth"));
         },
+    .cost = error_order_cost,
 }};
 
 }  // namespace

@@ -20,6 +20,7 @@ const RegisterScorer error_greedy{{
         [](const PromptView& view, const Parameters& parameters) {
           return error_order(view, ErrorSteps::Direction::adding, parameters.real("growth"));
         },
+    .cost = error_order_cost,
 }};
 
 }  // namespace

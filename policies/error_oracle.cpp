@@ -22,6 +22,13 @@ Scores score_error_oracle(const PromptView& view, const Parameters&) {
   return scores;
 }
 
+// One panel at a time.
+RowCost cost_of_error_oracle(const UnitDimensions& unit, const Parameters&) {
+  const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
+  return {.flops = static_cast<double>(unit.n_q_heads * unit.n_queries) * n * 6 * dim,
+          .bytes = n * (3 * kPanelWidth + dim + 8) * sizeof(float)};
+}
+
 const RegisterScorer error_oracle{{
     .name = "error-oracle",
     .summary = "looks ahead: the error of the attention output when a token alone is missing",
@@ -31,6 +38,7 @@ const RegisterScorer error_oracle{{
     .needs = "the evaluation queries",
     .traits = {.oracle = true},
     .score = score_error_oracle,
+    .cost = cost_of_error_oracle,
 }};
 
 }  // namespace

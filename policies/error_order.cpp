@@ -1,6 +1,7 @@
 #include "policies/error_order.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace kvreplay {
 
@@ -13,6 +14,18 @@ ParameterSpec growth_parameter(std::string help) {
               "always one. " +
               std::move(help),
           .max = 1};
+}
+
+RowCost error_order_cost(const UnitDimensions& unit, const Parameters& parameters) {
+  const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
+  const double group = static_cast<double>(unit.n_q_heads / unit.n_kv_heads);
+  const double panels = std::ceil(group * static_cast<double>(unit.n_queries) / kPanelWidth);
+  const double lanes = panels * kPanelWidth;
+  // Each step looks at all tokens and lanes. Where steps grow with the set, there are few of them.
+  const double growth = parameters.real("growth");
+  const double steps = growth > 0 ? std::min(n, std::ceil(32 / growth)) : n;
+  return {.flops = static_cast<double>(unit.n_kv_heads) * n * lanes * (4 * steps + 8 * dim),
+          .bytes = n * (2 * lanes + dim) * sizeof(float) + 4 * lanes * dim * sizeof(double)};
 }
 
 Scores error_order(const PromptView& view, ErrorSteps::Direction direction, double growth) {

@@ -21,6 +21,7 @@ const RegisterScorer leverage_scorer{{
                         .values = leverage_scores(view, {0, view.n_candidates()}, parameters.count("sketch")),
                         .protection = {}};
         },
+    .cost = leverage_cost,
 }};
 
 }  // namespace

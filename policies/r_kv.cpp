@@ -55,6 +55,13 @@ Scores score_r_kv(const PromptView& view, const Parameters& parameters) {
   return scores;
 }
 
+// Every key meets every other one.
+RowCost cost_of_r_kv(const UnitDimensions& unit, const Parameters&) {
+  const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.head_dim);
+  return {.flops = static_cast<double>(unit.n_kv_heads) * n * n * 2 * dim,
+          .bytes = n * (dim * sizeof(float) + 6 * sizeof(double))};
+}
+
 const RegisterScorer r_kv{{
     .name = "r-kv",
     .summary = "attention of the last queries, less the redundancy of a key; of similar keys the newest is spared; the "
@@ -79,6 +86,7 @@ const RegisterScorer r_kv{{
          .dialects = {{.name = "original", .summary = "the authors' code, once after the prompt"}}},
     .score = score_r_kv,
     .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
+    .cost = cost_of_r_kv,
 }};
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace kvreplay {
 
 Command compare_command();
 Command inspect_command();
+Command merge_command();
 Command metrics_command();
 Command policies_command();
 Command replay_command();

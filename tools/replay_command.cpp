@@ -6,23 +6,27 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <iostream>
-#include <map>
+#include <optional>
 #include <thread>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "tools/commands.h"
+#include "tools/memory_size.h"
 #include "tools/options.h"
-#include "tools/output_file.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
+#include "tools/replay_description.h"
+#include "tools/replay_estimate.h"
 #include "tools/replay_plan.h"
 #include "tools/results_assembly.h"
+#include "tools/results_frame.h"
+#include "tools/shard_file.h"
+#include "tools/shards.h"
 #include "tools/unit_extras.h"
 #include "tools/unit_journal.h"
 #include "tools/unit_work.h"
-#include "traces/dataset_file.h"
 
 namespace kvreplay {
 namespace {
@@ -31,8 +35,11 @@ struct OutputOptions {
   std::string results;
   std::string retained;
   std::string outputs;
+  std::string shard;
+  std::string memory;
   bool force = false;
   bool quiet = false;
+  bool dry_run = false;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
 };
 
@@ -66,32 +73,56 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.value("save-outputs", output.outputs, "FILE", "also write the full-cache attention outputs");
   options.flag("force", output.force, "overwrite outputs");
   options.group("Running");
-  options.value("threads,j", output.threads, "N", "work units at a time; the results do not depend on it");
+  options.value("threads,j", output.threads, "N", "threads at work; the results do not depend on it");
+  options.value("memory", output.memory, "SIZE",
+                "how much may be used: as many units are replayed at a time as are estimated to fit. 800MB (powers of "
+                "1000), 4GiB (of 1024), or bytes; without it nine tenths of what the machine has available");
+  options.value("shard", output.shard, "I/N",
+                "replay only the I-th of N shares of equal work, on this machine; RESULTS.shard-I-of-N.h5 is written "
+                "instead of RESULTS.h5, and `kvreplay merge` makes of all N what one replay would have written. "
+                "--save-retained and --save-outputs put their part into the shard");
+  options.flag("dry-run", output.dry_run, "say what would be replayed and what that takes, and write nothing");
   options.flag("quiet,q", output.quiet, "say nothing but errors");
   options.example("kvreplay replay trace.h5 -o results.h5");
+  options.example("kvreplay replay trace.h5 -o results.h5 --dry-run");
+  options.example("kvreplay replay trace.h5 -o results.h5 --shard 2/4");
   options.example("kvreplay replay trace.h5 -p snapkv -p snapkv:window=32+ada -b 0.05:1:8 -o results.h5");
   options.example(
       "kvreplay replay trace.h5 -p knorm,tova --compression-ratio 0.25,0.5,0.75 --save-retained sets.h5 -o r.h5");
 }
 
-void check_outputs(const OutputOptions& output) {
-  if (output.results.empty()) throw UsageError("replay needs --output FILE");
-  if (output.threads == 0) throw UsageError("--threads 0: at least one thread has to work");
-  std::vector<std::filesystem::path> paths;
-  for (const std::string& path : {output.results, output.retained, output.outputs}) {
-    if (path.empty()) continue;
-    check_output(path, output.force);
-    const auto whole = std::filesystem::absolute(path).lexically_normal();
-    if (std::ranges::find(paths, whole) != paths.end())
-      throw UsageError(fmt::format("{} is given for two outputs", path));
-    paths.push_back(whole);
-  }
+KeptExtras kept_of(const OutputOptions& output) {
+  return {.retained = !output.retained.empty(), .outputs = !output.outputs.empty()};
 }
 
-// Everything that decides what a journal entry holds.
-std::string journal_options(const ReplayPlan& plan, const OutputOptions& output) {
-  return fmt::format("{}\n{{\"version\": \"{}\", \"retained\": {}, \"outputs\": {}}}\n", plan.options, KVREPLAY_VERSION,
-                     !output.retained.empty(), !output.outputs.empty());
+// A shard keeps sets and outputs in its own file.
+OutputFiles files_of(const OutputOptions& output, const std::optional<Shard>& shard) {
+  if (output.results.empty()) throw UsageError("replay needs --output FILE");
+  if (shard)
+    return {.results = shard_path(output.results, *shard), .retained = "", .outputs = "", .force = output.force};
+  return {.results = output.results, .retained = output.retained, .outputs = output.outputs, .force = output.force};
+}
+
+// What this process replays, and how.
+struct Share {
+  std::optional<Shard> shard;
+  std::vector<std::size_t> units;  // ascending
+  std::vector<UnitCost> costs;     // [n_units] of the plan
+  std::vector<double> flops;       // [n_units] of the plan
+  std::size_t memory = 0;          // bytes; 0: unknown
+  std::size_t in_flight = 1;
+};
+
+Share share_of(const ReplayPlan& plan, const OutputOptions& output, const std::optional<Shard>& shard) {
+  constexpr double kPartOfAvailable = 0.9;
+  Share share{.shard = shard, .units = {}, .costs = unit_costs(plan, kept_of(output)), .flops = {}};
+  share.flops = flops_of(share.costs);
+  share.units = units_of(plan, shard.value_or(Shard{}), share.flops);
+  share.memory = output.memory.empty()
+                     ? static_cast<std::size_t>(kPartOfAvailable * static_cast<double>(available_memory()))
+                     : parse_memory("memory", output.memory);
+  share.in_flight = units_in_flight(plan, share.costs, share.units, output.threads, share.memory, !shard);
+  return share;
 }
 
 Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, const OutputOptions& output,
@@ -99,46 +130,72 @@ Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares sh
   const UnitResult result = replay_unit(plan, unit, std::move(shares), !output.outputs.empty(), backend, used);
   Dataset entry = unit_dataset(plan, unit, result);
   if (!output.retained.empty()) append_retained(result, entry);
-  if (!output.outputs.empty()) append_outputs(result, entry);
+  if (!output.outputs.empty())
+    append_outputs(result, plan.sample(plan.cases[unit.case_index]).query_positions(), entry);
   return entry;
 }
 
 // Replays what the journal lacks.
-void replay_units(const ReplayPlan& plan, const OutputOptions& output, const UnitJournal& journal, std::ostream& talk) {
+void replay_units(const ReplayPlan& plan, const Share& share, const OutputOptions& output, const UnitJournal& journal,
+                  std::ostream& talk) {
   std::vector<std::size_t> todo;
-  for (std::size_t unit = 0; unit < plan.units.size(); ++unit)
+  for (const std::size_t unit : share.units)
     if (!journal.has(unit)) todo.push_back(unit);
-  if (todo.size() < plan.units.size() && !output.quiet)
-    fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", plan.units.size() - todo.size(),
-               plan.units.size());
+  if (todo.size() < share.units.size() && !output.quiet)
+    fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", share.units.size() - todo.size(),
+               share.units.size());
 
   // Long ones first, so that no thread is left alone with one at the end.
-  std::ranges::stable_sort(todo, std::greater{},
-                           [&](std::size_t unit) { return plan.cases[plan.units[unit].case_index].point.position; });
+  std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) { return share.flops[unit]; });
   const std::unique_ptr<Backend> backend = make_cpu_backend();
   UsedSlices used;
   const bool progress_line = !output.quiet && &talk == &std::cerr && isatty(STDERR_FILENO);
-
-  // Before any layer can be replayed, policies that split budgets between layers have to see them all.
-  std::map<std::size_t, std::vector<UnitShares>> shares;  // by case
-  if (std::ranges::any_of(plan.policies, &Policy::shares_between_layers)) {
-    for (const std::size_t unit : todo) shares[plan.units[unit].case_index];
-    Progress progress(talk, progress_line, "survey", shares.size());
-    for (auto& [case_index, layers] : shares) {
-      layers = share_budgets(plan, case_index, output.threads, *backend, used);
-      progress.finish_unit();
-    }
-  }
-
   Progress progress(talk, progress_line, "replay", todo.size());
-  parallel_in_order(todo.size(), output.threads, [&](std::size_t i) {
-    // The one that starts next, when one of those at work now ends.
-    if (i + output.threads < todo.size()) prefetch_unit(plan, plan.units[todo[i + output.threads]]);
-    const ReplayUnit& unit = plan.units[todo[i]];
-    UnitShares mine = shares.empty() ? UnitShares{} : shares.at(unit.case_index)[unit.layer];
-    journal.write(todo[i], replay_one(plan, unit, std::move(mine), output, *backend, used));
-    progress.finish_unit();
-  });
+  const auto replay_all = [&](std::span<const std::size_t> units, const std::vector<UnitShares>& shares) {
+    parallel_in_order(units.size(), share.in_flight, [&](std::size_t i) {
+      // The one that starts next, when one of those at work now ends.
+      if (i + share.in_flight < units.size()) prefetch_unit(plan, plan.units[units[i + share.in_flight]]);
+      const ReplayUnit& unit = plan.units[units[i]];
+      UnitShares mine = shares.empty() ? UnitShares{} : shares[unit.layer];
+      journal.write(units[i], replay_one(plan, unit, std::move(mine), output, *backend, used));
+      progress.finish_unit();
+    });
+  };
+  if (std::ranges::none_of(plan.policies, &Policy::shares_between_layers)) return replay_all(todo, {});
+
+  // Before any layer can be replayed, policies that split budgets between layers have to see them all. Case by case:
+  // what is seen of one is held no longer than its units need it, and is all that a killed replay has to see again.
+  while (!todo.empty()) {
+    const std::size_t case_index = plan.units[todo.front()].case_index;
+    std::vector<std::size_t> units, later;
+    for (const std::size_t unit : todo) (plan.units[unit].case_index == case_index ? units : later).push_back(unit);
+    replay_all(units, share_budgets(plan, case_index, share.in_flight, *backend, used));
+    todo = std::move(later);
+  }
+}
+
+void write_shard(const ReplayPlan& plan, const Share& share, const OutputOptions& output, const OutputFiles& files,
+                 const UnitReader& read_unit, const UnitJournal& journal) {
+  std::vector<std::unique_ptr<NewFile>> written;
+  written.push_back(
+      write_shard_file(files.results, results_frame(plan), *share.shard, kept_of(output), share.units, read_unit));
+  journal.publish(written);
+}
+
+void describe(const ReplayPlan& plan, const Share& share, const OutputOptions& output, std::ostream& out) {
+  const std::size_t n_done = output.results.empty()
+                                 ? 0
+                                 : UnitJournal::n_left(files_of(output, share.shard).results,
+                                                       journal_options(plan.options, kept_of(output)), output.force);
+  out << describe_replay(
+      plan, {.shard = share.shard,
+             .units = share.units,
+             .n_done = n_done,
+             .costs = share.costs,
+             .n_threads = output.threads,
+             .in_flight = share.in_flight,
+             .memory_limit = share.memory,
+             .memory = estimate_memory(plan, share.costs, share.units, output.threads, share.in_flight, !share.shard)});
 }
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
@@ -154,7 +211,14 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     throw UsageError("--budget and --compression-ratio say the same thing; give one");
   if (options.given("compression-ratio") && replay.compression_ratios.empty())
     throw UsageError("--compression-ratio is empty");
-  check_outputs(output);
+  if (output.threads == 0) throw UsageError("--threads 0: at least one thread has to work");
+  const std::optional<Shard> shard = output.shard.empty() ? std::nullopt : std::optional(parse_shard(output.shard));
+  if (!output.memory.empty()) parse_memory("memory", output.memory);
+  OutputFiles files;
+  if (!output.dry_run) {
+    files = files_of(output, shard);
+    check_output_files(files);
+  }
   std::ostream silent(nullptr);
   std::ostream& talk = output.quiet ? silent : err;
 
@@ -162,40 +226,47 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const ReplayPlan plan = make_replay_plan(replay, talk);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
+  const Share share = share_of(plan, output, shard);
+  if (output.dry_run) {
+    describe(plan, share, output, out);
+    return 0;
+  }
 
-  UnitJournal journal(output.results, journal_options(plan, output), output.force);
-  std::vector<std::filesystem::path> extras;  // written so far
+  UnitJournal journal(files.results, journal_options(plan.options, kept_of(output)), output.force);
+  if (published_all(files)) {
+    journal.remove();
+    fmt::print(talk, "{} was there already, written by the same replay\n", files.results);
+    return 0;
+  }
   try {
-    with_threads(output.threads, [&] { replay_units(plan, output, journal, err); });
+    check_output_files(files);  // again: another replay may have finished before this one had the journal
+    with_threads(output.threads, [&] { replay_units(plan, share, output, journal, err); });
     const auto read_unit = [&](std::size_t unit) { return journal.read(unit); };
-    if (!output.retained.empty()) {
-      write_retained_file(output.retained, plan, read_unit);
-      extras.emplace_back(output.retained);
-    }
-    if (!output.outputs.empty()) {
-      write_outputs_file(output.outputs, plan, read_unit);
-      extras.emplace_back(output.outputs);
-    }
-    write_dataset(output.results, assemble_results(plan, read_unit));
+    if (shard)
+      write_shard(plan, share, output, files, read_unit, journal);
+    else
+      write_output_files(files, results_frame(plan), read_unit, journal);
   } catch (const SystemError& error) {
-    // The machine failed, not the input: what is done stays done. But all outputs appear together, or the same command
-    // would be refused for one that exists.
-    std::error_code ignored;
-    for (const std::filesystem::path& path : extras) std::filesystem::remove(path, ignored);
+    // The machine failed, not the input: what is done stays done.
     if (journal.empty()) {
       journal.remove();
       throw;
     }
     throw SystemError(fmt::format("{} (finished units are kept in {}: the same command goes on from there)",
                                   error.what(), journal.folder().string()));
+  } catch (const UsageError&) {
+    if (journal.empty()) journal.remove();
+    throw;
   } catch (...) {
     journal.remove();
     throw;
   }
   journal.remove();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}) in {}\n", output.results,
-             plan.policies.size(), plan.budgets.values.size(), plan.cases.size(), plan.layers.size(),
+  const std::string part =
+      shard ? fmt::format("; shard {}: {} of {} units", shard_text(*shard), share.units.size(), plan.units.size()) : "";
+  fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}{}) in {}\n", files.results,
+             plan.policies.size(), plan.budgets.values.size(), plan.cases.size(), plan.layers.size(), part,
              duration_text(seconds));
   return 0;
 }

@@ -253,9 +253,8 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
     if (std::ranges::any_of(plan.metrics, is_called(metric.name())))
       throw UsageError(fmt::format("metric '{}' is given twice", metric.name()));
     plan.metrics.push_back(metric);
-    const ChosenMetric source = metric.row().mean_of.empty() ? metric : ChosenMetric(metric.row().mean_of);
-    if (std::ranges::none_of(plan.computed, is_called(source.name()))) plan.computed.push_back(source);
   }
+  plan.computed = metrics_with_sums(plan.metrics);
 }
 
 // Returns the identity of each score file: other scores, other results.

@@ -6,14 +6,21 @@
 #include "core/dataset.h"
 #include "core/unit_replay.h"
 #include "tools/replay_plan.h"
+#include "tools/results_frame.h"
 
 namespace kvreplay {
 
 /// What one unit leaves in the journal: the sums of every computed metric.
 Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitResult& result);
 
-/// Puts the units together, in canonical order whatever the order in which they were made.
-/// \param read_unit  gives the dataset of a unit, by index into plan.units
-Dataset assemble_results(const ReplayPlan& plan, const std::function<Dataset(std::size_t unit)>& read_unit);
+/// Gives what unit_dataset() made of a unit (and unit_extras.h added), by index into ReplayPlan::units.
+using UnitReader = std::function<Dataset(std::size_t unit)>;
+
+/// Throws InputError when these are not the sums of a unit of such results: for units from other processes.
+void check_unit(const ResultsFrame& frame, const Dataset& unit);
+
+/// Puts the units together, in canonical order whatever the order in which they were made. Holds all sums at once, and
+/// one unit.
+Dataset assemble_results(const ResultsFrame& frame, const UnitReader& read_unit);
 
 }  // namespace kvreplay

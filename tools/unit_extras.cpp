@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "traces/array_file.h"
@@ -11,6 +12,7 @@ namespace kvreplay {
 namespace {
 
 constexpr const char* kOutputs = "full_outputs";
+constexpr const char* kPositions = "full_outputs_positions";
 
 std::string cells_name(std::size_t policy) { return fmt::format("cells_{}", policy); }
 std::string holders_name(std::size_t policy) { return fmt::format("holders_{}", policy); }
@@ -26,13 +28,28 @@ std::string dimension(Dataset& entry, const std::string& kind, std::size_t size)
   return name;
 }
 
-std::string point_path(const ReplayPlan& plan, const ReplayUnit& unit) {
-  const ReplayCase& each = plan.cases[unit.case_index];
-  return fmt::format("/samples/{:04}/{}", each.sample, each.point.name);
+std::int64_t number(const Dataset& entry, const char* attribute) {
+  return std::get<std::int64_t>(entry.attributes.at(attribute));
 }
 
-std::string layer_path(const ReplayPlan& plan, const ReplayUnit& unit) {
-  return fmt::format("{}/layers/{:02}", point_path(plan, unit), plan.layer(unit).index);
+const std::vector<std::string>& texts(const Dataset& frame, std::string_view name) {
+  return std::ranges::find(frame.texts, name, &TextVariable::name)->values;
+}
+
+std::string point_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
+  return fmt::format("/samples/{:04}/{}", number(entry, "sample"),
+                     texts(frame.dataset, "case_point")[unit / frame.n_layers()]);
+}
+
+std::string layer_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
+  const auto& layers = std::get<std::vector<std::int64_t>>(frame.dataset.dimension("layer").labels);
+  return fmt::format("{}/layers/{:02}", point_path(frame, unit, entry), layers[unit % frame.n_layers()]);
+}
+
+std::map<std::string, std::string> file_attributes(const ResultsFrame& frame, const char* format) {
+  return {{"format", format},
+          {"format_version", "1.0"},
+          {"options", std::get<std::string>(frame.dataset.attributes.at("options"))}};
 }
 
 }  // namespace
@@ -67,7 +84,7 @@ void append_retained(const UnitResult& result, Dataset& entry) {
   }
 }
 
-void append_outputs(const UnitResult& result, Dataset& entry) {
+void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry) {
   const Tensor& outputs = result.outputs;
   const auto values = outputs.values();
   entry.variables.push_back(
@@ -76,16 +93,20 @@ void append_outputs(const UnitResult& result, Dataset& entry) {
                       dimension(entry, "channel", outputs.cols())},
        .values = {values.begin(), values.end()},
        .attributes = {}});
+  const auto evaluated = query_positions.last(result.n_queries);
+  entry.variables.push_back({.name = kPositions,
+                             .dimensions = {dimension(entry, "query", outputs.rows())},
+                             .values = {evaluated.begin(), evaluated.end()},
+                             .attributes = {}});
 }
 
-void write_retained_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit) {
-  ArrayFile file(path, {{"format", "kvreplay-retained"}, {"format_version", "1.0"}, {"options", plan.options}});
-  for (std::size_t u = 0; u < plan.units.size(); ++u) {
-    const ReplayUnit& unit = plan.units[u];
-    const Dataset entry = read_unit(u);
-    const Range candidates =
-        candidates_at(plan.cases[unit.case_index].point.position, plan.layer(unit), plan.evict_sliding);
-    for (std::size_t p = 0; p < plan.policies.size(); ++p) {
+std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                             const UnitReader& read_unit) {
+  ArrayFile file(path, file_attributes(frame, "kvreplay-retained"));
+  const auto& policies = std::get<std::vector<std::string>>(frame.dataset.dimension("policy").labels);
+  for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
+    const Dataset entry = read_unit(unit);
+    for (std::size_t p = 0; p < policies.size(); ++p) {
       const Variable& cells = entry.variable(cells_name(p));
       const Variable& holders = entry.variable(holders_name(p));
       const std::size_t n_heads = entry.dimension(cells.dimensions[0]).size();
@@ -99,36 +120,34 @@ void write_retained_file(const std::filesystem::path& path, const ReplayPlan& pl
             const auto cell = static_cast<std::size_t>(cells.values[h * n_candidates + i]);
             retained[(b * n_heads + h) * n_candidates + i] = holders.values[(h * n_cells + cell) * n_budgets + b] != 0;
           }
-      const bool per_query_head = n_heads != plan.model().n_kv_heads;
-      file.write(
-          layer_path(plan, unit) + "/retained/" + plan.policies[p].name(),
-          std::vector<std::size_t>{n_budgets, n_heads, n_candidates}, std::span<const std::uint8_t>(retained),
-          {{"head_axis", per_query_head ? "query" : "kv"}, {"first_position", std::to_string(candidates.begin)}});
+      const bool per_query_head = n_heads != frame.dataset.dimension("kv_head").size();
+      file.write(layer_path(frame, unit, entry) + "/retained/" + policies[p],
+                 std::vector<std::size_t>{n_budgets, n_heads, n_candidates}, std::span<const std::uint8_t>(retained),
+                 {{"head_axis", per_query_head ? "query" : "kv"},
+                  {"first_position", std::to_string(number(entry, "first_candidate"))}});
     }
   }
-  file.commit();
+  return file.finish();
 }
 
-void write_outputs_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit) {
-  ArrayFile file(path, {{"format", "kvreplay-outputs"}, {"format_version", "1.0"}, {"options", plan.options}});
-  for (std::size_t u = 0; u < plan.units.size(); ++u) {
-    const ReplayUnit& unit = plan.units[u];
-    const ReplayCase& each = plan.cases[unit.case_index];
-    const Dataset entry = read_unit(u);
+std::unique_ptr<NewFile> write_outputs_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                            const UnitReader& read_unit) {
+  ArrayFile file(path, file_attributes(frame, "kvreplay-outputs"));
+  for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
+    const Dataset entry = read_unit(unit);
     const Variable& outputs = entry.variable(kOutputs);
     std::vector<std::size_t> shape;
     for (const std::string& name : outputs.dimensions) shape.push_back(entry.dimension(name).size());
     const std::vector<float> values(outputs.values.begin(), outputs.values.end());
-    file.write(layer_path(plan, unit) + "/outputs", shape, std::span<const float>(values));
-    if (unit.layer == 0) {
-      std::vector<std::int64_t> positions;
-      for (const std::size_t position : plan.sample(each).query_positions())
-        if (position >= each.point.position) positions.push_back(static_cast<std::int64_t>(position));
-      file.write(point_path(plan, unit) + "/positions", std::vector<std::size_t>{positions.size()},
+    file.write(layer_path(frame, unit, entry) + "/outputs", shape, std::span<const float>(values));
+    if (unit % frame.n_layers() == 0) {
+      const std::vector<double>& at = entry.variable(kPositions).values;
+      const std::vector<std::int64_t> positions(at.begin(), at.end());
+      file.write(point_path(frame, unit, entry) + "/positions", std::vector<std::size_t>{positions.size()},
                  std::span<const std::int64_t>(positions));
     }
   }
-  file.commit();
+  return file.finish();
 }
 
 }  // namespace kvreplay

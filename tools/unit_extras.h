@@ -8,22 +8,25 @@
 //   and, once per sample and point, /samples/NNNN/POINT/positions int64 [n_evaluation_queries]
 
 #include <filesystem>
-#include <functional>
+#include <memory>
+#include <span>
 
 #include "core/dataset.h"
 #include "core/unit_replay.h"
-#include "tools/replay_plan.h"
+#include "tools/results_assembly.h"
+#include "traces/new_file.h"
 
 namespace kvreplay {
 
-using UnitReader = std::function<Dataset(std::size_t unit)>;
-
 /// Puts the retained sets of a unit into its journal entry: for every token the cell that it is in.
 void append_retained(const UnitResult& result, Dataset& entry);
-void append_outputs(const UnitResult& result, Dataset& entry);
+/// \param query_positions  of all recorded queries of the sample, ascending
+void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry);
 
-/// Throws SystemError.
-void write_retained_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit);
-void write_outputs_file(const std::filesystem::path& path, const ReplayPlan& plan, const UnitReader& read_unit);
+/// The files of all units, whole but for commit(), which makes them appear. Throw SystemError.
+std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                             const UnitReader& read_unit);
+std::unique_ptr<NewFile> write_outputs_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                            const UnitReader& read_unit);
 
 }  // namespace kvreplay

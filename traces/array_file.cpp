@@ -7,19 +7,20 @@
 #include "core/error.h"
 #include "traces/hdf5.h"
 #include "traces/hdf5_values.h"
-#include "traces/new_file.h"
+#include "traces/new_hdf5_file.h"
 
 namespace kvreplay {
 
 struct ArrayFile::Impl {
-  Impl(const std::filesystem::path& path) : target(path), file(hdf5::create_file(target.temporary())) {}
+  Impl(const std::filesystem::path& path) : file(path, false) {}
 
   void write(const std::string& name, std::span<const std::size_t> shape, const void* values, hid_t type,
              const std::map<std::string, std::string>& attributes) {
     const hdf5::Lock lock;
+    const hdf5::File& root = file.file();
     std::size_t begin = 0;
     for (std::size_t slash; (slash = name.find('/', begin)) != std::string::npos; begin = slash + 1)
-      if (slash > 0 && !hdf5::has_link(file, name.substr(0, slash))) hdf5::create_group(file, name.substr(0, slash));
+      if (slash > 0 && !hdf5::has_link(root, name.substr(0, slash))) hdf5::create_group(root, name.substr(0, slash));
 
     const std::vector<hsize_t> dims(shape.begin(), shape.end());
     const hdf5::Space space = hdf5::new_space(dims);
@@ -29,20 +30,19 @@ struct ArrayFile::Impl {
     if (size > kWorthCompressing) {
       std::vector<hsize_t> chunk = dims;
       for (std::size_t d = 0; d + 1 < chunk.size(); ++d) chunk[d] = 1;
-      hdf5::check("chunk", file, name,
+      hdf5::check("chunk", root, name,
                   [&] { return H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()); });
       hdf5::compress(creation, 1);
     }
-    const hdf5::Dataset dataset = hdf5::create_dataset(file, name, type, space, creation);
+    const hdf5::Dataset dataset = hdf5::create_dataset(root, name, type, space, creation);
     if (size > 0)
-      hdf5::check("write", file, name, [&] { return H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values); });
+      hdf5::check("write", root, name, [&] { return H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values); });
     for (const auto& [key, value] : attributes) hdf5::write_attribute(dataset, key, value);
   }
 
   static constexpr std::size_t kWorthCompressing = 1024;  // elements
 
-  NewFile target;
-  hdf5::File file;
+  hdf5::NewHdf5File file;
 };
 
 namespace {
@@ -60,32 +60,31 @@ auto guarded(const std::filesystem::path& path, Call&& call) try {
 ArrayFile::ArrayFile(const std::filesystem::path& path, const std::map<std::string, std::string>& attributes)
     : impl_(guarded(path, [&] { return std::make_unique<Impl>(path); })) {
   guarded(path, [&] {
-    for (const auto& [key, value] : attributes) hdf5::write_attribute(impl_->file, key, value);
+    for (const auto& [key, value] : attributes) hdf5::write_attribute(impl_->file.file(), key, value);
   });
 }
 
 ArrayFile::~ArrayFile() {
-  if (impl_) impl_->target.discard();
+  if (impl_) impl_->file.discard();
 }
 
 void ArrayFile::write(const std::string& name, std::span<const std::size_t> shape, std::span<const float> values,
                       const std::map<std::string, std::string>& attributes) {
-  guarded(impl_->target.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_FLOAT, attributes); });
+  guarded(impl_->file.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_FLOAT, attributes); });
 }
 
 void ArrayFile::write(const std::string& name, std::span<const std::size_t> shape, std::span<const std::uint8_t> values,
                       const std::map<std::string, std::string>& attributes) {
-  guarded(impl_->target.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_UINT8, attributes); });
+  guarded(impl_->file.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_UINT8, attributes); });
 }
 
 void ArrayFile::write(const std::string& name, std::span<const std::size_t> shape, std::span<const std::int64_t> values,
                       const std::map<std::string, std::string>& attributes) {
-  guarded(impl_->target.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_INT64, attributes); });
+  guarded(impl_->file.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_INT64, attributes); });
 }
 
-void ArrayFile::commit() {
-  guarded(impl_->target.path(), [&] { impl_->file.close(); });
-  impl_->target.commit();
+std::unique_ptr<NewFile> ArrayFile::finish() {
+  return guarded(impl_->file.path(), [&] { return impl_->file.finish(); });
 }
 
 }  // namespace kvreplay

@@ -8,6 +8,8 @@
 #include <span>
 #include <string>
 
+#include "traces/new_file.h"
+
 namespace kvreplay {
 
 /// Written to a temporary name; commit() makes it appear. Arrays are compressed (gzip), without time stamps.
@@ -30,8 +32,9 @@ class ArrayFile {
   void write(const std::string& name, std::span<const std::size_t> shape, std::span<const std::int64_t> values,
              const std::map<std::string, std::string>& attributes = {});
 
-  /// Throws SystemError (disk full, ...).
-  void commit();
+  /// The file is whole now. Throws SystemError (disk full, ...).
+  std::unique_ptr<NewFile> finish();
+  void commit() { finish()->commit(); }
 
  private:
   struct Impl;

@@ -2,8 +2,10 @@
 // Stores a Dataset as HDF5 with netCDF-4 dimension scales: `xarray.open_dataset(file, engine="h5netcdf")` opens it.
 
 #include <filesystem>
+#include <memory>
 
 #include "core/dataset.h"
+#include "traces/new_file.h"
 
 namespace kvreplay {
 
@@ -11,6 +13,9 @@ namespace kvreplay {
 /// bytes: no time stamps. Labels become coordinate variables, so that xarray selects by them.
 /// Throws SystemError (disk full, no permission) and leaves nothing behind.
 void write_dataset(const std::filesystem::path& path, const Dataset& dataset);
+
+/// The same up to the last step: the file is whole and synced under its temporary name, and commit() makes it appear.
+std::unique_ptr<NewFile> write_dataset_aside(const std::filesystem::path& path, const Dataset& dataset);
 
 /// Reads what write_dataset() wrote. Throws InputError when it is something else, truncated or absurd.
 Dataset read_dataset(const std::filesystem::path& path);

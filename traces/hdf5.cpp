@@ -165,9 +165,14 @@ Dataset open_dataset(hid_t location, const std::string& name, hid_t access) {
   return Dataset(check("open dataset", location, name, [&] { return H5Dopen2(location, name.c_str(), access); }));
 }
 
-Group create_group(hid_t location, const std::string& name) {
+Group create_group(hid_t location, const std::string& name, bool track_link_order) {
+  const PropertyList creation = new_properties(H5P_GROUP_CREATE);
+  check("set up", -1, "group creation", [&] { return H5Pset_obj_track_times(creation, false); });
+  if (track_link_order)
+    check("set up", -1, "group creation",
+          [&] { return H5Pset_link_creation_order(creation, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED); });
   return Group(check("create group", location, name,
-                     [&] { return H5Gcreate2(location, name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT); }));
+                     [&] { return H5Gcreate2(location, name.c_str(), H5P_DEFAULT, creation, H5P_DEFAULT); }));
 }
 
 Dataset create_dataset(hid_t location, const std::string& name, hid_t type, const Space& space,

@@ -108,7 +108,8 @@ std::vector<std::string> link_names(const Group& group);
 Group open_group(hid_t location, const std::string& name);
 Dataset open_dataset(hid_t location, const std::string& name, hid_t access = H5P_DEFAULT);
 
-Group create_group(hid_t location, const std::string& name);
+/// \param track_link_order  as in create_file()
+Group create_group(hid_t location, const std::string& name, bool track_link_order = false);
 /// \param creation  properties made by dataset_creation()
 Dataset create_dataset(hid_t location, const std::string& name, hid_t type, const Space& space,
                        const PropertyList& creation, hid_t access = H5P_DEFAULT);

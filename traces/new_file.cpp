@@ -51,8 +51,12 @@ void NewFile::discard() noexcept {
   if (!committed_) static_cast<void>(!ftruncate(descriptor_, 0));
 }
 
-void NewFile::commit() {
+void NewFile::sync() {
   if (fsync(descriptor_) != 0) fail("write", temporary_);
+}
+
+void NewFile::commit() {
+  sync();
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename to its final name", temporary_);
   committed_ = true;
   const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : ".";

@@ -20,6 +20,10 @@ class NewFile {
   /// Empties the file: on a full disk, whoever still holds it open can then flush and close it.
   void discard() noexcept;
 
+  /// Puts the content on disk: what fails for want of room fails here, not when files appear together. Throws
+  /// SystemError.
+  void sync();
+
   /// Syncs the content, renames, syncs the folder. Throws SystemError.
   void commit();
 

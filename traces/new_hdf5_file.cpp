@@ -3,16 +3,17 @@
 namespace kvreplay::hdf5 {
 
 NewHdf5File::NewHdf5File(const std::filesystem::path& path, bool track_link_order)
-    : new_file_(path), file_(create_file(new_file_.temporary(), track_link_order)) {}
+    : new_file_(std::make_unique<NewFile>(path)), file_(create_file(new_file_->temporary(), track_link_order)) {}
 
 NewHdf5File::~NewHdf5File() {
-  discard();  // nothing happens after commit()
+  discard();  // nothing happens after finish()
 }
 
-void NewHdf5File::commit() {
+std::unique_ptr<NewFile> NewHdf5File::finish() {
   check("write", -1, "the file", [&] { return H5Fflush(file_, H5F_SCOPE_GLOBAL); });
   file_.close();
-  new_file_.commit();
+  new_file_->sync();
+  return std::move(new_file_);
 }
 
 }  // namespace kvreplay::hdf5

@@ -1,6 +1,8 @@
 #pragma once
 // An HDF5 file that appears under its name only when it is whole. Private to traces/.
 
+#include <memory>
+
 #include "traces/hdf5.h"
 #include "traces/new_file.h"
 
@@ -12,17 +14,22 @@ class NewHdf5File {
   ~NewHdf5File();
 
   const File& file() const { return file_; }
-  const std::filesystem::path& path() const { return new_file_.path(); }
+  const std::filesystem::path& path() const { return new_file_->path(); }
 
   /// Gives up: to be called before the datasets of the file are closed. On a full disk HDF5 could not write what it
   /// still holds of them, and would keep the file open for ever.
-  void discard() noexcept { new_file_.discard(); }
+  void discard() noexcept {
+    if (new_file_) new_file_->discard();
+  }
 
-  /// Flushes, closes, syncs, renames. All datasets must be closed. Throws Failure or SystemError.
-  void commit();
+  /// Flushes, closes, syncs. The file is whole then, and its commit() makes it appear. All datasets must be closed.
+  /// Throws Failure or SystemError.
+  std::unique_ptr<NewFile> finish();
+
+  void commit() { finish()->commit(); }
 
  private:
-  NewFile new_file_;
+  std::unique_ptr<NewFile> new_file_;
   File file_;
 };
 

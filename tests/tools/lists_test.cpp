@@ -25,7 +25,8 @@ TEST_CASE("the commas of a policy's parameters do not split the list") {
         Texts{"snapkv:window=32,kernel=7+ada:alpha=0.2", "knorm"});
   CHECK(split_with_parameters({"snapkv:window=32,kernel=7+ada,h2o+ada:alpha=1,safeguard=interp"}) ==
         Texts{"snapkv:window=32,kernel=7+ada", "h2o+ada:alpha=1,safeguard=interp"});
-  CHECK(split_with_parameters({"snapkv", "kernel=7"}) == Texts{"snapkv", "kernel=7"});  // another option is another policy
+  CHECK(split_with_parameters({"snapkv", "kernel=7"}) ==
+        Texts{"snapkv", "kernel=7"});  // another option is another policy
 }
 
 TEST_CASE("index lists have numbers and ranges with both ends") {

@@ -1,0 +1,178 @@
+#include "core/unit_cost.h"
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "core/parameters.h"
+
+namespace kvreplay {
+namespace {
+
+constexpr double kFloat = sizeof(float), kDouble = sizeof(double);
+
+double number(std::size_t n) { return static_cast<double>(n); }
+
+// Panels of evaluation queries. Idle lanes cost as much as others.
+std::size_t n_panels(const UnitDimensions& unit) { return (unit.n_queries + kPanelWidth - 1) / kPanelWidth; }
+
+// Retained sets of a policy: one for each KV head, or a query head where its parameters may say so.
+std::size_t n_sets(const UnitDimensions& unit, const Policy& policy) {
+  return policy.complete().find("group=none") == std::string::npos ? unit.n_kv_heads : unit.n_q_heads;
+}
+
+// The windows of prompt queries that policies look at, each once.
+std::set<std::size_t> query_windows(const UnitDimensions& unit, std::span<const Policy> policies) {
+  std::set<std::size_t> windows;
+  for (const Policy& policy : policies)
+    if (const std::size_t window = policy.query_window(); window > 0)
+      windows.insert(std::min(window, unit.n_candidates));
+  return windows;
+}
+
+bool attends(std::span<const ChosenMetric> metrics, KeptExtras kept) {
+  return kept.outputs || std::ranges::any_of(metrics, [](const auto& metric) { return metric.row().needs_outputs; });
+}
+
+RowCost cost_of(const ChosenMetric& metric, const UnitDimensions& unit) {
+  return metric.row().cost == nullptr ? RowCost{} : metric.row().cost(unit, metric.parameters());
+}
+
+std::vector<CostPart> flops_of(const UnitDimensions& unit, std::span<const Policy> policies,
+                               std::span<const ChosenMetric> metrics, KeptExtras kept) {
+  const double candidates = number(unit.n_candidates), tokens = number(unit.n_tokens);
+  const double lanes = number(unit.n_q_heads * n_panels(unit) * kPanelWidth);
+  const double value_dim = number(unit.value_dim), head_dim = number(unit.head_dim);
+  double full = 0, passes = 0, prompt = 0, scores = 0, measures = 0;
+  if (attends(metrics, kept)) {
+    full = lanes * tokens * 2 * (head_dim + value_dim);
+    for (const Policy& policy : policies)
+      if (!policy.scorer().traits.keeps_all)
+        passes += lanes * (candidates * 2 * value_dim + number(unit.n_budgets) * 8 * value_dim);
+  }
+  // Every prompt query sees what lies before it; those of a short window nearly everything.
+  for (const std::size_t window : query_windows(unit, policies))
+    prompt += number(unit.n_q_heads) * number(window) * (candidates - number(window / 2)) * (2 * head_dim + 16);
+  for (const Policy& policy : policies) {
+    const double sort = 8 * number(std::bit_width(unit.n_candidates));
+    scores += number(n_sets(unit, policy)) * candidates * (2 * head_dim + sort) + policy.scorer_cost(unit).flops;
+  }
+  for (const ChosenMetric& metric : metrics) measures += cost_of(metric, unit).flops;
+  return {{"attention of the full cache", full},
+          {"attention passes of the policies", passes},
+          {"attention of prompt queries", prompt},
+          {"scores and rankings", scores},
+          {"metrics", measures}};
+}
+
+std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Policy> policies,
+                               std::span<const ChosenMetric> metrics, KeptExtras kept) {
+  const double candidates = number(unit.n_candidates), tokens = number(unit.n_tokens);
+  const double n_q = number(unit.n_q_heads), n_kv = number(unit.n_kv_heads), budgets = number(unit.n_budgets);
+  const double panel = kPanelWidth * kFloat;
+  const auto needs_probes = [](const Policy& policy) { return policy.scorer().needs_probes; };
+
+  double slice = n_q * number(unit.n_prompt_queries + unit.n_queries) * number(unit.head_dim) * kFloat;
+  slice += n_kv * tokens * number(unit.head_dim + unit.value_dim) * kFloat;
+  if (unit.output_projection) slice += n_q * number(unit.value_dim * unit.hidden_size) * kFloat;
+  if (std::ranges::any_of(policies, needs_probes))
+    slice += (n_q + n_kv) * number(unit.n_probe_rows * unit.head_dim) * kFloat;
+
+  // Of one panel, and of a window of prompt queries while scores are made of it.
+  double weights = 0, cells = 0;
+  if (attends(metrics, kept)) {
+    weights = tokens * (panel + sizeof(std::uint32_t));
+    // Sums of cells and errors of a policy at all budgets. Sets of any shape make some more cells than budgets.
+    const bool any_shape = std::ranges::any_of(policies, &Policy::makes_any_sets);
+    cells = (budgets + 1) * (any_shape ? 4 : 2) * number(unit.value_dim) * panel;
+  }
+  const std::set<std::size_t> windows = query_windows(unit, policies);
+  double window_rows = 0;
+  for (const std::size_t window : windows)
+    if (window < unit.n_candidates) window_rows = std::max(window_rows, 2 * number(window) * tokens * kFloat);
+  weights = std::max(weights, window_rows);
+
+  // Each policy has the order of its tokens twice, as candidates and as positions; its scores are shared, mostly.
+  double sets = 0, evidence = 0, transient = 0;
+  for (const Policy& policy : policies) {
+    sets += number(n_sets(unit, policy)) * candidates * 2 * sizeof(std::uint32_t);
+    evidence += number(n_sets(unit, policy)) * candidates * kFloat;
+    // A ranking while it is made: keys, order, flags. Sets of any shape: masks and lists of all budgets of all heads.
+    double making = candidates * (sizeof(std::uint64_t) + 2 * sizeof(std::uint32_t));
+    if (policy.makes_any_sets())
+      making += budgets * candidates * (number(n_sets(unit, policy)) * sizeof(std::uint32_t) + 2);
+    transient = std::max(transient, making + policy.scorer_cost(unit).bytes);
+  }
+  evidence += number(windows.size() + 2) * n_q * candidates * kFloat;  // column sums: windows and steps towards them
+
+  double buffers = 0;
+  for (const ChosenMetric& metric : metrics) buffers += cost_of(metric, unit).bytes;
+
+  std::vector<CostPart> parts{
+      {"slice of the trace", slice},       {"attention weights", weights}, {"sums and errors of cells", cells},
+      {"retained sets", sets + transient}, {"evidence", evidence},         {"metrics", buffers}};
+  // The journal's entry holds float64.
+  double entry = 0;
+  if (kept.retained)
+    for (const Policy& policy : policies) entry += number(n_sets(unit, policy)) * candidates * kDouble;
+  if (kept.outputs) entry += n_q * number(unit.n_queries * unit.value_dim) * (kFloat + kDouble);
+  if (entry > 0) parts.push_back({"sets and outputs to be saved", entry});
+  return parts;
+}
+
+// The CPU backend's (own_scratch()), and the blocks that BLAS packs.
+std::vector<CostPart> thread_bytes_of(const UnitDimensions& unit) {
+  const double tokens = number(unit.n_tokens);
+  const double logits = std::max(number(std::size_t{1} << 18), 16 * (tokens + 16)) * kFloat;  // block_rows()
+  const double columns = tokens * (kDouble + kFloat);
+  const double sides = (number(unit.n_budgets) + 2) * number(unit.value_dim) * kPanelWidth * kFloat;
+  constexpr double kBlas = 2 << 20;
+  return {{"scratch space of threads", logits + columns + sides + kBlas}};
+}
+
+}  // namespace
+
+double total(std::span<const CostPart> parts) {
+  double sum = 0;
+  for (const CostPart& part : parts) sum += part.amount;
+  return sum;
+}
+
+void add_parts(std::span<const CostPart> parts, std::vector<CostPart>& to) {
+  for (const CostPart& part : parts) {
+    const auto same = std::ranges::find(to, part.name, &CostPart::name);
+    if (same == to.end())
+      to.push_back(part);
+    else
+      same->amount += part.amount;
+  }
+}
+
+UnitCost unit_cost(const UnitDimensions& unit, std::span<const Policy> policies, std::span<const ChosenMetric> metrics,
+                   KeptExtras kept) {
+  return {.flops = flops_of(unit, policies, metrics, kept),
+          .bytes = bytes_of(unit, policies, metrics, kept),
+          .thread_bytes = thread_bytes_of(unit)};
+}
+
+double n_sums(const UnitDimensions& unit, std::size_t n_spans, const ChosenMetric& metric) {
+  const Metric& row = metric.row();
+  const std::size_t heads = row.axis == MetricAxis::layer     ? 1
+                            : row.axis == MetricAxis::kv_head ? unit.n_kv_heads
+                                                              : unit.n_q_heads;
+  const std::size_t parts = row.parts == MetricParts::span           ? n_spans
+                            : row.parts == MetricParts::other_policy ? unit.n_policies
+                                                                     : 1;
+  return number(heads * parts * (unit.n_policies * unit.n_budgets + 1));
+}
+
+double survey_bytes(const UnitDimensions& unit, std::span<const Policy> policies) {
+  double bytes = 0;
+  for (const Policy& policy : policies)
+    if (policy.shares_between_layers())
+      bytes += number(n_sets(unit, policy) * unit.n_candidates) * kFloat *
+               (policy.depends_on_budget() ? number(unit.n_budgets) : 1);
+  return bytes;
+}
+
+}  // namespace kvreplay
