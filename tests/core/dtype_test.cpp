@@ -10,6 +10,8 @@
 #include <random>
 #include <vector>
 
+#include "core/float_stream.h"
+
 using namespace kvreplay;
 
 namespace {
@@ -177,4 +179,33 @@ TEST_CASE("dtypes have the names that users write") {
   CHECK(name_of(DType::float16) == "float16");
   CHECK(name_of(DType::bfloat16) == "bfloat16");
   CHECK(name_of(DType::float32) == "float32");
+}
+
+TEST_CASE("streamed values are those of to_float32, from and to any place, and what is not finite is noticed") {
+  constexpr std::size_t kHalves = 1 << 16;
+  for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32}) {
+    CAPTURE(name_of(dtype));
+    std::vector<std::byte> source(kHalves * size_of(dtype));
+    for (std::size_t i = 0; i < kHalves; ++i) {
+      const std::uint32_t bits = static_cast<std::uint32_t>(dtype == DType::float32 ? i << 16 : i);
+      std::memcpy(&source[i * size_of(dtype)], &bits, size_of(dtype));
+    }
+    std::vector<float> expected(kHalves), found(kHalves + 40);
+    on_every_target([&] {
+      to_float32(source, dtype, expected);
+      for (const std::size_t begin : {0, 1, 7, 16, 31000})
+        for (const std::size_t n : {0, 1, 5, 16, 33, 800})
+          for (const std::size_t to : {0, 1, 3, 16}) {
+            const std::span<const std::byte> some(&source[begin * size_of(dtype)], n * size_of(dtype));
+            const std::span<float> out(&found[to], n);
+            found[to + n] = 77;
+            const std::span<const float> wanted(&expected[begin], n);
+            CHECK(stream_float32(some, dtype, out) == !first_non_finite(wanted));
+            CHECK(std::memcmp(out.data(), wanted.data(), n * sizeof(float)) == 0);
+            CHECK(found[to + n] == 77);
+          }
+      stream_float32(source, dtype, std::span(found).first(kHalves));
+      CHECK(std::memcmp(found.data(), expected.data(), kHalves * sizeof(float)) == 0);
+    });
+  }
 }
