@@ -16,4 +16,4 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 source "$root/tools/install_dependencies.sh"
 install_packages doctest-dev libbenchmark-dev
 (cd "$root" && cmake --preset release -DKVREPLAY_TESTS=ON >/dev/null && cmake --build build --target kvreplay kvreplay_peer_bench)
-HF_HUB_OFFLINE=1 "${KVREPLAY_PYTHON:-$root/.venv/bin/python}" "$root/tests/bench/peers.py" "$@"
+HF_HUB_OFFLINE=1 TQDM_DISABLE=1 "${KVREPLAY_PYTHON:-$root/.venv/bin/python}" "$root/tests/bench/peers.py" "$@"
