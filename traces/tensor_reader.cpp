@@ -1,8 +1,6 @@
 #include "traces/tensor_reader.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -272,17 +270,6 @@ class Reading {
   Converter converter_;
 };
 
-/// Asks for memory in large pages before it is first written to: a small one costs more to make than to fill.
-void use_large_pages(std::span<float> memory) {
-  if (memory.size_bytes() < kLarge) return;
-  const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
-  const std::uintptr_t begin = (address + page - 1) / page * page;
-  const std::uintptr_t end = (address + memory.size_bytes()) / page * page;
-  // Advice: the same numbers come without it.
-  static_cast<void>(madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
-}
-
 }  // namespace
 
 void read_tensor(const StoredArray& array, const FileBytes& bytes, Range rows, std::span<float> out,
@@ -290,7 +277,6 @@ void read_tensor(const StoredArray& array, const FileBytes& bytes, Range rows, s
   if (out.empty()) return;
   assert(rows.end <= corner_of(array.dims)[1] &&
          corner_of(array.dims)[0] * rows.size() * array.dims.back() == out.size());
-  use_large_pages(out);
   Reading reading(array, bytes, dtype_of(array.dataset), rows, out);
   reading.run();
   if (const auto bad = reading.first_bad())
