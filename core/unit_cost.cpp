@@ -126,7 +126,7 @@ std::vector<CostPart> thread_bytes_of(const UnitDimensions& unit) {
   const double logits = std::max(number(std::size_t{1} << 18), 16 * (tokens + 16)) * kFloat;  // block_rows()
   const double columns = tokens * (kDouble + kFloat);
   const double sides = (number(unit.n_budgets) + 2) * number(unit.value_dim) * kPanelWidth * kFloat;
-  constexpr double kBlas = 2 << 20;
+  constexpr double kBlas = 6 << 20;
   return {{"scratch space of threads", logits + columns + sides + kBlas}};
 }
 
