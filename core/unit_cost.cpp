@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <set>
 
 #include "core/parameters.h"
@@ -117,6 +118,8 @@ std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Polic
     for (const Policy& policy : policies) entry += number(n_sets(unit, policy)) * candidates * kDouble;
   if (kept.outputs) entry += n_q * number(unit.n_queries * unit.value_dim) * (kFloat + kDouble);
   if (entry > 0) parts.push_back({"sets and outputs to be saved", entry});
+  constexpr double kBetweenPieces = 0.05;
+  parts.push_back({"gaps of the heap", std::floor(kBetweenPieces * total(parts))});
   return parts;
 }
 
@@ -126,7 +129,7 @@ std::vector<CostPart> thread_bytes_of(const UnitDimensions& unit) {
   const double logits = std::max(number(std::size_t{1} << 18), 16 * (tokens + 16)) * kFloat;  // block_rows()
   const double columns = tokens * (kDouble + kFloat);
   const double sides = (number(unit.n_budgets) + 2) * number(unit.value_dim) * kPanelWidth * kFloat;
-  constexpr double kBlas = 2 << 20;
+  constexpr double kBlas = 6 << 20;
   return {{"scratch space of threads", logits + columns + sides + kBlas}};
 }
 

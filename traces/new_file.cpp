@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "core/error.h"
 
@@ -19,13 +21,19 @@ namespace {
   throw SystemError(fmt::format("{}: cannot {}: {}", path.string(), action, std::strerror(error)));
 }
 
-/// Opens and locks `path`; where file systems have no locks it goes without.
+/// Opens and locks `path`; where file systems have no locks it goes without. Whoever only tries whether the file can be
+/// created has it for a moment: not to be taken for one that writes it.
 int open_locked(const std::filesystem::path& path) {
-  for (;;) {
+  constexpr int kTries = 20;
+  for (int n_locked = 0;;) {
     const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor < 0) fail("create", path);
     if (flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       close(descriptor);
+      if (++n_locked < kTries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        continue;
+      }
       throw SystemError(fmt::format("{}: cannot create: another process is writing it", path.string()));
     }
     // Between open and lock its former owner may have renamed the file: then the name belongs to another one, or none.

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,10 +55,15 @@ class ProgramProcess {
   /// Waits for its end and returns its exit code.
   int wait() {
     int status = 0;
-    REQUIRE(waitpid(id_, &status, 0) == id_);
+    struct rusage usage {};
+    REQUIRE(wait4(id_, &status, 0, &usage) == id_);
     id_ = -1;
+    peak_bytes_ = static_cast<std::size_t>(usage.ru_maxrss) << 10;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
+
+  /// The most memory that it had, known after wait().
+  std::size_t peak_bytes() const { return peak_bytes_; }
 
   /// kill -9: no handler runs, nothing is tidied up.
   void kill() {
@@ -68,6 +74,7 @@ class ProgramProcess {
 
  private:
   pid_t id_ = -1;
+  std::size_t peak_bytes_ = 0;
 };
 
 /// Waits until `condition` holds. Returns false when it does not within 30 seconds.

@@ -102,6 +102,57 @@ TEST_CASE("memory bounds how many units are in flight, and one that does not fit
   CHECK(content_of(folder.file("replayed.h5")) == bytes);
 }
 
+#if !defined(__SANITIZE_ADDRESS__)  // which takes memory of its own
+TEST_CASE("the estimated peak of memory is above the real one, and not far above") {
+  struct Shape {
+    const char* what;
+    std::size_t n_layers, n_q_heads, n_kv_heads, head_dim, n_prompt;
+    std::vector<std::string> policies;
+    const char* metrics;
+    std::size_t n_threads;
+  };
+  const Shape shapes[] = {
+      {"few tokens, many policies", 2, 8, 4, 64, 384, {"default"}, "default", 1},
+      {"two units in flight", 4, 8, 4, 64, 384, {"default"}, "default", 2},
+      {"many tokens, few policies",
+       1,
+       6,
+       2,
+       64,
+       12000,
+       {"knorm,streaming-llm,snapkv"},
+       "output_error,kept_fraction",
+       1},
+      {"large heads", 1, 8, 8, 256, 1024, {"knorm,snapkv,leverage"}, "output_error,projected_error", 1},
+  };
+  for (const Shape& shape : shapes) {
+    CAPTURE(std::string(shape.what));
+    const TemporaryFolder folder;
+    SyntheticTraceOptions options = small_trace();
+    options.n_layers = shape.n_layers;
+    options.n_q_heads = shape.n_q_heads;
+    options.n_kv_heads = shape.n_kv_heads;
+    options.head_dim = options.value_dim = shape.head_dim;
+    options.n_prompt = shape.n_prompt;
+    const std::string trace = write_trace(folder, "t.h5", options);
+    std::ostringstream talk;
+    ReplayOptions replay_options;
+    replay_options.traces = {trace};
+    replay_options.policies = shape.policies;
+    replay_options.metrics = {shape.metrics};
+    const ReplayPlan plan = make_replay_plan(replay_options, talk);
+    const double estimate =
+        estimate_memory(plan, unit_costs(plan, {}), all_units(plan), shape.n_threads, shape.n_threads, true).peak();
+    ProgramProcess process({"replay", trace, "-p", shape.policies[0], "-m", shape.metrics, "-o", folder.file("r.h5"),
+                            "-j", std::to_string(shape.n_threads), "--quiet"});
+    REQUIRE(process.wait() == 0);
+    const auto measured = static_cast<double>(process.peak_bytes());
+    CHECK(estimate > measured);
+    CHECK(estimate < 1.6 * measured);
+  }
+}
+#endif
+
 TEST_CASE("longer cases cost more, and so do more policies and budgets") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);

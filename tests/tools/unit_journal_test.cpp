@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "tests/tools/program_process.h"
 #include "tests/tools/replay_fixture.h"
+#include "tools/output_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -194,4 +195,18 @@ TEST_CASE("of two replays started at one moment on the same output, none does ha
     CHECK(!std::filesystem::exists(results + ".units"));
     CHECK(!std::filesystem::exists(results + ".tmp"));
   }
+}
+
+TEST_CASE("who only looks whether an output can be written does not stop who writes it") {
+  const TemporaryFolder folder;
+  std::atomic<bool> done = false;
+  std::thread looks([&] {
+    while (!done) try {
+        check_output(folder.file("r.h5"), true);
+      } catch (const SystemError&) {  // it is being written
+      }
+  });
+  for (int i = 0; i < 50; ++i) CHECK_NOTHROW(write_dataset(folder.file("r.h5"), some_unit()));
+  done = true;
+  looks.join();
 }
