@@ -1,8 +1,8 @@
 """The same measurements in PyTorch, float32, on a layer whose retained sets are given, as fast as we know how.
 
-The fastest of several variants, timed on a Xeon with AVX-512 at 96 and 1,024 evaluation queries. Tried and left: logits,
-softmax and product by hand instead of scaled_dot_product_attention (a tenth to a third slower); weights with queries
-first instead of tokens first (a fifth to a third slower: ranks are then copied number by number); exp and a product
+The fastest of several variants, timed on a Xeon with AVX-512 at 96 and 1,024 evaluation queries. Tried and left:
+logits, softmax and product by hand instead of scaled_dot_product_attention (a tenth to a third slower); weights with
+queries first instead of tokens first (a fifth to a third slower: ranks are then copied number by number); exp and a product
 with the inverse sums instead of softmax for the column sums (as fast or slower); all KV heads in one batch there
 (slower); new memory for each step (a quarter slower); other tiles; denormals flushed to zero (no difference).
 """

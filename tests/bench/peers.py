@@ -42,7 +42,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
     load = os.getloadavg()[0]
-    report = {"machine": processor(), "load": load, "threads": options.threads, "torch": torch.__version__, "traces": []}
+    report = {"machine": processor(), "load": load, "threads": options.threads, "torch": torch.__version__}
+    report["traces"] = []
     if load > BUSY:
         # PyTorch's threads wait for each other in every step, so that it suffers more than its share.
         print(f"the machine is busy (load {load:.1f}): these numbers will flatter kvreplay", file=sys.stderr)
