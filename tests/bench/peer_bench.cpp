@@ -1,9 +1,9 @@
 // The engine's side of the comparison with others (peers.py), everything in memory as it is for them: retained sets are
 // made and tensors read beforehand; a unit's attention, or its column sums, is timed.
 //   build/kvreplay_peer_bench TRACE POINT LAYERS THREADS BUDGETS FOLDER POLICY...
-// writes FOLDER/errors (float64 [layer, q_head, policy, budget], squared), FOLDER/norms (float64 [layer, q_head], squared)
-// and FOLDER/sums (float32 [layer, q_head, candidate]) and says `ready`. Then it does what each line on stdin asks for and
-// answers with one number: so the callers' rounds and ours can alternate.
+// writes FOLDER/errors (float64 [layer, q_head, policy, budget], squared), FOLDER/norms (float64 [layer, q_head],
+// squared) and FOLDER/sums (float32 [layer, q_head, candidate]) and says `ready`. Then it does what each line on stdin
+// asks for and answers with one number: so the caller's rounds and ours can alternate.
 //   replay, sums         milliseconds a layer, one layer after the other, threads sharing what is in it
 //   replay side-by-side, sums side-by-side    the same, as many layers at once as there are threads
 //   sgemm                GFLOP/s of all threads, a product of 1024 x 1024 each
@@ -53,7 +53,8 @@ class PeerBench {
     parallel_for(units_.size(), [&](std::size_t i) {
       Unit& unit = units_[i];
       unit.candidates = candidates_at(point, unit.data.layer, false);
-      if (const std::string missing = missing_queries(unit.data.query_positions, unit.candidates, kAll); !missing.empty())
+      if (const std::string missing = missing_queries(unit.data.query_positions, unit.candidates, kAll);
+          !missing.empty())
         throw UsageError(missing);
       std::vector<Budget> tokens;
       for (std::size_t b = 0; b < n_budgets_; ++b) tokens.push_back(grid.at(b, unit.candidates.size()));
@@ -86,8 +87,7 @@ class PeerBench {
     parallel_for(model.n_q_heads, [&](std::size_t h) {
       backend_->attention_sums(attention_rule(model, unit.data.layer), unit.data.queries.matrix(h).rows_between(0, n),
                                std::span(unit.data.query_positions).first(n),
-                               unit.data.keys.matrix(h / model.group_size()).rows_between(0, n),
-                               sums.matrix(0).row(h));
+                               unit.data.keys.matrix(h / model.group_size()).rows_between(0, n), sums.matrix(0).row(h));
     });
     return sums;
   }

@@ -1,8 +1,10 @@
-"""The same measurements in PyTorch, float32, on a layer whose retained sets are given: three ways, each as fast as we
-know how to write it.
+"""The same measurements in PyTorch, float32, on a layer whose retained sets are given, as fast as we know how.
 
-Several variants of each were timed; these were the fastest on two threads of a Xeon with AVX-512 at 96 and at 1,024
-evaluation queries. See `peers.py` for what they are compared with.
+The fastest of several variants, timed on a Xeon with AVX-512 at 96 and 1,024 evaluation queries. Tried and left:
+logits, softmax and product by hand instead of scaled_dot_product_attention (a tenth to a third slower); weights with
+queries first instead of tokens first (a fifth to a third slower: ranks are then copied number by number); exp and a product
+with the inverse sums instead of softmax for the column sums (as fast or slower); all KV heads in one batch there
+(slower); new memory for each step (a quarter slower); other tiles; denormals flushed to zero (no difference).
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from functools import cached_property, lru_cache
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-ROWS_AT_ONCE = 288  # evaluation queries of a KV head whose weights nested_budgets() holds: they stay in the L2 cache
-TILE = 192  # prompt queries of a head whose weights column_sums() holds, likewise
+# Measured best: queries of a KV head whose weights are held at a time, and prompt queries of a query head.
+ROWS_AT_ONCE = 288
+TILE = 192
 
 
 @dataclass
@@ -29,7 +32,7 @@ class Layer:
     group_size: int
     scale: float
     point: int  # where the policies act; every token from here on is visible
-    mask: torch.Tensor  # [group_size * n_queries, n_tokens]: 0 or -inf; columns: tokens from `point` on, then the others
+    mask: torch.Tensor  # [group_size * n_queries, n_tokens]: 0 or -inf; first the tokens from `point` on
     rankings: list[torch.Tensor]  # per policy [n_kv_heads, point]: what to keep first comes first
     counts: list[int]  # tokens kept, ascending
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Times kvreplay and its peers in alternating rounds on recorded traces, after checking that they agree.
 
-Called by peers.sh. The retained sets come from kvreplay and are given to the PyTorch peers for nothing: they pay for the
-attention only, as the engine does beside them, with everything in memory. The command line's time holds all that it
-does: reading, scoring, attention, writing.
+Called by peers.sh. The retained sets come from kvreplay and are given to the PyTorch peers for nothing: they pay for
+the attention only, as the engine does beside them, with everything in memory. The command line's time holds all that it
+does: reading, scoring, attention, writing; it takes all layers of the trace. On both sides a layer has all threads,
+except in the rows that say `side by side`, where each thread of kvreplay has a layer of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from peer_trace import PeerTrace  # noqa: E402
 POLICIES = "snapkv,tova,observed-attention,knorm,keydiff,streaming-llm"  # all in kvpress, uniform budgets
 BUDGETS = "0.02:0.9:16"  # all of them evict
 TOLERANCE = 1e-4
+BUSY = 0.7  # load average, before anything is timed
 REST = 0.2  # seconds before each timing: threads of the one before go to sleep
 
 
@@ -39,7 +41,12 @@ def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
-    report = {"machine": processor(), "threads": options.threads, "torch": torch.__version__, "traces": []}
+    load = os.getloadavg()[0]
+    report = {"machine": processor(), "load": load, "threads": options.threads, "torch": torch.__version__}
+    report["traces"] = []
+    if load > BUSY:
+        # PyTorch's threads wait for each other in every step, so that it suffers more than its share.
+        print(f"the machine is busy (load {load:.1f}): these numbers will flatter kvreplay", file=sys.stderr)
     print(f"{report['machine']}, {options.threads} threads, PyTorch {torch.__version__}, {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="kvreplay-peers-") as scratch:
         for number, path in enumerate(options.traces):
@@ -55,7 +62,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("traces", nargs="+", type=Path, help="traces with the queries of all tokens")
-    add("--layers", default="all", help="layers to time in memory, as 0,9,19,29; best a multiple of the threads (default: all)")
+    add("--layers", default="all", help="timed in memory, as 0,9,19,29; best a multiple of the threads (default: all)")
     add("--policies", default=POLICIES, help="uniform budgets, nested sets (default: %(default)s)")
     add("--budgets", default=BUDGETS, help="as for kvreplay, ascending (default: %(default)s)")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each side (default: %(default)s)")
@@ -94,7 +101,7 @@ def compare_on(path: Path, folder: Path, options: argparse.Namespace) -> dict:
         flush=True,
     )
     with Engine(trace, layers, folder, options) as engine:
-        report["deviations"] = check(trace, layers, data, folder, policies)
+        report["deviations"] = check(trace, layers, data, folder)
         times = time_rounds(trace, data, engine, folder, options)
     report["rows"] = [
         row("kvreplay: attention", times, "engine"),
@@ -153,12 +160,15 @@ class Engine:
     def ask(self, request: str) -> float:
         self.process.stdin.write(request + "\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit(f"kvreplay_peer_bench ended instead of answering '{request}'")
+        return float(answer)
 
 
-def check(trace: PeerTrace, layers: list[int], data: list[Layer], folder: Path, policies: list[str]) -> dict[str, float]:
-    """The largest difference of any output error from that of kvreplay's results, and of column sums from the engine's,
-    relative. Ends the program where it is more than TOLERANCE."""
+def check(trace: PeerTrace, layers: list[int], data: list[Layer], folder: Path) -> dict[str, float]:
+    """The largest difference of any output error from that of kvreplay's results, and, relative, of any column sum from
+    the engine's. Ends the program where one is more than TOLERANCE."""
     with h5py.File(folder / "results.h5") as file:
         rows = [list(file["layer"]).index(layer) for layer in layers]
         truth = file["output_error"][0][rows]  # [layer, q_head, policy, budget]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# kvreplay and its peers side by side, in one run, on recorded traces: PyTorch in three ways, and kvpress running the model.
+# kvreplay and its peers side by side, in one run, on recorded traces: PyTorch in three ways, and kvpress in the model.
 #   pip install -r tools/requirements-record.txt kvpress==0.5.5
 #   KVREPLAY_PYTHON=.venv/bin/python bash tests/bench/peers.sh TRACE... [OPTIONS OF peers.py]
 # The traces of the README, plain licence texts:
@@ -15,5 +15,6 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 source "$root/tools/install_dependencies.sh"
 install_packages doctest-dev libbenchmark-dev
-(cd "$root" && cmake --preset release -DKVREPLAY_TESTS=ON >/dev/null && cmake --build build --target kvreplay kvreplay_peer_bench)
+(cd "$root" && cmake --preset release -DKVREPLAY_TESTS=ON >/dev/null &&
+  cmake --build build --target kvreplay kvreplay_peer_bench)
 HF_HUB_OFFLINE=1 TQDM_DISABLE=1 "${KVREPLAY_PYTHON:-$root/.venv/bin/python}" "$root/tests/bench/peers.py" "$@"

@@ -19,18 +19,19 @@ def main() -> None:
 
 def google_table(path: str) -> list[str]:
     lines = ["| benchmark | median |", "|---|---|"]
-    return lines + [f"| {name} | {run['cpu_time']:.3g} {run['time_unit']} |" for name, run in read_medians(path).items()]
+    runs = read_medians(path)
+    return lines + [f"| {name} | {number(run['cpu_time'])} {run['time_unit']} |" for name, run in runs.items()]
 
 
 def peers_tables(report: dict) -> list[str]:
-    lines = [f"{report['machine']}, {report['threads']} threads, PyTorch {report['torch']}"]
+    lines = [f"{report['machine']}, load {report['load']:.1f}, {report['threads']} threads, PyTorch {report['torch']}"]
     for trace in report["traces"]:
         rates = ", ".join(f"{name} {value:.0f}" for name, value in trace["gflops"].items())
         n_layers = len(trace["layers"])
         lines += [
             "",
             f"{trace['point']:,} tokens, {trace['queries']:,} evaluation queries, {len(trace['policies'])} policies x "
-            f"{len(trace['kept'])} budgets, a layer (mean of {n_layers}); GFLOP/s: {rates}; outputs agree to "
+            f"{len(trace['kept'])} budgets, a layer (mean of {n_layers}); GFLOP/s: {rates}; results agree to "
             f"{max(trace['deviations'].values()):.0e}",
             "",
             "| | median (range) | times as long as kvreplay (range) |",
