@@ -149,7 +149,8 @@ std::size_t UnitJournal::n_left(const fs::path& output, const std::string& optio
 
 void UnitJournal::remove() {
   std::error_code ignored;  // what cannot be deleted is only clutter
-  // The options last: killed in between, the same command still finds that it had finished.
+  // The options last: killed in between, the same command still finds that it had finished. Killed after that, at most
+  // an empty folder stays, which is in nobody's way.
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_, ignored))
     if (entry.path().filename() != kOptionsFile) fs::remove_all(entry.path(), ignored);
   fs::remove_all(folder_, ignored);
