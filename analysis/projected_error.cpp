@@ -10,6 +10,7 @@
 #include "core/matrix.h"
 #include "core/parallel.h"
 #include "core/prompt_view.h"
+#include "core/row_norms.h"
 #include "core/scratch_pool.h"
 #include "core/seeded_random.h"
 
@@ -19,16 +20,6 @@ extern "C" void sgeqrf_(const blasint* m, const blasint* n, float* a, const blas
 
 namespace kvreplay {
 namespace {
-
-// Squared norm of each column of `columns` [rows, cols], float64.
-void column_norms(const float* columns, std::size_t rows, std::size_t cols, std::vector<double>& out) {
-  out.assign(cols, 0.0);
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t c = 0; c < cols; ++c) {
-      const double x = columns[r * cols + c];
-      out[c] += x * x;
-    }
-}
 
 // R of the thin QR decomposition of `transposed`^T, float32 [min(cols, rows), rows], upper trapezoidal, zeros below the
 // diagonal: ||transposed^T x|| = ||R x||, for half of the work.
@@ -59,7 +50,8 @@ void norms_of_product(ConstMatrixView factor, bool transposed, const float* x, s
               static_cast<blasint>(cols), static_cast<blasint>(n_in), 1.0f, factor.data,
               static_cast<blasint>(factor.stride), x, static_cast<blasint>(cols), 0.0f, product.data(),
               static_cast<blasint>(cols));
-  column_norms(product.data(), n_out, cols, norms);
+  norms.resize(cols);
+  squared_column_norms({product.data(), n_out, cols, cols}, norms);
 }
 
 // The same of an upper trapezoidal factor, for half of the work; x is overwritten.
@@ -70,7 +62,8 @@ void norms_of_trapezoidal_product(ConstMatrixView factor, float* x, std::size_t 
   if (n > m)
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, k, n - m, 1.0f, factor.data + m, n, x + m * k, k, 1.0f, x,
                 k);
-  column_norms(x, factor.rows, cols, norms);
+  norms.resize(cols);
+  squared_column_norms({x, factor.rows, cols, cols}, norms);
 }
 
 // S of `n` random directions, float32 [n, transposed.rows]: ||S x||^2 is ||transposed^T x||^2 in the mean, with a
@@ -101,11 +94,13 @@ class ProjectedError final : public MetricAccumulator {
         factor_(exact_ ? triangular_factor_of(projection_)
                        : random_factor_of(projection_, parameters.count("sketch"), shape.view->unit().seed)),
         reference_(n_rows_ * kPanelWidth),
-        errors_(shape.n_policies_at_once * n_rows_ * shape.n_budgets * kPanelWidth),
+        errors_(used_errors().take()),
         n_policies_at_once_(shape.n_policies_at_once) {
+    errors_.reserve_discard(shape.n_policies_at_once * n_rows_ * shape.n_budgets * kPanelWidth);
     sums_.numerator.assign(shape.n_policies * shape.n_budgets, 0.0);
     sums_.denominator.assign(1, 0.0);
   }
+  ~ProjectedError() override { used_errors().give(std::move(errors_)); }
 
   void add_reference(const PanelReference& panel) override {
     if (panel.q_head == 0) n_queries_ = panel.n_queries;  // one head is enough to tell
@@ -148,6 +143,12 @@ class ProjectedError final : public MetricAccumulator {
   MetricSums finish() override { return std::move(sums_); }
 
  private:
+  // From unit to unit: tens of megabytes that the system would have to clear again for each.
+  static ScratchPool<Buffer<float>>& used_errors() {
+    static ScratchPool<Buffer<float>> used;
+    return used;
+  }
+
   // [n_q_heads * value_dim, n_budgets * kPanelWidth]
   float* errors_of(std::size_t policy) {
     return errors_.data() + policy % n_policies_at_once_ * n_rows_ * n_budgets_ * kPanelWidth;
@@ -215,22 +216,24 @@ double n_panels(const UnitDimensions& unit) {
   return static_cast<double>((unit.n_queries + kPanelWidth - 1) / kPanelWidth);
 }
 
-RowCost cost_of_projected(const UnitDimensions& unit, const Parameters&) {
+RowCost cost_of_projected(const UnitDimensions& unit, const Parameters& parameters) {
   constexpr double kMostErrors = 256 << 20;  // policies are projected in groups whose errors take no more
   const double rows = static_cast<double>(unit.n_q_heads * unit.value_dim),
                hidden = static_cast<double>(unit.hidden_size);
   const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
-  const double errors = rows * columns * sizeof(float);
-  return {.flops = n_panels(unit) * policies * columns * hidden * 2 * rows,
+  const double errors = rows * columns * sizeof(float), sketch = static_cast<double>(parameters.count("sketch"));
+  const double triangular = std::min(hidden, rows), factor = sketch > 0 ? sketch : triangular;
+  const double of_factor = sketch > 0 ? sketch * rows : triangular * (rows - triangular / 2);
+  return {.flops = n_panels(unit) * policies * columns * 2 * of_factor,
           .bytes = std::min(policies * errors, std::max(kMostErrors, errors)) +
-                   (hidden * columns + rows * kPanelWidth) * sizeof(float)};
+                   (factor * rows + hidden * rows + factor * columns + rows * kPanelWidth) * sizeof(float)};
 }
 
 RowCost cost_of_heads_projected(const UnitDimensions& unit, const Parameters&) {
   const double heads = static_cast<double>(unit.n_q_heads), dim = static_cast<double>(unit.value_dim);
   const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
   return {
-      .flops = n_panels(unit) * policies * columns * heads * 2 * dim * dim,
+      .flops = n_panels(unit) * policies * columns * heads * dim * dim,
       .bytes = (heads * dim * dim + 2 * dim * columns + dim * static_cast<double>(unit.hidden_size)) * sizeof(float)};
 }
 

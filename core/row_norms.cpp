@@ -1,5 +1,6 @@
 #include "core/row_norms.h"
 
+#include <algorithm>
 #include <cmath>
 
 #undef HWY_TARGET_INCLUDE
@@ -58,6 +59,30 @@ void RowDistances(const float* rows, std::size_t n_rows, std::size_t n_cols, std
   }
 }
 
+void SquaredColumnNorms(const float* rows, std::size_t n_rows, std::size_t n_cols, std::size_t stride, double* out) {
+  constexpr std::size_t kRows = 16;
+  std::fill_n(out, n_cols, 0.0);
+  for (std::size_t begin = 0; begin < n_rows; begin += kRows) {
+    const std::size_t end = std::min(n_rows, begin + kRows);
+    std::size_t c = 0;
+    for (; c + kLanes <= n_cols; c += kLanes) {
+      Vec sum = hn::Zero(kFloats);
+      for (std::size_t r = begin; r < end; ++r) {
+        const Vec x = hn::LoadU(kFloats, rows + r * stride + c);
+        sum = hn::MulAdd(x, x, sum);
+      }
+      HWY_ALIGN float lanes[kLanes];
+      hn::Store(sum, kFloats, lanes);
+      for (std::size_t l = 0; l < kLanes; ++l) out[c + l] += double{lanes[l]};
+    }
+    for (; c < n_cols; ++c) {
+      float sum = 0;
+      for (std::size_t r = begin; r < end; ++r) sum += Term<false>(rows[r * stride + c]);
+      out[c] += double{sum};
+    }
+  }
+}
+
 }  // namespace kvreplay::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -66,6 +91,7 @@ namespace kvreplay {
 
 HWY_EXPORT(RowNorms);
 HWY_EXPORT(RowDistances);
+HWY_EXPORT(SquaredColumnNorms);
 
 void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
   HWY_DYNAMIC_DISPATCH(RowNorms)(rows.data, rows.rows, rows.cols, rows.stride, norm == Norm::l1, out.data());
@@ -73,6 +99,10 @@ void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
 
 void row_distances(ConstMatrixView rows, std::span<const float> point, std::span<float> out) {
   HWY_DYNAMIC_DISPATCH(RowDistances)(rows.data, rows.rows, rows.cols, rows.stride, point.data(), out.data());
+}
+
+void squared_column_norms(ConstMatrixView rows, std::span<double> out) {
+  HWY_DYNAMIC_DISPATCH(SquaredColumnNorms)(rows.data, rows.rows, rows.cols, rows.stride, out.data());
 }
 
 }  // namespace kvreplay

@@ -1,5 +1,5 @@
 #pragma once
-// Norms of the rows of a matrix, vectorised.
+// Norms of the rows and columns of a matrix, vectorised.
 
 #include <span>
 
@@ -14,5 +14,8 @@ void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out);
 
 /// out[r] = ||row r - point||_2, formed from the differences: nothing cancels. \param point  [cols] \param out  [rows]
 void row_distances(ConstMatrixView rows, std::span<const float> point, std::span<float> out);
+
+/// out[c] = squared norm of column c: squares of 16 rows summed in float32, these in float64. \param out  [cols]
+void squared_column_norms(ConstMatrixView rows, std::span<double> out);
 
 }  // namespace kvreplay

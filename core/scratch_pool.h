@@ -1,8 +1,8 @@
 #pragma once
 // Scratch space for work that runs on several threads at once: as many objects as are in use at a time, kept for reuse.
 
-#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace kvreplay {
@@ -13,23 +13,28 @@ class ScratchPool {
   /// Calls work(T&) with an object that nobody else holds; what the last user left in it is still there.
   template <typename Work>
   void with(const Work& work) {
-    std::unique_ptr<T> scratch = take();
-    work(*scratch);
+    T scratch = take();
+    work(scratch);
+    give(std::move(scratch));
+  }
+
+  /// One that was given back, or a new one.
+  T take() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return T();
+    T scratch = std::move(idle_.back());
+    idle_.pop_back();
+    return scratch;
+  }
+
+  void give(T scratch) {
     const std::lock_guard lock(mutex_);
     idle_.push_back(std::move(scratch));
   }
 
  private:
-  std::unique_ptr<T> take() {
-    const std::lock_guard lock(mutex_);
-    if (idle_.empty()) return std::make_unique<T>();
-    std::unique_ptr<T> scratch = std::move(idle_.back());
-    idle_.pop_back();
-    return scratch;
-  }
-
   std::mutex mutex_;
-  std::vector<std::unique_ptr<T>> idle_;
+  std::vector<T> idle_;
 };
 
 }  // namespace kvreplay

@@ -26,6 +26,16 @@ struct PolicyState {
   std::vector<std::uint32_t> retained;
 };
 
+// As many of each as there are threads, kept from unit to unit.
+ScratchPool<GroupState>& used_groups() {
+  static ScratchPool<GroupState> used;
+  return used;
+}
+ScratchPool<PolicyState>& used_policies() {
+  static ScratchPool<PolicyState> used;
+  return used;
+}
+
 class SelectionReplay {
  public:
   SelectionReplay(const ReplayInput& input, std::span<const LayerSelection> selections,
@@ -50,7 +60,7 @@ class SelectionReplay {
       do {
         policies = {policies.end, std::min(policies.end + n_policies_at_once_, walks_.size())};
         parallel_for(data_.model.n_kv_heads, [&](std::size_t kv_head) {
-          groups_.with([&](GroupState& group) { replay_group(kv_head, rows, policies, group, outputs); });
+          used_groups().with([&](GroupState& group) { replay_group(kv_head, rows, policies, group, outputs); });
         });
         for (MetricAccumulator* accumulator : accumulators_) accumulator->end_panel(policies);
       } while (policies.end < walks_.size());
@@ -93,7 +103,7 @@ class SelectionReplay {
         for (MetricAccumulator* accumulator : accumulators_) accumulator->add_reference(reference);
       }
     parallel_for(policies.size(), [&](std::size_t i) {
-      policies_.with([&](PolicyState& state) { replay_policy(policies.begin + i, kv_head, group, state); });
+      used_policies().with([&](PolicyState& state) { replay_policy(policies.begin + i, kv_head, group, state); });
     });
   }
 
@@ -210,8 +220,6 @@ class SelectionReplay {
   std::vector<std::uint32_t> visible_;  // 0, 1, 2, ...
   std::span<MetricAccumulator* const> accumulators_;
   std::vector<PolicyWalks> walks_;  // [n_policies]
-  ScratchPool<GroupState> groups_;
-  ScratchPool<PolicyState> policies_;
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "core/unit_cost.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <set>
 
@@ -53,11 +52,9 @@ std::vector<CostPart> flops_of(const UnitDimensions& unit, std::span<const Polic
   }
   // Every prompt query sees what lies before it; those of a short window nearly everything.
   for (const std::size_t window : query_windows(unit, policies))
-    prompt += number(unit.n_q_heads) * number(window) * (candidates - number(window / 2)) * (2 * head_dim + 16);
-  for (const Policy& policy : policies) {
-    const double sort = 8 * number(std::bit_width(unit.n_candidates));
-    scores += number(n_sets(unit, policy)) * candidates * (2 * head_dim + sort) + policy.scorer_cost(unit).flops;
-  }
+    prompt += number(unit.n_q_heads) * number(window) * (candidates - number(window / 2)) * 2 * head_dim;
+  for (const Policy& policy : policies)
+    scores += number(n_sets(unit, policy)) * candidates * 2 * head_dim + policy.scorer_cost(unit).flops;
   for (const ChosenMetric& metric : metrics) measures += cost_of(metric, unit).flops;
   return {{"attention of the full cache", full},
           {"attention passes of the policies", passes},
@@ -69,8 +66,7 @@ std::vector<CostPart> flops_of(const UnitDimensions& unit, std::span<const Polic
 std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Policy> policies,
                                std::span<const ChosenMetric> metrics, KeptExtras kept) {
   const double candidates = number(unit.n_candidates), tokens = number(unit.n_tokens);
-  const double n_q = number(unit.n_q_heads), n_kv = number(unit.n_kv_heads), budgets = number(unit.n_budgets);
-  const double panel = kPanelWidth * kFloat;
+  const double n_q = number(unit.n_q_heads), n_kv = number(unit.n_kv_heads);
   const auto needs_probes = [](const Policy& policy) { return policy.scorer().needs_probes; };
 
   double slice = n_q * number(unit.n_prompt_queries + unit.n_queries) * number(unit.head_dim) * kFloat;
@@ -79,39 +75,21 @@ std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Polic
   if (std::ranges::any_of(policies, needs_probes))
     slice += (n_q + n_kv) * number(unit.n_probe_rows * unit.head_dim) * kFloat;
 
-  // Of one panel, and of a window of prompt queries while scores are made of it.
-  double weights = 0, cells = 0;
-  if (attends(metrics, kept)) {
-    weights = tokens * (panel + sizeof(std::uint32_t));
-    // Sums of cells and errors of a policy at all budgets. Sets of any shape make some more cells than budgets.
-    const bool any_shape = std::ranges::any_of(policies, &Policy::makes_any_sets);
-    cells = (budgets + 1) * (any_shape ? 4 : 2) * number(unit.value_dim) * panel;
-  }
-  const std::set<std::size_t> windows = query_windows(unit, policies);
-  double window_rows = 0;
-  for (const std::size_t window : windows)
-    if (window < unit.n_candidates) window_rows = std::max(window_rows, 2 * number(window) * tokens * kFloat);
-  weights = std::max(weights, window_rows);
-
   // Each policy has the order of its tokens twice, as candidates and as positions; its scores are shared, mostly.
-  double sets = 0, evidence = 0, transient = 0;
+  double sets = 0, evidence = 0;
   for (const Policy& policy : policies) {
     sets += number(n_sets(unit, policy)) * candidates * 2 * sizeof(std::uint32_t);
     evidence += number(n_sets(unit, policy)) * candidates * kFloat;
-    // A ranking while it is made: keys, order, flags. Sets of any shape: masks and lists of all budgets of all heads.
-    double making = candidates * (sizeof(std::uint64_t) + 2 * sizeof(std::uint32_t));
-    if (policy.makes_any_sets())
-      making += budgets * candidates * (number(n_sets(unit, policy)) * sizeof(std::uint32_t) + 2);
-    transient = std::max(transient, making + policy.scorer_cost(unit).bytes);
   }
-  evidence += number(windows.size() + 2) * n_q * candidates * kFloat;  // column sums: windows and steps towards them
+  evidence += number(query_windows(unit, policies).size() + 2) * n_q * candidates * kFloat;  // and steps towards them
 
   double buffers = 0;
   for (const ChosenMetric& metric : metrics) buffers += cost_of(metric, unit).bytes;
 
-  std::vector<CostPart> parts{
-      {"slice of the trace", slice},       {"attention weights", weights}, {"sums and errors of cells", cells},
-      {"retained sets", sets + transient}, {"evidence", evidence},         {"metrics", buffers}};
+  std::vector<CostPart> parts{{"slice of the trace", slice},
+                              {"retained sets", sets + tokens * sizeof(std::uint32_t)},
+                              {"evidence", evidence},
+                              {"metrics", buffers}};
   // The journal's entry holds float64.
   double entry = 0;
   if (kept.retained)
@@ -123,14 +101,39 @@ std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Polic
   return parts;
 }
 
-// The CPU backend's (own_scratch()), and the blocks that BLAS packs.
-std::vector<CostPart> thread_bytes_of(const UnitDimensions& unit) {
-  const double tokens = number(unit.n_tokens);
-  const double logits = std::max(number(std::size_t{1} << 18), 16 * (tokens + 16)) * kFloat;  // block_rows()
-  const double columns = tokens * (kDouble + kFloat);
-  const double sides = (number(unit.n_budgets) + 2) * number(unit.value_dim) * kPanelWidth * kFloat;
-  constexpr double kBlas = 6 << 20;
-  return {{"scratch space of threads", logits + columns + sides + kBlas}};
+// What a thread needs for the panels of a KV head, for prompt queries, and for the scores of a policy.
+std::vector<CostPart> thread_bytes_of(const UnitDimensions& unit, std::span<const Policy> policies,
+                                      std::span<const ChosenMetric> metrics, KeptExtras kept) {
+  const double candidates = number(unit.n_candidates), tokens = number(unit.n_tokens);
+  const double budgets = number(unit.n_budgets), panel = kPanelWidth * kFloat;
+  const double group = number(unit.n_q_heads / unit.n_kv_heads);
+
+  double weights = 0, cells = 0;
+  if (attends(metrics, kept)) {
+    weights = tokens * group * panel * (1 + 2.0 / 64);  // and a tile's maximum and sum
+    // Sums of the cells of all panels, sides and errors of one. Sets of any shape make some more cells than budgets.
+    const bool any_shape = std::ranges::any_of(policies, &Policy::makes_any_sets);
+    cells = (budgets + 1) * ((any_shape ? 4 : 1) * (group + 1) + 1) * number(unit.value_dim) * panel;
+  }
+  double prompt = 0, scores = 0;
+  for (const std::size_t window : query_windows(unit, policies)) {
+    prompt = tokens * (panel + 16 * kFloat + kDouble + kFloat);
+    if (window < unit.n_candidates)
+      scores = std::max(scores, 2 * number(window) * tokens * kFloat);  // rows of a window
+  }
+  for (const Policy& policy : policies) {
+    // A ranking while it is made: keys, order, flags. Sets of any shape: masks and lists of all budgets of all heads.
+    double making = candidates * (sizeof(std::uint64_t) + 2 * sizeof(std::uint32_t));
+    if (policy.makes_any_sets())
+      making += budgets * candidates * (number(n_sets(unit, policy)) * sizeof(std::uint32_t) + 2);
+    scores = std::max(scores, making + policy.scorer_cost(unit).bytes);
+  }
+  constexpr double kBlas = 2 << 20;  // the blocks that it packs
+  return {{"attention weights", weights},
+          {"sums and errors of cells", cells},
+          {"prompt attention", prompt},
+          {"scores in the making", scores},
+          {"matrix products", kBlas}};
 }
 
 }  // namespace
@@ -155,7 +158,7 @@ UnitCost unit_cost(const UnitDimensions& unit, std::span<const Policy> policies,
                    KeptExtras kept) {
   return {.flops = flops_of(unit, policies, metrics, kept),
           .bytes = bytes_of(unit, policies, metrics, kept),
-          .thread_bytes = thread_bytes_of(unit)};
+          .thread_bytes = thread_bytes_of(unit, policies, metrics, kept)};
 }
 
 double n_sums(const UnitDimensions& unit, std::size_t n_spans, const ChosenMetric& metric) {

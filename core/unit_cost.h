@@ -21,7 +21,7 @@ struct CostPart {
 struct UnitCost {
   std::vector<CostPart> flops;
   std::vector<CostPart> bytes;         ///< held while the unit is replayed; an upper bound
-  std::vector<CostPart> thread_bytes;  ///< scratch space of every thread, whatever the unit
+  std::vector<CostPart> thread_bytes;  ///< scratch space of every thread that works on it, kept for the next
 };
 
 double total(std::span<const CostPart> parts);

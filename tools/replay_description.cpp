@@ -70,12 +70,12 @@ std::string work_text(const ReplayFacts& facts) {
 std::string memory_parts(const ReplayFacts& facts) {
   const MemoryEstimate& memory = facts.memory;
   std::string text = fmt::format(
-      "at most about {}{}: program {}, scratch space of {} threads {}, {} units in flight {}",
+      "at most about {}{}: program {}, scratch space of {} threads {} ({}), {} units in flight {}",
       memory_text(memory.peak()),
       facts.memory_limit == 0 ? ""
                               : fmt::format(", {} may be used", memory_text(static_cast<double>(facts.memory_limit))),
-      memory_text(memory.program), facts.n_threads, memory_text(memory.threads), facts.in_flight,
-      memory_text(memory.units));
+      memory_text(memory.program), facts.n_threads, memory_text(memory.threads),
+      parts_text(memory.thread_parts, memory_text), facts.in_flight, memory_text(memory.units));
   text += fmt::format(" ({})", parts_text(memory.unit_parts, memory_text));
   if (memory.surveys > 0) text += fmt::format(", what layers share budgets by {}", memory_text(memory.surveys));
   if (memory.assembly > 0)

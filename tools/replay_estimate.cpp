@@ -20,19 +20,26 @@ UnitDimensions dimensions_of(const ReplayPlan& plan, const ReplayUnit& unit) {
   const ModelInfo& model = plan.model();
   const LayerInfo& layer = plan.layer(unit);
   const ProbeInfo* const probe = sample.find_probe(each.point.name);
-  std::size_t n_before = 0;
-  for (const Range& range : sample.query_ranges)
-    n_before += std::min(range.end, each.point.position) - std::min(range.begin, each.point.position);
+  // Of the queries only those that something looks at are read.
+  const LayerParts parts = plan.layer_parts(unit);
+  std::size_t n_before = 0, n_after = 0;
+  for (const Range& range : sample.query_ranges) {
+    const auto between = [&](std::size_t begin, std::size_t end) {
+      return std::clamp(range.end, begin, end) - std::clamp(range.begin, begin, end);
+    };
+    n_before += between(std::min(parts.first_query, each.point.position), each.point.position);
+    n_after += between(each.point.position, std::max(each.point.position, sample.n_tokens));
+  }
   return {.n_q_heads = model.n_q_heads,
           .n_kv_heads = model.n_kv_heads,
           .head_dim = model.head_dim,
           .value_dim = model.value_dim,
           .hidden_size = model.hidden_size,
-          .output_projection = layer.has_output_projection,
+          .output_projection = layer.has_output_projection && parts.output_projection,
           .n_tokens = sample.n_tokens,
           .n_candidates = candidates_at(each.point.position, layer, plan.evict_sliding).size(),
           .n_prompt_queries = n_before,
-          .n_queries = sample.n_recorded_queries() - n_before,
+          .n_queries = n_after,
           .n_probe_rows = probe == nullptr ? 0 : probe->n_rows,
           .n_policies = plan.policies.size(),
           .n_budgets = plan.budgets.values.size()};
@@ -46,13 +53,6 @@ double results_bytes(const ReplayPlan& plan) {
   for (const auto* metrics : {&plan.computed, &plan.metrics})
     for (const ChosenMetric& metric : *metrics) numbers += n_sums(unit, n_spans, metric);
   return numbers * static_cast<double>(plan.units.size()) * sizeof(double);
-}
-
-double most(std::span<const UnitCost> costs, std::span<const std::size_t> units,
-            std::vector<CostPart> UnitCost::*parts) {
-  double largest = 0;
-  for (const std::size_t unit : units) largest = std::max(largest, total(costs[unit].*parts));
-  return largest;
 }
 
 }  // namespace
@@ -75,9 +75,11 @@ double MemoryEstimate::peak() const { return program + threads + std::max(units 
 MemoryEstimate estimate_memory(const ReplayPlan& plan, std::span<const UnitCost> costs,
                                std::span<const std::size_t> units, std::size_t n_threads, std::size_t in_flight,
                                bool assembles) {
-  MemoryEstimate memory{.program = kProgramBytes,
-                        .threads = static_cast<double>(n_threads) * most(costs, units, &UnitCost::thread_bytes),
-                        .unit_parts = {}};
+  MemoryEstimate memory{.program = kProgramBytes};
+  for (const std::size_t unit : units)
+    if (total(costs[unit].thread_bytes) > total(memory.thread_parts)) memory.thread_parts = costs[unit].thread_bytes;
+  for (CostPart& part : memory.thread_parts) part.amount *= static_cast<double>(n_threads);
+  memory.threads = total(memory.thread_parts);
   std::vector<std::size_t> largest(units.begin(), units.end());
   std::ranges::stable_sort(largest, std::greater{}, [&](std::size_t unit) { return total(costs[unit].bytes); });
   largest.resize(std::min(in_flight, largest.size()));

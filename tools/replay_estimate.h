@@ -18,12 +18,13 @@ std::vector<double> flops_of(std::span<const UnitCost> costs);
 
 /// The peak of a replay's memory, in bytes.
 struct MemoryEstimate {
-  double program = 0;                ///< before anything is read
-  double threads = 0;                ///< scratch space of all threads
-  double units = 0;                  ///< the largest ones that are in flight together
-  double surveys = 0;                ///< of a case, for policies that share budgets between layers
-  double assembly = 0;               ///< the results while they are put together, when no unit is in flight any more
-  std::vector<CostPart> unit_parts;  ///< of `units`
+  double program = 0;   ///< before anything is read
+  double threads = 0;   ///< scratch space of all threads
+  double units = 0;     ///< the largest ones that are in flight together
+  double surveys = 0;   ///< of a case, for policies that share budgets between layers
+  double assembly = 0;  ///< the results while they are put together, when no unit is in flight any more
+  std::vector<CostPart> thread_parts = {};  ///< of `threads`
+  std::vector<CostPart> unit_parts = {};    ///< of `units`
 
   double peak() const;
 };

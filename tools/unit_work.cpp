@@ -39,19 +39,6 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
 
 }  // namespace
 
-LayerData UsedSlices::take() {
-  const std::lock_guard lock(mutex_);
-  if (slices_.empty()) return {};
-  LayerData data = std::move(slices_.back());
-  slices_.pop_back();
-  return data;
-}
-
-void UsedSlices::give(LayerData data) {
-  const std::lock_guard lock(mutex_);
-  slices_.push_back(std::move(data));
-}
-
 void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
   const ReplayCase& each = plan.cases[unit.case_index];
   plan.traces[each.trace]->prefetch_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));

@@ -1,9 +1,9 @@
 #pragma once
 // Work on one unit: its slice of the trace, read and handed to the engine.
 
-#include <mutex>
 #include <vector>
 
+#include "core/scratch_pool.h"
 #include "core/unit_replay.h"
 #include "tools/replay_plan.h"
 
@@ -12,17 +12,8 @@ namespace kvreplay {
 /// Budgets that policies which look at all layers of a case gave one of them, [n_policies]; empty for the others.
 using UnitShares = std::vector<HeadBudgets>;
 
-/// The slices of units that are done with, for their memory. Safe to use from several threads.
-class UsedSlices {
- public:
-  /// Any of them, or an empty one.
-  LayerData take();
-  void give(LayerData data);
-
- private:
-  std::mutex mutex_;
-  std::vector<LayerData> slices_;
-};
+/// The slices of units that are done with, for their memory.
+using UsedSlices = ScratchPool<LayerData>;
 
 /// Asks the system to fetch the unit's slice from the disk, while others compute.
 void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit);

@@ -21,6 +21,8 @@ void choose_blas_core(char** argv) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (!avx512 && !avx2) return;
   setenv("OPENBLAS_CORETYPE", avx512 ? "SkylakeX" : "Haswell", 0);
+  // It never gets to start threads of its own, which would wait busily beside ours for a while.
+  setenv("OPENBLAS_NUM_THREADS", "1", 0);
   // Through its real name, or process lists would show a program called "exe".
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);

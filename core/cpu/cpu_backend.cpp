@@ -6,7 +6,6 @@
 #include <array>
 #include <cmath>
 #include <mutex>
-#include <numeric>
 #include <vector>
 
 #include "core/backend.h"
@@ -180,10 +179,10 @@ class CpuBackend final : public Backend {
     Scratch& scratch = own_scratch();
     scratch.column_sums.assign(keys.rows, 0.0);
     scratch.columns.reserve_discard(keys.rows * cpu::kColumnLanes);
+    std::fill_n(scratch.columns.data(), keys.rows * cpu::kColumnLanes, 0.0f);
     for (std::size_t begin = 0, end = 0; begin < queries.rows; begin = end) {
       end = std::min(queries.rows, begin + kColumnPanels * kPanelWidth);
       const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
-      std::fill_n(scratch.columns.data(), seen.size() * cpu::kColumnLanes, 0.0f);
       for (std::size_t row = begin; row < end; row += kPanelWidth) {
         const std::size_t row_end = std::min(end, row + kPanelWidth);
         const auto at = positions.subspan(row, row_end - row);
@@ -196,10 +195,7 @@ class CpuBackend final : public Backend {
                          scratch.columns.data() + (panel_keys.begin - seen.begin) * cpu::kColumnLanes);
       }
       // Summed over blocks in float64: a sink gathers mass from every query, its neighbour nearly none.
-      for (std::size_t i = 0; i < seen.size(); ++i) {
-        const float* column = scratch.columns.data() + i * cpu::kColumnLanes;
-        scratch.column_sums[seen.begin + i] += std::accumulate(column, column + cpu::kColumnLanes, 0.0);
-      }
+      cpu::drain_columns(scratch.columns.data(), seen.size(), scratch.column_sums.data() + seen.begin);
     }
     std::ranges::transform(scratch.column_sums, out.begin(), [](double sum) { return static_cast<float>(sum); });
   }

@@ -248,6 +248,14 @@ HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, std::size_t weight_
     for (std::size_t v = 0; v < kVecs; ++v) hn::Store(weight_sums[v], kFloats, out_weights + v * kLanes);
 }
 
+void DrainColumns(float* columns, std::size_t n_keys, double* sums) {
+  for (std::size_t i = 0; i < n_keys; ++i) {
+    float* column = columns + i * kColumnLanes;
+    sums[i] += double{hn::GetLane(hn::SumOfLanes(kFloats, hn::Load(kFloats, column)))};
+    hn::Store(hn::Zero(kFloats), kFloats, column);
+  }
+}
+
 using SumDimsFunction = decltype(&SumDims<1, false>);
 template <bool kSumWeights, std::size_t... kLast>
 constexpr auto sum_dims_table(std::index_sequence<kLast...>) {
@@ -330,6 +338,7 @@ namespace kvreplay::cpu {
 HWY_EXPORT(WeighTiles);
 HWY_EXPORT(ScaleTiles);
 HWY_EXPORT(AddColumns);
+HWY_EXPORT(DrainColumns);
 HWY_EXPORT(SumTokens);
 HWY_EXPORT(Add);
 HWY_EXPORT(ErrorOfEviction);
@@ -345,6 +354,10 @@ void scale_tiles(const float* factors, std::size_t n_keys, std::size_t width, fl
 
 void add_columns(const float* weights, const float* factors, std::size_t n_keys, float* columns) {
   HWY_DYNAMIC_DISPATCH(AddColumns)(weights, factors, n_keys, columns);
+}
+
+void drain_columns(float* columns, std::size_t n_keys, double* sums) {
+  HWY_DYNAMIC_DISPATCH(DrainColumns)(columns, n_keys, sums);
 }
 
 void sum_tokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n, const PanelTarget& out) {

@@ -42,9 +42,14 @@ void weigh_tiles(const PanelProduct& product, float* weights, float* factors, fl
 /// Multiplies each tile of `weights` [n_keys, width] by its row of `factors` [n_tiles, width].
 void scale_tiles(const float* factors, std::size_t n_keys, std::size_t width, float* weights);
 
-/// columns[i, :] += the weights of key i times its tile's factors, lanes that lie kColumnLanes apart added up.
-/// \param weights  [n_keys, kPanelWidth] \param factors  [n_tiles, kPanelWidth] \param columns  [n_keys, kColumnLanes]
+/// columns[i, :] += the weights of key i times its tile's factors, lane groups of a vector's width added up.
+/// \param weights  [n_keys, kPanelWidth]
+/// \param factors  [n_tiles, kPanelWidth]
+/// \param columns  [n_keys, kColumnLanes], for drain_columns()
 void add_columns(const float* weights, const float* factors, std::size_t n_keys, float* columns);
+
+/// sums[i] += what add_columns() has added to row i since the last time; `columns` is all 0 then.
+void drain_columns(float* columns, std::size_t n_keys, double* sums);
 
 /// Panels of weights and the values that they weigh, row i of both for the same token.
 struct TokenWalk {

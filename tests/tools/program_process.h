@@ -62,8 +62,13 @@ class ProgramProcess {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   }
 
-  /// The most memory that it had, known after wait().
-  std::size_t peak_bytes() const { return peak_bytes_; }
+  /// The most memory that it had, known after wait(); 0 when the system does not tell, because it counts what this
+  /// process had when it started the other.
+  std::size_t peak_bytes() const {
+    struct rusage own {};
+    getrusage(RUSAGE_SELF, &own);
+    return peak_bytes_ > static_cast<std::size_t>(own.ru_maxrss) << 10 ? peak_bytes_ : 0;
+  }
 
   /// kill -9: no handler runs, nothing is tidied up.
   void kill() {
