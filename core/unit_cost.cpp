@@ -117,7 +117,7 @@ std::vector<CostPart> thread_bytes_of(const UnitDimensions& unit, std::span<cons
   }
   double prompt = 0, scores = 0;
   for (const std::size_t window : query_windows(unit, policies)) {
-    prompt = tokens * (panel + 16 * kFloat + kDouble + kFloat);
+    prompt = tokens * (4 * panel + 16 * kFloat + kDouble + kFloat);  // the backend's weights, columns and sums
     if (window < unit.n_candidates)
       scores = std::max(scores, 2 * number(window) * tokens * kFloat);  // rows of a window
   }

@@ -33,7 +33,9 @@ class CpuBackend final : public Backend {
     out.n_panels = panels.queries.size();
     out.n_queries = panels.positions.size();
     out.weights.reserve_discard(out.n_keys * out.n_panels * kPanelWidth);
-    weigh_tiles(rule, panels.queries, panels.positions, keys, key_range, out.weights.data(), scratch);
+    scratch.panels.clear();
+    for (const ConstMatrixView& queries : panels.queries) scratch.panels.push_back({queries, panels.positions});
+    weigh_tiles(rule, scratch.panels, keys, key_range, out.weights.data(), scratch);
     cpu::scale_tiles(scratch.factors.data(), out.n_keys, out.n_panels * kPanelWidth, out.weights.data());
   }
 
@@ -180,18 +182,22 @@ class CpuBackend final : public Backend {
     scratch.column_sums.assign(keys.rows, 0.0);
     scratch.columns.reserve_discard(keys.rows * cpu::kColumnLanes);
     std::fill_n(scratch.columns.data(), keys.rows * cpu::kColumnLanes, 0.0f);
+    const std::size_t n_panels = keys.rows * keys.cols * sizeof(float) > kCachedKeys ? kPanelsOfSums : 1;
     for (std::size_t begin = 0, end = 0; begin < queries.rows; begin = end) {
-      end = std::min(queries.rows, begin + kColumnPanels * kPanelWidth);
+      end = std::min(queries.rows, begin + kQueriesOfSums);
       const Range seen{rule.first_visible(positions[begin]), positions[end - 1] + 1};
-      for (std::size_t row = begin; row < end; row += kPanelWidth) {
-        const std::size_t row_end = std::min(end, row + kPanelWidth);
-        const auto at = positions.subspan(row, row_end - row);
-        const Range panel_keys{rule.first_visible(at.front()), at.back() + 1};
-        scratch.rows.reserve_discard(panel_keys.size() * kPanelWidth);
-        const ConstMatrixView panel = queries.rows_between(row, row_end);
-        weigh_tiles(rule, {&panel, 1}, at, keys, panel_keys, scratch.rows.data(), scratch);
-        normalize(panel_keys.size(), at.size(), scratch);
-        cpu::add_columns(scratch.rows.data(), scratch.factors.data(), panel_keys.size(),
+      for (std::size_t row = begin; row < end; row += n_panels * kPanelWidth) {
+        const std::size_t row_end = std::min(end, row + n_panels * kPanelWidth);
+        const Range panel_keys{rule.first_visible(positions[row]), positions[row_end - 1] + 1};
+        scratch.panels.clear();
+        for (std::size_t r = row; r < row_end; r += kPanelWidth)
+          scratch.panels.push_back({queries.rows_between(r, std::min(row_end, r + kPanelWidth)),
+                                    positions.subspan(r, std::min(row_end - r, kPanelWidth))});
+        const std::size_t width = scratch.panels.size() * kPanelWidth;
+        scratch.rows.reserve_discard(panel_keys.size() * width);
+        weigh_tiles(rule, scratch.panels, keys, panel_keys, scratch.rows.data(), scratch);
+        normalize(panel_keys.size(), width, row_end - row, scratch);
+        cpu::add_columns(scratch.rows.data(), scratch.factors.data(), panel_keys.size(), width,
                          scratch.columns.data() + (panel_keys.begin - seen.begin) * cpu::kColumnLanes);
       }
       // Summed over blocks in float64: a sink gathers mass from every query, its neighbour nearly none.
@@ -214,8 +220,16 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  // Panels whose columns are added up in float32 before they go to float64.
-  static constexpr std::size_t kColumnPanels = 16;
+  // Queries whose columns are added up in float32 before they go to float64.
+  static constexpr std::size_t kQueriesOfSums = 16 * kPanelWidth;
+  // Keys of more bytes do not stay in the second-level cache: several panels go over them together.
+  static constexpr std::size_t kCachedKeys = 1 << 20;
+  static constexpr std::size_t kPanelsOfSums = 4;
+
+  struct Panel {
+    ConstMatrixView queries;
+    std::span<const std::size_t> positions;
+  };
 
   // scale * q . k, [queries.rows, keys.rows]
   static void dot_products(const AttentionRule& rule, ConstMatrixView queries, ConstMatrixView keys, MatrixView out) {
@@ -257,7 +271,10 @@ class CpuBackend final : public Backend {
 
   // Kept from call to call: fresh memory costs more than most calls.
   struct Scratch {
+    std::vector<Panel> panels;
     Buffer<float> queries, factors, tile_sums;  // of weigh_tiles()
+    std::vector<std::int32_t> first, last;
+    std::vector<double> shares;
     Buffer<float> block_values, block_weights;
     Buffer<double> left_rows, right_rows;
     Side kept, evicted;
@@ -270,26 +287,30 @@ class CpuBackend final : public Backend {
   }
 
   // cpu::weigh_tiles() for queries in rows; factors and tile sums are left in the scratch space.
-  static void weigh_tiles(const AttentionRule& rule, std::span<const ConstMatrixView> panels,
-                          std::span<const std::size_t> positions, ConstMatrixView keys, Range key_range, float* weights,
-                          Scratch& scratch) {
-    const std::size_t n = positions.size(), dim = keys.cols, n_keys = key_range.size();
+  static void weigh_tiles(const AttentionRule& rule, std::span<const Panel> panels, ConstMatrixView keys,
+                          Range key_range, float* weights, Scratch& scratch) {
+    const std::size_t dim = keys.cols, n_keys = key_range.size(), width = panels.size() * kPanelWidth;
     const std::size_t n_tiles = (n_keys + cpu::kWeightTile - 1) / cpu::kWeightTile;
-    const std::size_t width = panels.size() * kPanelWidth;
     scratch.queries.reserve_discard(dim * width);
     scratch.factors.reserve_discard(n_tiles * width);
     scratch.tile_sums.reserve_discard(n_tiles * width);
-    // Idle lanes hold queries of zeros, so that nothing downstream meets uninitialised memory.
-    for (std::size_t p = 0; p < panels.size(); ++p)
+    scratch.first.resize(width);
+    scratch.last.resize(width);
+    const auto key_at = [&](std::size_t position) {
+      return static_cast<std::int32_t>(position) - static_cast<std::int32_t>(key_range.begin);
+    };
+    for (std::size_t p = 0; p < panels.size(); ++p) {
+      const auto& [queries, positions] = panels[p];
+      const std::size_t n = positions.size();
+      // Idle lanes hold queries of zeros, so that nothing downstream meets uninitialised memory.
       for (std::size_t d = 0; d < dim; ++d)
         for (std::size_t l = 0; l < kPanelWidth; ++l)
-          scratch.queries[(p * dim + d) * kPanelWidth + l] = l < n ? panels[p](l, d) : 0.0f;
-    std::int32_t first[kPanelWidth], last[kPanelWidth];
-    for (std::size_t l = 0; l < kPanelWidth; ++l) {
-      const std::size_t position = positions[std::min(l, n - 1)];
-      first[l] = static_cast<std::int32_t>(std::max(rule.first_visible(position), key_range.begin) - key_range.begin);
-      last[l] = static_cast<std::int32_t>(std::min(position + 1, key_range.end)) - 1 -
-                static_cast<std::int32_t>(key_range.begin);
+          scratch.queries[(p * dim + d) * kPanelWidth + l] = l < n ? queries(l, d) : 0.0f;
+      for (std::size_t l = 0; l < kPanelWidth; ++l) {
+        const std::size_t position = positions[std::min(l, n - 1)];
+        scratch.first[p * kPanelWidth + l] = key_at(std::max(rule.first_visible(position), key_range.begin));
+        scratch.last[p * kPanelWidth + l] = key_at(std::min(position + 1, key_range.end)) - 1;
+      }
     }
     const cpu::PanelProduct product{.keys = keys.data + key_range.begin * keys.stride,
                                     .key_stride = keys.stride,
@@ -299,22 +320,21 @@ class CpuBackend final : public Backend {
                                     .n_panels = panels.size(),
                                     .scale = static_cast<float>(rule.scale),
                                     .softcap = static_cast<float>(rule.softcap),
-                                    .first = first,
-                                    .last = last};
+                                    .first = scratch.first.data(),
+                                    .last = scratch.last.data()};
     cpu::weigh_tiles(product, weights, scratch.factors.data(), scratch.tile_sums.data());
   }
 
-  // Factors that make weights of one panel to softmax weights; those of idle lanes make them 0.
-  static void normalize(std::size_t n_keys, std::size_t n_queries, Scratch& scratch) {
+  // Factors that make weights softmax weights; those of idle lanes, the last ones, make them 0.
+  static void normalize(std::size_t n_keys, std::size_t width, std::size_t n_queries, Scratch& scratch) {
     const std::size_t n_tiles = (n_keys + cpu::kWeightTile - 1) / cpu::kWeightTile;
-    double sums[kPanelWidth] = {};
+    scratch.shares.assign(width, 0.0);
     for (std::size_t t = 0; t < n_tiles; ++t)
-      for (std::size_t l = 0; l < kPanelWidth; ++l)
-        sums[l] += double{scratch.factors[t * kPanelWidth + l]} * double{scratch.tile_sums[t * kPanelWidth + l]};
-    float shares[kPanelWidth];
-    for (std::size_t l = 0; l < kPanelWidth; ++l) shares[l] = l < n_queries ? static_cast<float>(1 / sums[l]) : 0.0f;
+      for (std::size_t l = 0; l < width; ++l)
+        scratch.shares[l] += double{scratch.factors[t * width + l]} * double{scratch.tile_sums[t * width + l]};
+    for (std::size_t l = 0; l < width; ++l) scratch.shares[l] = l < n_queries ? 1 / scratch.shares[l] : 0;
     for (std::size_t t = 0; t < n_tiles; ++t)
-      for (std::size_t l = 0; l < kPanelWidth; ++l) scratch.factors[t * kPanelWidth + l] *= shares[l];
+      for (std::size_t l = 0; l < width; ++l) scratch.factors[t * width + l] *= static_cast<float>(scratch.shares[l]);
   }
 };
 

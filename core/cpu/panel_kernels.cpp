@@ -43,11 +43,11 @@ HWY_INLINE void for_each_tile(std::size_t n, Use use) {
   }
 }
 
-// The keys that every lane of a panel sees: first and last.
-std::pair<std::int32_t, std::int32_t> SeenByAll(const PanelProduct& product) {
-  return {*std::max_element(product.first, product.first + kPanelWidth),
-          *std::min_element(product.last, product.last + kPanelWidth)};
-}
+// The keys that a panel's lanes see: first and last, [kPanelWidth].
+struct Sight {
+  const std::int32_t* first;
+  const std::int32_t* last;
+};
 
 // Tile rows of logits: kKeys keys at a time against a panel, as many accumulators as the register file holds.
 template <std::size_t kKeys>
@@ -79,27 +79,27 @@ HWY_NOINLINE void LogitRows(const float* HWY_RESTRICT keys, std::size_t key_stri
 }
 
 // Softcap and mask of keys [begin, end) of a tile, in place, and the running maximum. `rows` is the row of key `begin`.
-void CapAndMask(const PanelProduct& product, std::size_t begin, std::size_t end, float* rows, std::size_t stride,
+void CapAndMask(float softcap, const Sight& sight, std::size_t begin, std::size_t end, float* rows, std::size_t stride,
                 float* tops) {
   const Ints ints{};
   const Vec hidden = hn::Set(kFloats, -std::numeric_limits<float>::infinity());
-  const Vec cap = hn::Set(kFloats, product.softcap);
+  const Vec cap = hn::Set(kFloats, softcap);
   // Rows that every lane sees need no mask; they are nearly all.
-  const auto [all_from, all_to] = SeenByAll(product);
-  const bool ragged = static_cast<std::int32_t>(begin) < all_from || static_cast<std::int32_t>(end) - 1 > all_to;
+  const bool ragged = *std::max_element(sight.first, sight.first + kPanelWidth) > static_cast<std::int32_t>(begin) ||
+                      *std::min_element(sight.last, sight.last + kPanelWidth) < static_cast<std::int32_t>(end) - 1;
   for (std::size_t v = 0; v < kPanelWidth; v += kLanes) {
-    const auto from = hn::LoadU(ints, product.first + v), to = hn::LoadU(ints, product.last + v);
+    const auto from = hn::LoadU(ints, sight.first + v), to = hn::LoadU(ints, sight.last + v);
     Vec top = hn::LoadU(kFloats, tops + v);
     for (std::size_t i = begin; i < end; ++i) {
       float* row = rows + (i - begin) * stride + v;
       Vec logit = hn::Load(kFloats, row);
-      if (product.softcap > 0) logit = hn::Mul(cap, hn::Tanh(kFloats, hn::Div(logit, cap)));
+      if (softcap > 0) logit = hn::Mul(cap, hn::Tanh(kFloats, hn::Div(logit, cap)));
       if (ragged) {
         const auto at = hn::Set(ints, static_cast<std::int32_t>(i));
         const auto out_of_sight = hn::Or(hn::Lt(at, from), hn::Gt(at, to));
         logit = hn::IfThenElse(hn::RebindMask(kFloats, out_of_sight), hidden, logit);
       }
-      if (ragged || product.softcap > 0) hn::Store(logit, kFloats, row);
+      if (ragged || softcap > 0) hn::Store(logit, kFloats, row);
       top = hn::Max(top, logit);
     }
     hn::StoreU(top, kFloats, tops + v);
@@ -147,7 +147,8 @@ void WeighTiles(const PanelProduct& product, float* weights, float* factors, flo
         kLogitRows[n - 1](keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
                           rows + i * width, width);
       });
-      CapAndMask(product, begin, end, rows, width, tile_tops + p * kPanelWidth);
+      const Sight sight{product.first + p * kPanelWidth, product.last + p * kPanelWidth};
+      CapAndMask(product.softcap, sight, begin, end, rows, width, tile_tops + p * kPanelWidth);
       ExponentialRows(end - begin, rows, width, tile_tops + p * kPanelWidth, sums + (t * width + p * kPanelWidth));
     }
   }
@@ -178,20 +179,24 @@ void ScaleTiles(const float* factors, std::size_t n_keys, std::size_t width, flo
   }
 }
 
-void AddColumns(const float* weights, const float* factors, std::size_t n_keys, float* columns) {
-  for (std::size_t begin = 0; begin < n_keys; begin += kWeightTile, factors += kPanelWidth) {
+void AddColumns(const float* weights, const float* factors, std::size_t n_keys, std::size_t width, float* columns) {
+  for (std::size_t begin = 0; begin < n_keys; begin += kWeightTile, factors += width) {
     const std::size_t end = std::min(begin + kWeightTile, n_keys);
-    Vec factor[kVecs];
-#pragma GCC unroll 32
-    for (std::size_t v = 0; v < kVecs; ++v) factor[v] = hn::LoadU(kFloats, factors + v * kLanes);
     for (std::size_t i = begin; i < end; ++i) {
       float* column = columns + i * kColumnLanes;
       Vec sum = hn::Load(kFloats, column);
-#pragma GCC unroll 32
-      for (std::size_t v = 0; v < kVecs; ++v)
-        sum = hn::MulAdd(hn::Load(kFloats, weights + i * kPanelWidth + v * kLanes), factor[v], sum);
+      for (std::size_t v = 0; v < width; v += kLanes)
+        sum = hn::MulAdd(hn::Load(kFloats, weights + i * width + v), hn::LoadU(kFloats, factors + v), sum);
       hn::Store(sum, kFloats, column);
     }
+  }
+}
+
+void DrainColumns(float* columns, std::size_t n_keys, double* sums) {
+  for (std::size_t i = 0; i < n_keys; ++i) {
+    float* column = columns + i * kColumnLanes;
+    sums[i] += double{hn::GetLane(hn::SumOfLanes(kFloats, hn::Load(kFloats, column)))};
+    hn::Store(hn::Zero(kFloats), kFloats, column);
   }
 }
 
@@ -246,14 +251,6 @@ HWY_NOINLINE void SumDims(const float* HWY_RESTRICT weights, std::size_t weight_
   if (kSumWeights)
 #pragma GCC unroll 32
     for (std::size_t v = 0; v < kVecs; ++v) hn::Store(weight_sums[v], kFloats, out_weights + v * kLanes);
-}
-
-void DrainColumns(float* columns, std::size_t n_keys, double* sums) {
-  for (std::size_t i = 0; i < n_keys; ++i) {
-    float* column = columns + i * kColumnLanes;
-    sums[i] += double{hn::GetLane(hn::SumOfLanes(kFloats, hn::Load(kFloats, column)))};
-    hn::Store(hn::Zero(kFloats), kFloats, column);
-  }
 }
 
 using SumDimsFunction = decltype(&SumDims<1, false>);
@@ -352,8 +349,8 @@ void scale_tiles(const float* factors, std::size_t n_keys, std::size_t width, fl
   HWY_DYNAMIC_DISPATCH(ScaleTiles)(factors, n_keys, width, weights);
 }
 
-void add_columns(const float* weights, const float* factors, std::size_t n_keys, float* columns) {
-  HWY_DYNAMIC_DISPATCH(AddColumns)(weights, factors, n_keys, columns);
+void add_columns(const float* weights, const float* factors, std::size_t n_keys, std::size_t width, float* columns) {
+  HWY_DYNAMIC_DISPATCH(AddColumns)(weights, factors, n_keys, width, columns);
 }
 
 void drain_columns(float* columns, std::size_t n_keys, double* sums) {

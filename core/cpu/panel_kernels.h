@@ -27,7 +27,7 @@ struct PanelProduct {
   const float* queries = nullptr;  ///< [n_panels, dim, kPanelWidth]
   std::size_t n_panels = 0;
   float scale = 1, softcap = 0;
-  const std::int32_t* first = nullptr;  ///< [kPanelWidth] first and last key that each lane sees, in every panel
+  const std::int32_t* first = nullptr;  ///< [n_panels, kPanelWidth] first and last key that each lane sees
   const std::int32_t* last = nullptr;
 };
 
@@ -43,10 +43,10 @@ void weigh_tiles(const PanelProduct& product, float* weights, float* factors, fl
 void scale_tiles(const float* factors, std::size_t n_keys, std::size_t width, float* weights);
 
 /// columns[i, :] += the weights of key i times its tile's factors, lane groups of a vector's width added up.
-/// \param weights  [n_keys, kPanelWidth]
-/// \param factors  [n_tiles, kPanelWidth]
+/// \param weights  [n_keys, width], width a multiple of kPanelWidth
+/// \param factors  [n_tiles, width]
 /// \param columns  [n_keys, kColumnLanes], for drain_columns()
-void add_columns(const float* weights, const float* factors, std::size_t n_keys, float* columns);
+void add_columns(const float* weights, const float* factors, std::size_t n_keys, std::size_t width, float* columns);
 
 /// sums[i] += what add_columns() has added to row i since the last time; `columns` is all 0 then.
 void drain_columns(float* columns, std::size_t n_keys, double* sums);

@@ -41,10 +41,10 @@ TEST_CASE("hidden keys weigh exactly 0 and the largest logit exactly 1, in whate
   constexpr std::size_t kTiles = (kKeys + cpu::kWeightTile - 1) / cpu::kWeightTile;
   static_assert(kTiles == 3);
   alignas(64) float queries[kWidth];
-  std::int32_t first[kPanelWidth], last[kPanelWidth];
+  std::int32_t first[kWidth], last[kWidth];
   std::fill_n(queries, kWidth, 2.0f);
-  std::fill_n(first, kPanelWidth, 1);
-  std::fill_n(last, kPanelWidth, 148);
+  std::fill_n(first, kWidth, 1);
+  std::fill_n(last, kWidth, 148);
   alignas(64) float weights[kKeys * kWidth], factors[kTiles * kWidth], sums[kTiles * kWidth];
   for (const std::size_t largest : {2u, 70u, 140u})
     for_each_target([&] {
@@ -94,7 +94,7 @@ TEST_CASE("columns are weights times the factors of their tile, summed over the 
   std::fill_n(factors + kPanelWidth, kPanelWidth, 2.0f);
   for_each_target([&] {
     alignas(64) float columns[kKeys * cpu::kColumnLanes] = {};
-    for (int panel = 0; panel < 2; ++panel) cpu::add_columns(weights, factors, kKeys, columns);
+    for (int panel = 0; panel < 2; ++panel) cpu::add_columns(weights, factors, kKeys, kPanelWidth, columns);
     std::vector<double> sums(kKeys, 0.5);
     cpu::drain_columns(columns, kKeys, sums.data());
     for (std::size_t i = 0; i < kKeys; ++i)
