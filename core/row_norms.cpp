@@ -1,7 +1,9 @@
 #include "core/row_norms.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/row_norms.cpp"
@@ -83,6 +85,63 @@ void SquaredColumnNorms(const float* rows, std::size_t n_rows, std::size_t n_col
   }
 }
 
+// A panel of columns and the rows that meet it at a time: as many accumulators as the register file holds.
+constexpr std::size_t kPanelVecs = HWY_ARCH_ARM_A64 || kLanes == 16 ? 4 : 2;
+constexpr std::size_t kPanelColumns = kPanelVecs * kLanes;
+constexpr std::size_t kRowsAtOnce = 6;
+
+// out[r] += sum of |row r . column| over the columns of a panel [dim, kPanelColumns].
+template <std::size_t kRows>
+void AddAbsoluteProducts(const float* HWY_RESTRICT rows, std::size_t stride, std::size_t dim,
+                         const float* HWY_RESTRICT panel, float* HWY_RESTRICT out) {
+  Vec sums[kRows][kPanelVecs];
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < kRows; ++r)
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kPanelVecs; ++v) sums[r][v] = hn::Zero(kFloats);
+  for (std::size_t d = 0; d < dim; ++d) {
+    Vec columns[kPanelVecs];
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kPanelVecs; ++v) columns[v] = hn::Load(kFloats, panel + d * kPanelColumns + v * kLanes);
+#pragma GCC unroll 8
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Vec x = hn::Set(kFloats, rows[r * stride + d]);
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kPanelVecs; ++v) sums[r][v] = hn::MulAdd(columns[v], x, sums[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t r = 0; r < kRows; ++r) {
+    Vec total = hn::Zero(kFloats);
+#pragma GCC unroll 4
+    for (std::size_t v = 0; v < kPanelVecs; ++v) total = hn::Add(total, hn::Abs(sums[r][v]));
+    out[r] += hn::GetLane(hn::SumOfLanes(kFloats, total));
+  }
+}
+
+template <std::size_t... kLast>
+constexpr auto absolute_products_table(std::index_sequence<kLast...>) {
+  return std::array<decltype(&AddAbsoluteProducts<1>), sizeof...(kLast)>{AddAbsoluteProducts<kLast + 1>...};
+}
+
+void ProjectedL1Norms(const ConstMatrixView& rows, const ConstMatrixView& projection, float* out) {
+  constexpr auto kAdd = absolute_products_table(std::make_index_sequence<kRowsAtOnce>());
+  std::fill_n(out, rows.rows, 0.0f);
+  Buffer<float> panel(rows.cols * kPanelColumns);
+  for (std::size_t c = 0; c < projection.cols; c += kPanelColumns) {
+    const std::size_t n = std::min(kPanelColumns, projection.cols - c);
+    for (std::size_t d = 0; d < rows.cols; ++d) {
+      float* columns = panel.data() + d * kPanelColumns;
+      std::copy_n(projection.row(d).data() + c, n, columns);
+      std::fill(columns + n, columns + kPanelColumns, 0.0f);
+    }
+    for (std::size_t r = 0; r < rows.rows; r += kRowsAtOnce) {
+      const std::size_t n_rows = std::min(kRowsAtOnce, rows.rows - r);
+      kAdd[n_rows - 1](rows.row(r).data(), rows.stride, rows.cols, panel.data(), out + r);
+    }
+  }
+}
+
 }  // namespace kvreplay::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -91,6 +150,7 @@ namespace kvreplay {
 
 HWY_EXPORT(RowNorms);
 HWY_EXPORT(RowDistances);
+HWY_EXPORT(ProjectedL1Norms);
 HWY_EXPORT(SquaredColumnNorms);
 
 void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
@@ -99,6 +159,10 @@ void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
 
 void row_distances(ConstMatrixView rows, std::span<const float> point, std::span<float> out) {
   HWY_DYNAMIC_DISPATCH(RowDistances)(rows.data, rows.rows, rows.cols, rows.stride, point.data(), out.data());
+}
+
+void projected_l1_norms(ConstMatrixView rows, ConstMatrixView projection, std::span<float> out) {
+  HWY_DYNAMIC_DISPATCH(ProjectedL1Norms)(rows, projection, out.data());
 }
 
 void squared_column_norms(ConstMatrixView rows, std::span<double> out) {

@@ -3,27 +3,10 @@
 #include <cblas.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace kvreplay {
 namespace {
 
 std::string_view name_of(Norm norm) { return norm == Norm::l1 ? "L1" : "L2"; }
-
-// The L1 norm needs every coordinate of W_O^T v: some tokens at a time, or n x hidden_size would be in memory.
-void projected_l1_norms(ConstMatrixView values, ConstMatrixView projection, std::span<float> norms) {
-  constexpr std::size_t kBlock = 128;
-  Tensor block(1, std::min(kBlock, values.rows), projection.cols);
-  for (std::size_t begin = 0; begin < values.rows; begin += kBlock) {
-    const std::size_t n = std::min(kBlock, values.rows - begin);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<blasint>(n),
-                static_cast<blasint>(projection.cols), static_cast<blasint>(values.cols), 1.0f,
-                values.row(begin).data(), static_cast<blasint>(values.stride), projection.data,
-                static_cast<blasint>(projection.stride), 0.0f, block.values().data(),
-                static_cast<blasint>(projection.cols));
-    row_norms(block.matrix(0).rows_between(0, n), Norm::l1, norms.subspan(begin, n));
-  }
-}
 
 }  // namespace
 
