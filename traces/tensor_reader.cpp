@@ -15,7 +15,7 @@
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr std::size_t kReadBytes = 256 << 10;  // read at a time: still in the cache when it is converted
+constexpr std::size_t kReadBytes = 512 << 10;  // read at a time: still in the cache when it is converted
 constexpr std::size_t kLarge = 8 << 20;        // a tensor, in bytes, that caches do not keep until it is used
 
 /// Rows of one slab as they lie in a buffer.
