@@ -43,7 +43,7 @@ const RegisterMetric capacity{{
     .parameters = {.parameters = capacity_parameters()},
     .needs_output_projection = information_needs_projection,
     .query_window = information_query_window,
-    .cost = information_cost,
+    .cost = symmetric_information_cost,
     .make = make_accumulator<Capacity>,
 }};
 

@@ -103,15 +103,28 @@ std::size_t information_query_window(const Parameters& parameters) {
   return parameters.choice("anchor") == "prompt" ? kAll : 0;
 }
 
-RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters) {
+namespace {
+
+// Outer products of the cells of every policy, a few matrices, and the weights and channels of all heads. Float64
+// operations count twice.
+RowCost cost_of(const UnitDimensions& unit, const Parameters& parameters, double flops_of_product,
+                double cubes_of_budget) {
   const double channels = static_cast<double>(parameters.choice("heads") == "each" ? unit.n_q_heads : unit.n_kv_heads);
   const double candidates = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
   const double square = dim * static_cast<double>(std::max(unit.value_dim, unit.head_dim));
   const double policies = static_cast<double>(unit.n_policies), budgets = static_cast<double>(unit.n_budgets);
-  // Weights and channels of all heads, outer products of the cells of one policy, and a few matrices. Float64 counts
-  // twice.
-  return {.flops = policies * channels * (candidates + 2 * budgets * dim) * 4 * square,
+  return {.flops = 2 * policies * channels * square * (candidates * flops_of_product + budgets * dim * cubes_of_budget),
           .bytes = (channels * (candidates + 3 * square) + (budgets + 8) * square + 2 * candidates) * sizeof(double)};
+}
+
+}  // namespace
+
+RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters) {
+  return cost_of(unit, parameters, 2, 10.0 / 3);  // a root, its square and a factorisation
+}
+
+RowCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters) {
+  return cost_of(unit, parameters, 1, 1.0 / 3);
 }
 
 std::vector<InformationChannel> information_channels(const PromptView& view, std::size_t kv_head,

@@ -28,6 +28,8 @@ std::vector<ParameterSpec> information_parameters(const std::string& moment);
 bool information_needs_projection(const Parameters& parameters);
 std::size_t information_query_window(const Parameters& parameters);
 RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters);
+/// ... where the two sides of the outer products are the same, and their sum is the signal.
+RowCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 /// The channels of a KV head: one, or one for each of its query heads.
 /// Throws InputError when the trace lacks the prompt queries (anchor=prompt) or W_O (vectors=projected).

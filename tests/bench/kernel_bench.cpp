@@ -2,7 +2,6 @@
 // matrix rate.
 
 #include <benchmark/benchmark.h>
-#include <cblas.h>
 
 #include <algorithm>
 #include <cmath>
@@ -89,17 +88,6 @@ void column_sums(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(n_tokens * n_tokens * dim), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(column_sums)->ArgsProduct({{1024, 4096, 8192, 32768}, {64, 128}})->Unit(benchmark::kMillisecond);
-
-// The machine's single-precision matrix rate, one thread.
-void sgemm_peak(benchmark::State& state) {
-  constexpr blasint n = 1024;
-  const std::vector<float> a(n * n, 1), b(n * n, 1);
-  std::vector<float> c(n * n);
-  for (auto _ : state)
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0, c.data(), n);
-  state.counters["flops"] = benchmark::Counter(2.0 * n * n * n, benchmark::Counter::kIsIterationInvariantRate);
-}
-BENCHMARK(sgemm_peak)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace kvreplay::bench

@@ -1,7 +1,6 @@
 // What a replay costs: more budgets, more policies, against the obvious way and against the machine's own matrix rate.
 
 #include <benchmark/benchmark.h>
-#include <cblas.h>
 
 #include <cmath>
 #include <cstdio>
@@ -19,8 +18,10 @@ namespace {
 // The shape of SmolLM2-135M with a context of 4k tokens and 96 evaluation queries.
 constexpr std::size_t kPoint = 4096, kQueries = 96;
 
+LayerData layer_at(std::size_t point) { return make_layer(point + kQueries, point, 64, 9, 3, 64); }
+
 const LayerData& layer() {
-  static const LayerData data = make_layer(kPoint + kQueries, kPoint, 64, 9, 3, 64);
+  static const LayerData data = layer_at(kPoint);
   return data;
 }
 
@@ -31,12 +32,12 @@ std::vector<Policy> cheap_policies(std::size_t n) {
   return policies;
 }
 
-UnitTask make_task(const std::vector<Policy>& policies, const BudgetGrid& budgets) {
+UnitTask make_task(const std::vector<Policy>& policies, const BudgetGrid& budgets, const LayerData& data = layer()) {
   static const std::vector<Span> no_spans;
   static const std::vector<ChosenMetric> metrics{ChosenMetric("output_error"), ChosenMetric("attention_recall")};
-  return {.data = &layer(),
+  return {.data = &data,
           .spans = &no_spans,
-          .compression_point = kPoint,
+          .compression_point = data.n_tokens() - kQueries,
           .policies = &policies,
           .budgets = &budgets,
           .metrics = metrics,
@@ -55,7 +56,7 @@ void replay_budgets(benchmark::State& state) {
   const auto backend = make_cpu_backend();
   for (auto _ : state) benchmark::DoNotOptimize(replay_unit(task, *backend));
 }
-BENCHMARK(replay_budgets)->Arg(1)->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
+BENCHMARK(replay_budgets)->Arg(1)->Arg(4)->Arg(16)->Arg(64)->Unit(benchmark::kMillisecond);
 
 void replay_policies(benchmark::State& state) {
   const auto policies = cheap_policies(static_cast<std::size_t>(state.range(0)));
@@ -64,7 +65,18 @@ void replay_policies(benchmark::State& state) {
   const auto backend = make_cpu_backend();
   for (auto _ : state) benchmark::DoNotOptimize(replay_unit(task, *backend));
 }
-BENCHMARK(replay_policies)->Arg(1)->Arg(10)->Arg(30)->Unit(benchmark::kMillisecond);
+BENCHMARK(replay_policies)->Arg(1)->Arg(3)->Arg(10)->Arg(30)->Unit(benchmark::kMillisecond);
+
+// Ten policies at 16 budgets, whatever the length of the context.
+void replay_tokens(benchmark::State& state) {
+  const LayerData data = layer_at(static_cast<std::size_t>(state.range(0)));
+  const auto policies = cheap_policies(10);
+  const BudgetGrid budgets = parse_budgets(kDefaultBudgets);
+  const UnitTask task = make_task(policies, budgets, data);
+  const auto backend = make_cpu_backend();
+  for (auto _ : state) benchmark::DoNotOptimize(replay_unit(task, *backend));
+}
+BENCHMARK(replay_tokens)->RangeMultiplier(2)->Range(1024, 131072)->Unit(benchmark::kMillisecond);
 
 // Each of 10 policies x 16 budgets by itself. Sets and full outputs are given: only attention is computed.
 void one_by_one(benchmark::State& state) {
@@ -93,17 +105,6 @@ void one_by_one(benchmark::State& state) {
       }
 }
 BENCHMARK(one_by_one)->Unit(benchmark::kMillisecond);
-
-// The machine's single-precision matrix rate, one thread.
-void sgemm_peak(benchmark::State& state) {
-  constexpr blasint n = 1024;
-  const std::vector<float> a(n * n, 1), b(n * n, 1);
-  std::vector<float> c(n * n);
-  for (auto _ : state)
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, a.data(), n, b.data(), n, 0, c.data(), n);
-  state.counters["flops"] = benchmark::Counter(2.0 * n * n * n, benchmark::Counter::kIsIterationInvariantRate);
-}
-BENCHMARK(sgemm_peak)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace kvreplay::bench
