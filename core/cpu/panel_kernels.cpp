@@ -32,6 +32,9 @@ constexpr std::size_t kVecs = kPanelWidth / kLanes;
 constexpr std::size_t kRegisters = HWY_ARCH_ARM_A64 || kLanes == 16 ? 32 : 16;
 constexpr std::size_t kTile = kRegisters < 4 + 2 * kVecs ? 1 : (kRegisters - 4 - kVecs) / kVecs;
 
+// Floats of a line of memory.
+constexpr std::size_t kLine = 64 / sizeof(float);
+
 // Calls use(begin, size) for parts of [0, n) that are as equal as can be, of at most kTile.
 template <typename Use>
 HWY_INLINE void for_each_tile(std::size_t n, Use use) {
@@ -49,9 +52,10 @@ struct Sight {
   const std::int32_t* last;
 };
 
-// Tile rows of logits: kKeys keys at a time against a panel, as many accumulators as the register file holds.
+// Tile rows of logits: kKeys keys at a time against a panel, as many accumulators as the register file holds. The keys at
+// `ahead` come into the cache meanwhile: their rows side by side are more streams than processors foresee.
 template <std::size_t kKeys>
-HWY_NOINLINE void LogitRows(const float* HWY_RESTRICT keys, std::size_t key_stride, std::size_t dim,
+HWY_NOINLINE void LogitRows(const float* HWY_RESTRICT keys, std::size_t key_stride, std::size_t dim, const float* ahead,
                             const float* HWY_RESTRICT queries, float scale, float* HWY_RESTRICT out,
                             std::size_t out_stride) {
   Vec sums[kKeys][kVecs];
@@ -60,6 +64,7 @@ HWY_NOINLINE void LogitRows(const float* HWY_RESTRICT keys, std::size_t key_stri
 #pragma GCC unroll 32
     for (std::size_t v = 0; v < kVecs; ++v) sums[k][v] = hn::Zero(kFloats);
   for (std::size_t d = 0; d < dim; ++d) {
+    hwy::Prefetch(ahead + d * kLine);
     Vec lanes[kVecs];
 #pragma GCC unroll 32
     for (std::size_t v = 0; v < kVecs; ++v) lanes[v] = hn::Load(kFloats, queries + d * kPanelWidth + v * kLanes);
@@ -144,8 +149,11 @@ void WeighTiles(const PanelProduct& product, float* weights, float* factors, flo
       const float* queries = product.queries + p * product.dim * kPanelWidth;
       float* rows = weights + begin * width + p * kPanelWidth;
       for_each_tile(end - begin, [&](std::size_t i, std::size_t n) {
-        kLogitRows[n - 1](keys + i * product.key_stride, product.key_stride, product.dim, queries, product.scale,
-                          rows + i * width, width);
+        // As many lines as there are dimensions: a few keys more than come next, and none that is not there.
+        const std::size_t next = begin + i + n;
+        const float* ahead = next + kLine <= product.n_keys ? product.keys + next * product.key_stride : keys;
+        kLogitRows[n - 1](keys + i * product.key_stride, product.key_stride, product.dim, ahead, queries,
+                          product.scale, rows + i * width, width);
       });
       const Sight sight{product.first + p * kPanelWidth, product.last + p * kPanelWidth};
       CapAndMask(product.softcap, sight, begin, end, rows, width, tile_tops + p * kPanelWidth);
@@ -265,7 +273,6 @@ void SumTokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n,
   // A block of tokens whose weights (4 KiB a panel) and values (16 KiB at a time) stay in the first-level cache, which
   // two threads may share, while all panels and dimensions go over them.
   constexpr std::size_t kBlock = 32, kPart = 128;
-  constexpr std::size_t kLine = 64 / sizeof(float);
   const std::size_t weight_lines = walk.n_panels * kPanelWidth / kLine;
   // At least one round, so that the sums of no tokens are zeros.
   for (std::size_t begin = 0; begin == 0 || begin < n; begin += kBlock) {
