@@ -229,9 +229,14 @@ Range evaluation_rows(const LayerData& layer, std::size_t compression_point) {
   return {static_cast<std::size_t>(first - layer.query_positions.begin()), layer.query_positions.size()};
 }
 
+void Backend::replay(const ReplayInput& input, std::span<const LayerSelection> selections,
+                     std::span<MetricAccumulator* const> accumulators, Tensor* outputs) {
+  SelectionReplay(input, selections, accumulators, *this).run(outputs);
+}
+
 void replay_selections(const ReplayInput& input, std::span<const LayerSelection> selections,
                        std::span<MetricAccumulator* const> accumulators, Backend& backend, Tensor* outputs) {
-  SelectionReplay(input, selections, accumulators, backend).run(outputs);
+  backend.replay(input, selections, accumulators, outputs);
 }
 
 }  // namespace kvreplay
