@@ -10,6 +10,11 @@ namespace kvreplay::cuda {
 namespace {
 
 constexpr unsigned kTokensOfTile = 8;
+
+// Blocks that a multiprocessor shall have room for: 12 warps of 168 registers, which hide each other's waits.
+template <unsigned kThreads>
+constexpr unsigned kBlocksAtOnce = kThreads >= 64 ? 3 * 128 / kThreads : 8;
+
 constexpr std::uint32_t kNoToken = ~0u;
 
 __device__ float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
@@ -30,7 +35,7 @@ __device__ float4 load4(const __nv_bfloat16* p) {
 // its way in registers while this one is multiplied. A token's weights and its values are contiguous: 256 bytes of each
 // or more are read together, whatever the order of the tokens.
 template <unsigned kColumns, unsigned kDims, typename Value>
-__global__ void __launch_bounds__(kColumns* kDims / 64, 3 * 128 * 64 / (kColumns * kDims)) cell_sums(CellSums a) {
+__global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns * kDims / 64>) cell_sums(CellSums a) {
   constexpr unsigned kThreads = kColumns * kDims / 64;
   constexpr unsigned kWeightLoads = kTokensOfTile * kColumns / 4 / kThreads, kLanes = kColumns / 4;
   constexpr unsigned kValueLoads = kTokensOfTile * kDims / 4 / kThreads, kValueLanes = kDims / 4;
@@ -100,7 +105,7 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, 3 * 128 * 64 / (kColumns
       if (tile + 1 < n_tiles) fetch((tile + 1) * kTokensOfTile);
       const float* tile_weights = weights + tile % 2 * kTokensOfTile * kColumns;
       const float* tile_values = values + tile % 2 * kTokensOfTile * kDims;
-#pragma unroll 4
+#pragma unroll 2
       for (unsigned k = 0; k < kTokensOfTile; ++k) {
         float w[8], v[8];
         *reinterpret_cast<float4*>(w) = load4(tile_weights + k * kColumns + tx * 4);

@@ -49,7 +49,7 @@ Gpu::Gpu(int index) : memory_(memory_of(index)), pool_(index), lanes_(index, poo
 
 DeviceStack stack_of(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> views, Room room, DType wish) {
   PinnedBuffer<std::byte>& staging = lane.staging(room);
-  DeviceStack stack{.count = views.size(), .rows = views[0].rows, .cols = views[0].cols};
+  DeviceStack stack{.data = {}, .count = views.size(), .rows = views[0].rows, .cols = views[0].cols};
   const std::optional<DeviceMatrix> first = gpu.held().find(views[0]);
   bool held = first.has_value();
   for (std::size_t i = 1; i < views.size() && held; ++i) {
