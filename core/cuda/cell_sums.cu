@@ -126,11 +126,11 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
     // Each sum belongs to one thread, so blocks of tokens are added in order.
     const auto add = [&](std::size_t row, const float* part) {
 #pragma unroll
-      for (unsigned half = 0; half < 2; ++half) {
-        const unsigned column = half * kColumns / 2 + tx * 4;
+      for (unsigned side = 0; side < 2; ++side) {
+        const unsigned column = side * kColumns / 2 + tx * 4;
         if (column >= n_columns) continue;
         float4* to = reinterpret_cast<float4*>(out + row * run.n_columns + column);
-        const float* from = part + half * 4;
+        const float* from = part + side * 4;
         const float4 old = begin == 0 ? make_float4(0, 0, 0, 0) : *to;
         *to = make_float4(old.x + from[0], old.y + from[1], old.z + from[2], old.w + from[3]);
       }

@@ -29,7 +29,7 @@ class HeldOnDevice final : public Residency {
     layer_.memory.reserve_discard(packed.begins[3]);
     {
       const Lanes::Lease lane(gpu.lanes());
-      lane->upload(layer_.memory.data(), std::span<const std::byte>(packed.bytes.data(), packed.begins[3]));
+      lane->upload(layer_.memory.data(), packed.bytes, packed.begins[3]);
       lane->wait();
     }
     const auto tensor = [&](const Tensor& host, std::size_t begin) {
@@ -107,7 +107,6 @@ class CudaBackend final : public Backend {
                 std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
                 PanelSums& out) override {
     Gpu& gpu = gpu_of(values);
-    std::vector<float> sums;  // outlives what is on its way
     const Lanes::Lease lane(gpu.lanes());
     const std::size_t dim = values.cols, n_sets = set_ends.size(), n_panels = panels.size();
     const std::size_t n_columns = n_panels * kPanelWidth, all_columns = weights.n_panels * kPanelWidth;
@@ -126,7 +125,7 @@ class CudaBackend final : public Backend {
     tables.send(*lane);
     const DeviceStack stack = stack_of(gpu, *lane, {&values, 1}, Room::values, DType::float32);
     const DevicePointer<float> device_weights = lane->room<float>(Room::weights, weights.n_keys * all_columns);
-    lane->upload(device_weights, std::span(weights.weights.data(), weights.n_keys * all_columns));
+    lane->upload(device_weights, std::span<const float>(weights.weights.data(), weights.n_keys * all_columns));
     const DevicePointer<float> partials = lane->room<float>(Room::partials, sets.n_floats);
     KVREPLAY_CUDA(sum_runs({.weights = device_weights.get(),
                             .n_keys = weights.n_keys,
@@ -146,7 +145,7 @@ class CudaBackend final : public Backend {
     KVREPLAY_CUDA(
         fold_runs(tables.at<Fold>(at_folds), sets.folds.size(), sets.largest_fold(), partials.get(), lane->stream()));
     const std::size_t size = (dim + 1) * n_columns;
-    sums.resize(n_sets * size);
+    std::vector<float> sums(n_sets * size);
     for (std::size_t s = 0; s < n_sets; ++s)
       lane->download(std::span(sums).subspan(s * size, size), partials + sets.slots[s]);
     lane->wait();
@@ -346,7 +345,6 @@ class CudaBackend final : public Backend {
     }
     const std::size_t n_panels =
         std::clamp<std::size_t>(gpu.lane_memory() / std::max<std::size_t>(1, bytes_of_panel), 1, kMostPanelsOfSums);
-    std::vector<double> all(tasks.size() * n_tokens);
     const Lanes::Lease lane(gpu.lanes());
     const std::size_t n_batch = tasks.size() / group;
     const DevicePointer<double> totals = lane->room<double>(Room::columns, tasks.size() * n_tokens);
@@ -376,6 +374,7 @@ class CudaBackend final : public Backend {
           add_column_sums(columns, maxima.get(), sums.get(), n, keys.begin, n_tokens, totals.get(), lane->stream()));
       lane->wait();  // rows that were packed on the host go
     }
+    std::vector<double> all(tasks.size() * n_tokens);
     lane->download(std::span(all), totals);
     lane->wait();
     for (std::size_t i = 0; i < tasks.size(); ++i)

@@ -107,6 +107,7 @@ class PinnedBuffer {
 
   T* data() { return data_; }
   const T* data() const { return data_; }
+  std::size_t size() const { return size_; }
   T& operator[](std::size_t i) { return data_[i]; }
 
   void reserve_discard(std::size_t size) {

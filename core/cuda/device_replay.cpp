@@ -125,7 +125,7 @@ class DeviceReplay {
     KVREPLAY_CUDA(
         divide_sums(base_sums.get(), model_.n_kv_heads, kBaseSets, dim_, n_columns, reference.get(), lane->stream()));
     results.reference.reserve_discard(n_outputs);
-    lane->download(std::span(results.reference.data(), n_outputs), reference);
+    lane->download(results.reference, n_outputs, reference);
 
     const std::size_t n_norms = policies.size() * model_.n_q_heads * n_panels * n_budgets_ * kPanelWidth;
     const DevicePointer<float> squares = lane->room<float>(Room::squares, n_norms);
@@ -144,9 +144,9 @@ class DeviceReplay {
     results.squares.reserve_discard(n_norms);
     results.recall.reserve_discard(n_norms);
     results.errors.reserve_discard(n_errors);
-    lane->download(std::span(results.squares.data(), n_norms), squares);
-    lane->download(std::span(results.recall.data(), n_norms), recall);
-    lane->download(std::span(results.errors.data(), n_errors), errors);
+    lane->download(results.squares, n_norms, squares);
+    lane->download(results.recall, n_norms, recall);
+    lane->download(results.errors, n_errors, errors);
     lane->wait();
   }
 

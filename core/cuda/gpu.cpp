@@ -74,7 +74,7 @@ DeviceStack stack_of(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> view
       exact = pack_rows(views[i], stack.rows, stack.dtype, staging.data() + i * bytes);
     if (!exact) continue;
     const DevicePointer<std::byte> data = lane.room<std::byte>(room, views.size() * bytes);
-    lane.upload(data, std::span<const std::byte>(staging.data(), views.size() * bytes));
+    lane.upload(data, staging, views.size() * bytes);
     stack.data = data;
     return stack;
   }

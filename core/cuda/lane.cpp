@@ -1,5 +1,7 @@
 #include "core/cuda/lane.h"
 
+#include <algorithm>
+
 namespace kvreplay::cuda {
 
 void Tables::send(Lane& lane) {
@@ -35,7 +37,34 @@ Tables& Lane::new_tables() {
   return tables_;
 }
 
-void Lane::wait() { KVREPLAY_CUDA(cudaStreamSynchronize(stream())); }
+void Lane::wait() {
+  KVREPLAY_CUDA(cudaStreamSynchronize(stream()));
+  for (const Arrival& arrival : arrivals_) std::memcpy(arrival.to, arrival.stage, arrival.bytes);
+  settle();
+}
+
+void Lane::settle() noexcept {
+  cudaStreamSynchronize(stream());
+  arrivals_.clear();
+  stage_ = stage_used_ = 0;
+}
+
+void Lane::copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  if (bytes > 0) KVREPLAY_CUDA(cudaMemcpyAsync(to, from, bytes, kind, stream()));
+}
+
+std::byte* Lane::staged(std::size_t bytes) {
+  constexpr std::size_t kStage = 4 << 20;
+  bytes = (bytes + 63) / 64 * 64;
+  while (stage_ < stages_.size() && stages_[stage_].size() - stage_used_ < bytes) {
+    ++stage_;
+    stage_used_ = 0;
+  }
+  if (stage_ == stages_.size()) stages_.emplace_back().reserve_discard(std::max(kStage, bytes));
+  std::byte* const stage = stages_[stage_].data() + stage_used_;
+  stage_used_ += bytes;
+  return stage;
+}
 
 std::unique_ptr<Lane> Lanes::take() {
   std::unique_lock lock(mutex_);
@@ -54,7 +83,7 @@ std::unique_ptr<Lane> Lanes::take() {
 
 void Lanes::give(std::unique_ptr<Lane> lane) noexcept {
   // After an exception work may still be under way that uses the lane's memory, or the host's.
-  cudaStreamSynchronize(lane->stream());
+  lane->settle();
   const std::lock_guard lock(mutex_);
   --n_taken_;
   try {

@@ -99,28 +99,53 @@ class Lane {
 
   /// Pinned memory for what goes to a room.
   PinnedBuffer<std::byte>& staging(Room purpose) { return staging_[static_cast<std::size_t>(purpose)]; }
-  /// Empty ones. Waits until nothing uses the last ones.
+  /// Empty ones, once nothing uses the last ones any more.
   Tables& new_tables();
 
-  /// Enqueues a copy; the host's side stays as it is until wait().
+  /// Enqueues copies. Those of ordinary memory go by way of pinned memory of the lane: `from` may go at once, `to` is
+  /// filled by wait().
   template <typename T>
   void upload(DevicePointer<T> to, std::span<const T> from) {
     if (from.empty()) return;
-    KVREPLAY_CUDA(cudaMemcpyAsync(to.get(), from.data(), from.size_bytes(), cudaMemcpyHostToDevice, stream()));
+    std::byte* const stage = staged(from.size_bytes());
+    std::memcpy(stage, from.data(), from.size_bytes());
+    copy(to.get(), stage, from.size_bytes(), cudaMemcpyHostToDevice);
   }
   template <typename T>
   void download(std::span<T> to, DevicePointer<T> from) {
     if (to.empty()) return;
-    KVREPLAY_CUDA(cudaMemcpyAsync(to.data(), from.get(), to.size_bytes(), cudaMemcpyDeviceToHost, stream()));
+    std::byte* const stage = staged(to.size_bytes());
+    copy(stage, from.get(), to.size_bytes(), cudaMemcpyDeviceToHost);
+    arrivals_.push_back({to.data(), stage, to.size_bytes()});
+  }
+  template <typename T>
+  void upload(DevicePointer<T> to, const PinnedBuffer<T>& from, std::size_t n) {
+    copy(to.get(), from.data(), n * sizeof(T), cudaMemcpyHostToDevice);
+  }
+  template <typename T>
+  void download(PinnedBuffer<T>& to, std::size_t n, DevicePointer<T> from) {
+    copy(to.data(), from.get(), n * sizeof(T), cudaMemcpyDeviceToHost);
   }
   template <typename T>
   void clear(DevicePointer<T> to, std::size_t n) {
     if (n > 0) KVREPLAY_CUDA(cudaMemsetAsync(to.get(), 0, n * sizeof(T), stream()));
   }
-  /// Until all that was enqueued is done. Throws DeviceError for what failed meanwhile.
+  /// Until all that was enqueued is done, and downloads have arrived. Throws DeviceError for what failed meanwhile.
   void wait();
+  /// The same after a failure: what was under way is dropped.
+  void settle() noexcept;
 
  private:
+  struct Arrival {
+    void* to;
+    const std::byte* stage;
+    std::size_t bytes;
+  };
+
+  void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
+  // Pinned memory until the lane has waited.
+  std::byte* staged(std::size_t bytes);
+
   Stream stream_;
   BlasHandle blas_;
   SolverHandle solver_;
@@ -128,6 +153,9 @@ class Lane {
   std::array<DeviceBuffer<std::byte>, kRooms> rooms_;
   std::array<PinnedBuffer<std::byte>, kRooms> staging_;
   Tables tables_;
+  std::vector<PinnedBuffer<std::byte>> stages_;
+  std::size_t stage_ = 0, stage_used_ = 0;  // of stages_, and bytes of that one
+  std::vector<Arrival> arrivals_;
 };
 
 /// The lanes of one device. Whoever holds one must not wait for other host threads, parallel_for() included: they may
