@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -105,6 +106,8 @@ struct ReplayInput;
 class Residency {
  public:
   virtual ~Residency() = default;
+  /// Name of the device that holds it, and does the work, e.g. "NVIDIA H200".
+  virtual std::string device() const = 0;
 };
 
 /// Safe to use from several threads at once.

@@ -117,7 +117,9 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                     .n_queries = input.query_rows.size(),
                     .sums = {},
                     .selections = select(task, view, input.candidates),
-                    .outputs = {}};
+                    .outputs = {},
+                    .made_by = std::string(backend.name())};
+  if (held != nullptr) result.made_by += " " + held->device();
   if (task.keep_outputs) result.outputs = Tensor(data.model.n_q_heads, result.n_queries, data.model.value_dim);
   const PromptView lookahead = view.with_lookahead();
   const UnitShape shape{.layer = &data,

@@ -47,6 +47,7 @@ class HeldOnDevice final : public Residency {
   }
   ~HeldOnDevice() override { gpu_.held().remove(layer_); }
 
+  std::string device() const override { return gpu_.name(); }
   const HeldLayer& layer() const { return layer_; }
 
  private:

@@ -15,6 +15,12 @@ std::size_t memory_of(int index) {
   return free;
 }
 
+std::string name_of(int index) {
+  cudaDeviceProp properties{};
+  KVREPLAY_CUDA(cudaGetDeviceProperties(&properties, index));
+  return properties.name;
+}
+
 cudaDataType data_type(DType dtype) {
   switch (dtype) {
     case DType::float16:
@@ -45,7 +51,7 @@ void multiply(Lane& lane, DType dtype, std::size_t count, std::size_t stride, do
 
 }  // namespace
 
-Gpu::Gpu(int index) : memory_(memory_of(index)), pool_(index), lanes_(index, pool_) {}
+Gpu::Gpu(int index) : name_(name_of(index)), memory_(memory_of(index)), pool_(index), lanes_(index, pool_) {}
 
 DeviceStack stack_of(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> views, Room room, DType wish) {
   PinnedBuffer<std::byte>& staging = lane.staging(room);

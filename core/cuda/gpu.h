@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/backend.h"
@@ -17,6 +18,7 @@ class Gpu {
   /// Throws DeviceError when the device does not work.
   explicit Gpu(int index);
 
+  const std::string& name() const { return name_; }
   DevicePool& pool() { return pool_; }
   Lanes& lanes() { return lanes_; }
   HeldLayers& held() { return held_; }
@@ -24,6 +26,7 @@ class Gpu {
   std::size_t lane_memory() const { return memory_ / 2 / Lanes::kAtOnce; }
 
  private:
+  std::string name_;
   std::size_t memory_ = 0;
   DevicePool pool_;
   Lanes lanes_;
