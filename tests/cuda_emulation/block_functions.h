@@ -17,8 +17,8 @@ struct BarrierResult {
 /// Waits for all threads of the block that have not exited. All must stand at the same line.
 BarrierResult wait_at_barrier(bool predicate, const CallSite& site);
 
-/// Orders the memory accesses before any fence with those after any later one. The hardware orders less: only threads
-/// that tell each other of it (by an atomic, say).
+/// Orders the memory accesses before any fence of the grid with those after any later one. The hardware orders less:
+/// only threads that tell each other of it (by an atomic, say).
 void fence();
 
 /// The next array of the block's dynamic shared memory; SharedArena of core/cuda/device.cuh is its user.

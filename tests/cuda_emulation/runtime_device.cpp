@@ -6,8 +6,8 @@
 #include <string>
 
 #include "tests/cuda_emulation/api_call.h"
-#include "tests/cuda_emulation/device_limits.h"
 #include "tests/cuda_emulation/device_heap.h"
+#include "tests/cuda_emulation/device_limits.h"
 #include "tests/cuda_emulation/stream_queue.h"
 
 namespace kvreplay::emulation {

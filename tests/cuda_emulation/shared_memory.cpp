@@ -7,7 +7,6 @@
 
 #include "tests/cuda_emulation/fatal.h"
 #include "tests/cuda_emulation/sanitizers.h"
-#include "tests/cuda_emulation/settings.h"
 
 namespace kvreplay::emulation {
 namespace {
@@ -35,7 +34,7 @@ std::size_t aligned(std::size_t n, std::size_t alignment) { return (n + alignmen
 SyncTokens* begin_shared_memory() {
   if (memory == nullptr) {
     map(nullptr);
-  } else if (kThreadSanitizer && settings().unordered_blocks) {
+  } else if (kThreadSanitizer) {
     // ThreadSanitizer forgets what it knows of an address when it is mapped anew.
     munmap(memory, kMappedBytes);
     map(memory);

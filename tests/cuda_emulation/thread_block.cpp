@@ -18,7 +18,14 @@ namespace {
 Block the_block;
 Thread* current = nullptr;
 const std::function<void()>* kernel_body = nullptr;
-char end_of_grid;  // ThreadSanitizer's token: threads that exited
+
+// ThreadSanitizer's tokens of the grid that runs. Those of another are elsewhere: it may run on another stream, with
+// which there is no order.
+struct GridTokens {
+  char fence = 0;
+  char exit = 0;
+};
+GridTokens* grid_tokens = nullptr;
 
 // Fibers are reused in rotation. The same thread index of two blocks is then rarely the same line of execution in
 // ThreadSanitizer's eyes, so that races between blocks show.
@@ -26,6 +33,8 @@ std::vector<std::unique_ptr<Fiber>> fibers;
 std::size_t first_fiber = 0;
 constexpr std::size_t kSpareFibers = 13;
 constexpr std::size_t kFiberStep = 7;
+
+std::vector<unsigned> round;  // ranks that go on before any of those that they wake
 
 void put_in_order(std::vector<unsigned>& ranks) {
   const std::size_t n = ranks.size();
@@ -57,7 +66,7 @@ void open_barrier() {
 void run_thread() {
   acquire(&the_block.tokens->start);
   (*kernel_body)();
-  release(&end_of_grid);
+  release(&grid_tokens->exit);
   current->state = ThreadState::exited;
 }
 
@@ -79,8 +88,21 @@ void thread_exited(const Thread& thread) {
   fatal("deadlock: not all threads come to the same barrier or warp operation");
 }
 
+// Grids of all streams use the same fibers and tables.
+void make_room(unsigned n_threads) {
+  const Unseen unseen;
+  Block& b = the_block;
+  b.n_threads = n_threads;
+  if (b.threads.size() < n_threads) b.threads.resize(n_threads);
+  while (fibers.size() < n_threads + kSpareFibers) fibers.push_back(std::make_unique<Fiber>());
+  // Threads wake others from their fibers, where ThreadSanitizer would see memory change hands.
+  b.runnable.reserve(n_threads);
+  round.reserve(n_threads);
+}
+
 void start_threads() {
   Block& b = the_block;
+  ++b.number;
   b.n_live = b.n_threads;
   b.n_at_barrier = 0;
   b.n_true = 0;
@@ -98,7 +120,6 @@ void start_threads() {
 }
 
 void run_block() {
-  static std::vector<unsigned> round;
   Block& b = the_block;
   b.tokens = begin_shared_memory();
   start_threads();
@@ -117,7 +138,7 @@ void run_block() {
     }
   }
   end_shared_memory();
-  if (!settings().unordered_blocks) acquire(&end_of_grid);
+  if (!settings().unordered_blocks) acquire(&grid_tokens->exit);
 }
 
 }  // namespace
@@ -146,21 +167,20 @@ BarrierResult wait_at_barrier(bool predicate, const CallSite& site) {
 }
 
 void fence() {
-  acquire(&the_block.tokens->fence);
-  release(&the_block.tokens->fence);
+  acquire(&grid_tokens->fence);
+  release(&grid_tokens->fence);
 }
 
 void trap(const CallSite& site) { fatal("__trap", &site); }
 
 void run_grid(dim3 grid, dim3 threads, std::size_t shared_bytes, const std::function<void()>& body) {
-  Block& b = the_block;
-  b.n_threads = threads.x * threads.y * threads.z;
-  b.shared_bytes = shared_bytes;
-  if (b.threads.size() < b.n_threads) b.threads.resize(b.n_threads);
-  while (fibers.size() < b.n_threads + kSpareFibers) fibers.push_back(std::make_unique<Fiber>());
+  make_room(threads.x * threads.y * threads.z);
+  the_block.shared_bytes = shared_bytes;
   blockDim = threads;
   gridDim = grid;
   kernel_body = &body;
+  const auto tokens = std::make_unique<GridTokens>();
+  grid_tokens = tokens.get();
 
   std::vector<unsigned> order(static_cast<std::size_t>(grid.x) * grid.y * grid.z);
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<unsigned>(i);
@@ -169,7 +189,7 @@ void run_grid(dim3 grid, dim3 threads, std::size_t shared_bytes, const std::func
     blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
     run_block();
   }
-  acquire(&end_of_grid);
+  acquire(&tokens->exit);
 }
 
 }  // namespace kvreplay::emulation

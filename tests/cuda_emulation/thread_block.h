@@ -33,12 +33,12 @@ struct Thread {
 /// next barrier before another has left this one, and must not be ordered by it.
 struct SyncTokens {
   char start = 0;
-  char fence = 0;
   char barrier[2] = {};
   char warps[32][2] = {};
 };
 
 struct Block {
+  std::size_t number = 0;       ///< of all blocks that ran, from 1
   std::vector<Thread> threads;  ///< as many as the largest block had
   unsigned n_threads = 0;
   unsigned n_live = 0;

@@ -11,11 +11,15 @@
 namespace kvreplay::emulation {
 namespace {
 
-// Not memcpy, which ThreadSanitizer would see: lanes hand values on without ordering memory.
+// Not memcpy and memset, which ThreadSanitizer would see: lanes hand values on without ordering memory.
 void copy(void* to, const void* from, std::size_t n) {
   auto* const target = static_cast<volatile char*>(to);
   const auto* const source = static_cast<const volatile char*>(from);
   for (std::size_t i = 0; i < n; ++i) target[i] = source[i];
+}
+
+void clear(void* memory, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) static_cast<volatile char*>(memory)[i] = 0;
 }
 
 bool has(unsigned mask, unsigned lane) { return (mask >> lane & 1) != 0; }
@@ -62,7 +66,7 @@ void exchange_values(const Thread* warp, unsigned mask, const CallSite& site) {
           if (has(mask, from))
             copy(place, warp[from].request.value, n);
           else
-            for (std::size_t i = 0; i < n; ++i) place[i] = 0;
+            clear(place, n);
         }
         break;
       default:
