@@ -1,3 +1,5 @@
+#include <bit>
+
 #include "core/cuda/device.cuh"
 #include "tests/cuda_emulation/selftest/device_array.h"
 
@@ -59,7 +61,7 @@ TEST_CASE("atomics of blocks and threads add up") {
   CHECK(found.least == 0);
   CHECK(found.most == 100);
   CHECK(found.bits == 255);
-  CHECK((found.packed >> 32) == __float_as_uint(100.0f));
+  CHECK((found.packed >> 32) == std::bit_cast<unsigned>(100.0f));
 }
 
 TEST_CASE("fences hand what blocks wrote to the last of them") {

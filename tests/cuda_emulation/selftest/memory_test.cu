@@ -19,11 +19,11 @@ __global__ void copy_vectors(const float4* from, float4* to, const __half2* halv
 // Reverses tiles of 64 floats, the next tile being on its way while one is written.
 __global__ void reverse_tiles(const float* from, float* to, int n_tiles) {
   cuda::SharedArena arena;
-  float* tiles[2] = {arena.take<float>(64), arena.take<float>(64)};
+  float* tiles = arena.take<float>(2 * 64);
   const auto fetch = [&](int tile) {
     if (tile < n_tiles)
-      __pipeline_memcpy_async(tiles[tile % 2] + 4 * threadIdx.x, from + 64 * tile + 4 * static_cast<int>(threadIdx.x),
-                              16);
+      __pipeline_memcpy_async(tiles + tile % 2 * 64 + 4 * static_cast<int>(threadIdx.x),
+                              from + 64 * tile + 4 * static_cast<int>(threadIdx.x), 16);
     __pipeline_commit();
   };
   fetch(0);
@@ -31,7 +31,7 @@ __global__ void reverse_tiles(const float* from, float* to, int n_tiles) {
     fetch(tile + 1);
     __pipeline_wait_prior(1);
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < 64; i += 16) to[64 * tile + i] = tiles[tile % 2][63 - i];
+    for (int i = static_cast<int>(threadIdx.x); i < 64; i += 16) to[64 * tile + i] = tiles[tile % 2 * 64 + 63 - i];
     __syncthreads();
   }
 }
