@@ -11,9 +11,10 @@ namespace {
 
 constexpr unsigned kTokensOfTile = 8;
 
-// Blocks that a multiprocessor shall have room for: 12 warps of 168 registers, which hide each other's waits.
+// Blocks that a multiprocessor shall have room for: 8 warps or 12, which hide each other's waits. As many as registers
+// permit without spilling, on every architecture.
 template <unsigned kThreads>
-constexpr unsigned kBlocksAtOnce = kThreads >= 64 ? 3 * 128 / kThreads : 8;
+constexpr unsigned kBlocksAtOnce = kThreads == 128 ? 3 : 256 / kThreads;
 
 constexpr std::uint32_t kNoToken = ~0u;
 
