@@ -17,6 +17,8 @@ class AttentionRecall final : public QueryHeadSums {
     for (std::size_t b = 0; b < n_budgets(); ++b)
       for (std::size_t l = 0; l < panel.n_queries; ++l) numerator(panel, b) += panel.recall[b * kPanelWidth + l];
   }
+
+  bool reads_errors() const override { return false; }
 };
 
 const RegisterMetric attention_recall{{

@@ -24,6 +24,8 @@ class OutputError final : public QueryHeadSums {
         numerator(panel, b) += panel.squared_errors[b * kPanelWidth + l];
   }
 
+  bool reads_errors() const override { return false; }
+
  private:
   std::size_t value_dim_;
 };
@@ -46,6 +48,8 @@ class MeanOutputError final : public QueryHeadSums {
         if (error > 0) numerator(panel, b) += error / norms_[panel.q_head][l];
       }
   }
+
+  bool reads_errors() const override { return false; }
 
  private:
   std::size_t value_dim_;

@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/dtype.h"
+#include "core/layer_data.h"
 #include "core/matrix.h"
 #include "core/metric.h"
 #include "core/selection.h"
@@ -83,11 +86,46 @@ struct OuterSums {
   Buffer<double> weights;   ///< [n_sets]: sum of w_i
 };
 
+/// Column sums of attention over some queries of one head.
+struct ColumnTask {
+  ConstMatrixView queries;  ///< [n, head_dim]
+  ConstMatrixView keys;     ///< [n_tokens, head_dim]
+  std::span<float> out;     ///< [n_tokens]; overwritten
+};
+
+/// Rows of attention of one head.
+struct RowTask {
+  ConstMatrixView queries;  ///< [n, head_dim]
+  ConstMatrixView keys;     ///< [n_tokens, head_dim]
+  MatrixView out;           ///< [n, n_tokens]; overwritten
+};
+
+struct ReplayInput;
+
+/// What a backend holds of a layer until this goes.
+class Residency {
+ public:
+  virtual ~Residency() = default;
+  /// Name of the device that holds it, and does the work, e.g. "NVIDIA H200".
+  virtual std::string device() const = 0;
+};
+
 /// Safe to use from several threads at once.
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+
+  /// Tells that the primitives below will be asked about this layer's queries, keys and values, as a whole or in part,
+  /// while the result lives: a device keeps them near. Nothing else changes, and nothing has to be held.
+  /// \param data   outlives the result
+  /// \param dtype  what the three were recorded in; they may be kept so where that is exact
+  virtual std::unique_ptr<Residency> hold(const LayerData& /*data*/, DType /*dtype*/) { return nullptr; }
+
+  /// replay_selections(): all selections, all heads and all evaluation queries at once. Here panel by panel, over
+  /// the primitives below.
+  virtual void replay(const ReplayInput& input, std::span<const LayerSelection> selections,
+                      std::span<MetricAccumulator* const> accumulators, Tensor* outputs);
 
   /// Attention weights of panels.
   /// \param keys       [n_tokens, head_dim], row i at position i
@@ -125,19 +163,15 @@ class Backend {
 
   /// Column sums of causal softmax attention: out[i] = sum over the queries of a_{t, i}. Streamed in panels, nothing of
   /// size n_queries x n_tokens is kept.
-  /// \param queries  [n, head_dim] at `positions`
-  /// \param keys     [n_tokens, head_dim]
-  /// \param out      [n_tokens]; overwritten
-  virtual void attention_sums(const AttentionRule& rule, ConstMatrixView queries,
-                              std::span<const std::size_t> positions, ConstMatrixView keys, std::span<float> out) = 0;
+  /// \param positions  [n] of every task's queries
+  virtual void attention_sums(const AttentionRule& rule, std::span<const std::size_t> positions,
+                              std::span<const ColumnTask> tasks) = 0;
 
   /// Rows of causal softmax attention: out(r, i) = a_{t_r, i}, 0 where the query does not see the key. For few queries:
   /// `out` is dense.
-  /// \param queries  [n, head_dim] at `positions`
-  /// \param keys     [n_tokens, head_dim]
-  /// \param out      [n, n_tokens]; overwritten
-  virtual void attention_rows(const AttentionRule& rule, ConstMatrixView queries,
-                              std::span<const std::size_t> positions, ConstMatrixView keys, MatrixView out) = 0;
+  /// \param positions  [n] of every task's queries
+  virtual void attention_rows(const AttentionRule& rule, std::span<const std::size_t> positions,
+                              std::span<const RowTask> tasks) = 0;
 };
 
 /// The backend that runs everywhere.

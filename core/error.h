@@ -42,4 +42,10 @@ class IncompleteError : public Error {
   explicit IncompleteError(const std::string& message) : Error(ExitCode::incomplete, message) {}
 };
 
+/// A GPU is missing, or failed. The process can go on without it.
+class DeviceError : public Error {
+ public:
+  explicit DeviceError(const std::string& message) : Error(ExitCode::no_device, message) {}
+};
+
 }  // namespace kvreplay

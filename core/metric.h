@@ -72,8 +72,9 @@ struct PanelOutputs {
   std::size_t q_head = 0;
   std::size_t n_queries = 0;
   const float* reference = nullptr;  ///< [value_dim, kPanelWidth]: full-cache outputs
-  const float* errors =
-      nullptr;  ///< [n_budgets, value_dim, kPanelWidth]: retained-cache output minus full-cache output
+  /// [n_budgets, value_dim, kPanelWidth]: retained-cache output minus full-cache output; nullptr where a backend knows
+  /// that nobody reads them, MetricAccumulator::reads_errors()
+  const float* errors = nullptr;
   const float* squared_errors = nullptr;  ///< [n_budgets, kPanelWidth]: their squared norms
   const float* recall = nullptr;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
 };
@@ -100,6 +101,9 @@ class MetricAccumulator {
   /// \param policies  whose outputs came since the last call
   virtual void end_panel(Range /*policies*/) {}
   virtual MetricSums finish() = 0;
+  /// Whether add_outputs() looks at PanelOutputs::errors. Where no accumulator does, they may be nullptr: vectors are a
+  /// hundred times what their norms are, and a device would have to send them.
+  virtual bool reads_errors() const { return true; }
 };
 
 struct Metric {

@@ -3,31 +3,44 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 namespace kvreplay {
 namespace {
 
-void append(ConstMatrixView rows, Tensor& all, std::size_t& at) {
-  for (std::size_t r = 0; r < rows.rows; ++r) std::ranges::copy(rows.row(r), all.matrix(0).row(at++).begin());
+void append(ConstMatrixView rows, MatrixView all, std::size_t& at) {
+  for (std::size_t r = 0; r < rows.rows; ++r) std::ranges::copy(rows.row(r), all.row(at++).begin());
 }
 
-// largest[i] = max over the probe's rows of the attention to key first_key + i
-void largest_attention(Backend& backend, const AttentionRule& rule, ConstMatrixView queries, ConstMatrixView keys,
-                       std::size_t first_key, std::span<float> largest) {
-  Tensor rows(1, kPanelWidth, keys.rows);
+// The probe rows of one query head, and where the largest attention to each key from `first_key` on goes.
+struct ProbeHead {
+  ConstMatrixView queries, keys;
+  std::span<float> largest;
+};
+
+void largest_attention(Backend& backend, const AttentionRule& rule, std::span<const ProbeHead> heads,
+                       std::size_t first_key) {
+  const std::size_t n_rows = heads[0].queries.rows, n_keys = heads[0].keys.rows;
+  Tensor rows(heads.size(), std::min(kPanelWidth, n_rows), n_keys);
   std::vector<std::size_t> positions;
-  for (std::size_t begin = 0; begin < queries.rows; begin += kPanelWidth) {
-    const std::size_t end = std::min(begin + kPanelWidth, queries.rows);
+  std::vector<RowTask> tasks;
+  for (std::size_t begin = 0; begin < n_rows; begin += kPanelWidth) {
+    const std::size_t end = std::min(begin + kPanelWidth, n_rows);
     // Row r sees all keys but those of the probe rows behind it.
     positions.clear();
-    for (std::size_t r = begin; r < end; ++r) positions.push_back(keys.rows - queries.rows + r);
-    const MatrixView out = rows.matrix(0).rows_between(0, end - begin);
-    backend.attention_rows(rule, queries.rows_between(begin, end), positions, keys, out);
-    for (std::size_t r = 0; r < out.rows; ++r) {
-      const float* row = out.row(r).data() + first_key;
-      for (std::size_t i = 0; i < largest.size(); ++i) largest[i] = std::max(largest[i], row[i]);
-    }
+    for (std::size_t r = begin; r < end; ++r) positions.push_back(n_keys - n_rows + r);
+    tasks.clear();
+    for (std::size_t h = 0; h < heads.size(); ++h)
+      tasks.push_back(
+          {heads[h].queries.rows_between(begin, end), heads[h].keys, rows.matrix(h).rows_between(0, end - begin)});
+    backend.attention_rows(rule, positions, tasks);
+    for (std::size_t h = 0; h < heads.size(); ++h)
+      for (std::size_t r = 0; r < end - begin; ++r) {
+        const float* row = tasks[h].out.row(r).data() + first_key;
+        const std::span<float> largest = heads[h].largest;
+        for (std::size_t i = 0; i < largest.size(); ++i) largest[i] = std::max(largest[i], row[i]);
+      }
   }
 }
 
@@ -45,18 +58,19 @@ const Tensor& probe_attention(const PromptView& view, std::size_t sinks) {
       const auto candidate = [&](std::size_t position) { return std::clamp(position, first, first + n) - first; };
       const Range context{candidate(chunk.context.begin), candidate(chunk.context.end)};
       const std::size_t n_sinks = std::min(sinks, context.begin);
-      Tensor keys(1, n_sinks + context.size() + chunk.rows.size(), view.model().head_dim);
-      for (std::size_t h = 0; h < attention.rows(); ++h) {
-        if (h % group_size == 0) {
-          const std::size_t g = h / group_size;
-          std::size_t at = 0;
-          append(view.keys(g).rows_between(0, n_sinks), keys, at);
-          append(view.keys(g).rows_between(context.begin, context.end), keys, at);
-          append(probes.keys.matrix(g).rows_between(chunk.rows.begin, chunk.rows.end), keys, at);
-        }
-        largest_attention(view.backend(), rule, probes.queries.matrix(h).rows_between(chunk.rows.begin, chunk.rows.end),
-                          keys.matrix(0), n_sinks, attention.matrix(0).row(h).subspan(context.begin, context.size()));
+      Tensor keys(view.model().n_kv_heads, n_sinks + context.size() + chunk.rows.size(), view.model().head_dim);
+      for (std::size_t g = 0; g < keys.count(); ++g) {
+        std::size_t at = 0;
+        append(view.keys(g).rows_between(0, n_sinks), keys.matrix(g), at);
+        append(view.keys(g).rows_between(context.begin, context.end), keys.matrix(g), at);
+        append(probes.keys.matrix(g).rows_between(chunk.rows.begin, chunk.rows.end), keys.matrix(g), at);
       }
+      std::vector<ProbeHead> heads;
+      for (std::size_t h = 0; h < attention.rows(); ++h)
+        heads.push_back({probes.queries.matrix(h).rows_between(chunk.rows.begin, chunk.rows.end),
+                         std::as_const(keys).matrix(h / group_size),
+                         attention.matrix(0).row(h).subspan(context.begin, context.size())});
+      largest_attention(view.backend(), rule, heads, n_sinks);
     }
     return attention;
   });

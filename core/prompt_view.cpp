@@ -57,13 +57,15 @@ Tensor PromptView::sum_attention(Range query_rows, std::size_t last_key) const {
   const std::span<const std::size_t> positions =
       std::span(data_->query_positions).subspan(query_rows.begin, query_rows.size());
   Tensor sums(1, model.n_q_heads, n_candidates());
-  parallel_for(model.n_q_heads, [&](std::size_t h) {
-    std::vector<float> all(last_key);
-    backend_->attention_sums(rule, data_->queries.matrix(h).rows_between(query_rows.begin, query_rows.end), positions,
-                             data_->keys.matrix(h / model.group_size()).rows_between(0, last_key), all);
-    std::copy(all.begin() + static_cast<std::ptrdiff_t>(candidates_.begin),
-              all.begin() + static_cast<std::ptrdiff_t>(candidates_.end), sums.matrix(0).row(h).begin());
-  });
+  Tensor all(1, model.n_q_heads, last_key);
+  std::vector<ColumnTask> tasks;
+  for (std::size_t h = 0; h < model.n_q_heads; ++h)
+    tasks.push_back({data_->queries.matrix(h).rows_between(query_rows.begin, query_rows.end),
+                     data_->keys.matrix(h / model.group_size()).rows_between(0, last_key), all.matrix(0).row(h)});
+  backend_->attention_sums(rule, positions, tasks);
+  for (std::size_t h = 0; h < model.n_q_heads; ++h)
+    std::ranges::copy(all.matrix(0).row(h).subspan(candidates_.begin, candidates_.size()),
+                      sums.matrix(0).row(h).begin());
   return sums;
 }
 

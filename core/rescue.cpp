@@ -39,4 +39,30 @@ std::vector<double> exact_output(const AttentionRule& rule, std::span<const floa
   return output;
 }
 
+void rescue_panel(const RescuePanel& panel, const CellPlan& plan, const float* reference, const float* recall,
+                  float* errors, float* squared_errors) {
+  const std::size_t dim = panel.values.cols;
+  std::vector<std::uint32_t> retained;
+  for (std::size_t b = 0; b < plan.n_budgets(); ++b)
+    for (std::size_t l = 0; l < panel.positions.size(); ++l) {
+      if (recall[b * kPanelWidth + l] >= kRescueBelow) continue;
+      retained.clear();
+      for (std::size_t c = 0; c < plan.n_cells(); ++c)
+        if (plan.holds(c, b))
+          for (const std::uint32_t candidate : plan.cell(c))
+            retained.push_back(candidate + static_cast<std::uint32_t>(panel.candidates.begin));
+      const std::vector<double> output =
+          exact_output(panel.rule, panel.queries.row(l), panel.positions[l], panel.keys, panel.values, retained,
+                       {panel.candidates.end, panel.keys.rows});
+      double norm = 0;
+      for (std::size_t d = 0; d < dim; ++d) {
+        // The evicted side holds all of the mass but 2^-80 of it: its mean is the full output.
+        const double error = output[d] - double{reference[d * kPanelWidth + l]};
+        if (errors != nullptr) errors[(b * dim + d) * kPanelWidth + l] = static_cast<float>(error);
+        norm += error * error;
+      }
+      squared_errors[b * kPanelWidth + l] = static_cast<float>(norm);
+    }
+}
+
 }  // namespace kvreplay

@@ -21,4 +21,19 @@ std::vector<double> exact_output(const AttentionRule& rule, std::span<const floa
                                  ConstMatrixView keys, ConstMatrixView values, std::span<const std::uint32_t> retained,
                                  Range local);
 
+/// The queries of a panel, and what they read.
+struct RescuePanel {
+  AttentionRule rule;
+  ConstMatrixView queries;                 ///< [n, head_dim]
+  std::span<const std::size_t> positions;  ///< [n]
+  ConstMatrixView keys, values;            ///< [n_tokens, ...] of the KV head
+  Range candidates;
+};
+
+/// Does the queries of a panel again, alone, that lost nearly all of their softmax mass.
+/// \param reference, recall, squared_errors  as in PanelOutputs
+/// \param errors  as in PanelOutputs; nullptr: not wanted
+void rescue_panel(const RescuePanel& panel, const CellPlan& plan, const float* reference, const float* recall,
+                  float* errors, float* squared_errors);
+
 }  // namespace kvreplay

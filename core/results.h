@@ -3,6 +3,7 @@
 //
 // attributes   format = "kvreplay-results", format_version = "1.1", creator, model_id, options (JSON: the normalised
 //              options of the replay), seed, budget_kind ("fraction", "tokens" or "compression_ratio")
+//              backend: what made the units, "cpu" or "cuda" and its device; several are joined by "; "
 // dimensions   case    string  "SAMPLE@POINT" (with "TRACE:" before it when several traces were replayed)
 //              layer   int64   layer numbers of the model
 //              q_head, kv_head  int64
@@ -13,6 +14,7 @@
 // texts        case_trace, case_fingerprint, case_sample, case_point [case];  policy_parameters [policy]: every
 // parameter written out variables    n_queries [case] evaluation queries;  n_candidates [case, layer] tokens up for
 // eviction
+//              unit_backend [case, layer] which of several backends made it, 0 the first; only where there are several
 //              policy_is_oracle [policy] 1 for policies that look at the evaluation queries: reference lines
 //              compression_ratio [budget] = 1 - budget, when budget_kind is "compression_ratio"
 //              then for each metric M (its name, with `:param=value,...` for what differs from the defaults), with

@@ -23,7 +23,6 @@ struct GroupState {
 struct PolicyState {
   PanelSums cells;
   PanelErrors errors;
-  std::vector<std::uint32_t> retained;
 };
 
 // As many of each as there are threads, kept from unit to unit.
@@ -187,28 +186,14 @@ class SelectionReplay {
   // Queries that lost nearly all of their softmax mass are done again, alone, with a maximum of their own.
   void rescue(const Walk& walk, std::size_t kv_head, const GroupState& group, std::size_t panel,
               PolicyState& state) const {
-    const std::size_t dim = data_.model.value_dim;
-    const float* reference = reference_of(group, panel);
-    for (std::size_t b = 0; b < walk.plan->n_budgets(); ++b)
-      for (std::size_t l = 0; l < group.panels.positions.size(); ++l) {
-        if (state.errors.recall[b * kPanelWidth + l] >= kRescueBelow) continue;
-        state.retained.clear();
-        for (std::size_t c = 0, begin = 0; c < walk.plan->n_cells(); begin = walk.plan->cell_ends[c++])
-          if (walk.plan->holds(c, b))
-            state.retained.insert(state.retained.end(), walk.positions.begin() + static_cast<std::ptrdiff_t>(begin),
-                                  walk.positions.begin() + static_cast<std::ptrdiff_t>(walk.plan->cell_ends[c]));
-        const std::vector<double> output = exact_output(
-            rule_, group.panels.queries[panel].row(l), group.panels.positions[l], data_.keys.matrix(kv_head),
-            data_.values.matrix(kv_head), state.retained, {candidates_.end, data_.n_tokens()});
-        double norm = 0;
-        for (std::size_t d = 0; d < dim; ++d) {
-          // The evicted side holds all of the mass but 2^-80 of it: its mean is the full output.
-          const double error = output[d] - double{reference[d * kPanelWidth + l]};
-          state.errors.errors[(b * dim + d) * kPanelWidth + l] = static_cast<float>(error);
-          norm += error * error;
-        }
-        state.errors.squared_errors[b * kPanelWidth + l] = static_cast<float>(norm);
-      }
+    rescue_panel({.rule = rule_,
+                  .queries = group.panels.queries[panel],
+                  .positions = group.panels.positions,
+                  .keys = data_.keys.matrix(kv_head),
+                  .values = data_.values.matrix(kv_head),
+                  .candidates = candidates_},
+                 *walk.plan, reference_of(group, panel), state.errors.recall.data(), state.errors.errors.data(),
+                 state.errors.squared_errors.data());
   }
 
   const LayerData& data_;
@@ -229,9 +214,14 @@ Range evaluation_rows(const LayerData& layer, std::size_t compression_point) {
   return {static_cast<std::size_t>(first - layer.query_positions.begin()), layer.query_positions.size()};
 }
 
+void Backend::replay(const ReplayInput& input, std::span<const LayerSelection> selections,
+                     std::span<MetricAccumulator* const> accumulators, Tensor* outputs) {
+  SelectionReplay(input, selections, accumulators, *this).run(outputs);
+}
+
 void replay_selections(const ReplayInput& input, std::span<const LayerSelection> selections,
                        std::span<MetricAccumulator* const> accumulators, Backend& backend, Tensor* outputs) {
-  SelectionReplay(input, selections, accumulators, backend).run(outputs);
+  backend.replay(input, selections, accumulators, outputs);
 }
 
 }  // namespace kvreplay

@@ -96,6 +96,7 @@ std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend&
   std::vector<std::vector<LayerSurvey>> surveys(task.policies->size());
   if (candidates.size() == 0) return surveys;
   const std::vector<Budget> budgets = budgets_of(task, candidates);
+  const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
   const PromptView view(*task.data, candidates, backend, task.identity);
   for_each_policy(task, [&](std::size_t p, const Policy& policy) {
     if (policy.shares_between_layers()) surveys[p] = policy.survey(view, budgets);
@@ -109,13 +110,16 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                           .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
                           .query_rows = evaluation_rows(data, task.compression_point),
                           .n_policies_at_once = policies_at_once(task)};
+  const std::unique_ptr<Residency> held = backend.hold(data, task.dtype);
   const PromptView view(data, input.candidates, backend, task.identity);
   UnitResult result{.first_candidate = input.candidates.begin,
                     .n_candidates = input.candidates.size(),
                     .n_queries = input.query_rows.size(),
                     .sums = {},
                     .selections = select(task, view, input.candidates),
-                    .outputs = {}};
+                    .outputs = {},
+                    .made_by = std::string(backend.name())};
+  if (held != nullptr) result.made_by += " " + held->device();
   if (task.keep_outputs) result.outputs = Tensor(data.model.n_q_heads, result.n_queries, data.model.value_dim);
   const PromptView lookahead = view.with_lookahead();
   const UnitShape shape{.layer = &data,
@@ -131,12 +135,9 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   parallel_for(owned.size(),
                [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, result.selections); });
   std::vector<MetricAccumulator*> accumulators;
-  bool attends = false;
-  for (std::size_t m = 0; m < owned.size(); ++m) {
-    accumulators.push_back(owned[m].get());
-    attends |= task.metrics[m].row().needs_outputs;
-  }
-  if (attends || task.keep_outputs)
+  for (std::size_t m = 0; m < owned.size(); ++m)
+    if (task.metrics[m].row().needs_outputs) accumulators.push_back(owned[m].get());
+  if (!accumulators.empty() || task.keep_outputs)
     replay_selections(input, result.selections, accumulators, backend, task.keep_outputs ? &result.outputs : nullptr);
   result.sums.resize(owned.size());
   parallel_for(owned.size(), [&](std::size_t m) { result.sums[m] = owned[m]->finish(); });

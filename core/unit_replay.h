@@ -42,6 +42,7 @@ struct UnitResult {
   /// Full-cache attention outputs of the evaluation queries, [n_q_heads, n_queries, value_dim]: what the recorded
   /// model's own attention gave.
   Tensor outputs;
+  std::string made_by;  ///< the backend, and its device: "cpu", "cuda NVIDIA H200"
 };
 
 /// What the policies that split budgets between layers note of this one, [n_policies]; empty for the others and where

@@ -17,8 +17,8 @@ Tensor rows_over_cache(const PromptView& view, std::size_t q_head, std::size_t w
   std::vector<std::size_t> positions(queries.rows);
   std::iota(positions.begin(), positions.end(), c - queries.rows);
   Tensor rows(1, queries.rows, c);
-  view.backend().attention_rows(attention_rule(view.model(), view.layer()), queries, positions,
-                                view.cached_keys(q_head / view.model().group_size()), rows.matrix(0));
+  const RowTask task{queries, view.cached_keys(q_head / view.model().group_size()), rows.matrix(0)};
+  view.backend().attention_rows(attention_rule(view.model(), view.layer()), positions, {&task, 1});
   return rows;
 }
 

@@ -15,6 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Headers that stand before NVIDIA's in the search path, and so must bear their names.
+const std::string kShadowHeaders = "tests/cuda_emulation/include/";
+
 const std::vector<std::string> kFolders{"core", "traces", "policies", "analysis", "tools", "tests"};
 
 /// What each folder may include, besides itself.
@@ -27,20 +30,27 @@ const std::map<std::string, std::set<std::string>> kMayInclude{
     {"tests", {"core", "traces", "policies", "analysis", "tools"}},
 };
 
-/// Libraries that stay in some folders, known by how their headers begin. Tests may use all but Boost.
+/// Libraries that stay in some folders, known by how their headers begin. Tests may use all but Boost, of which only
+/// the emulation of CUDA has a part.
 struct Library {
   std::string name;
   std::regex header;
-  std::set<std::string> folders;
+  std::set<std::string> folders;  ///< with all that is in them
+
+  bool belongs_to(const std::string& path) const {
+    return std::ranges::any_of(folders, [&](const std::string& folder) { return path.starts_with(folder + "/"); });
+  }
 };
 
 const std::vector<Library>& libraries() {
   static const std::vector<Library> all{
       {"HDF5", std::regex("hdf5.*|H5.*"), {"traces", "tests"}},
-      {"Boost", std::regex("boost/.*"), {"tools"}},
+      {"Boost", std::regex("boost/.*"), {"tools", "tests/cuda_emulation"}},
       {"BLAS", std::regex("(open)?(f77)?c?blas.*|lapacke?.*"), {"core", "analysis", "tests"}},
       {"Highway", std::regex("hwy/.*"), {"core", "tests"}},
-      {"CUDA", std::regex("cuda.*|cublas.*|cub/.*|thrust/.*"), {"core"}},
+      {"CUDA",
+       std::regex("cuda.*|cublas.*|cusolver.*|cub/.*|thrust/.*|mma.h|driver_types.h|library_types.h|vector_types.h"),
+       {"core/cuda", "tests"}},
       {"doctest", std::regex("doctest/.*"), {"tests"}},
       {"Google Benchmark", std::regex("benchmark/.*"), {"tests"}},
   };
@@ -113,9 +123,23 @@ TEST_CASE("a library is known to the folders it belongs to, and to no other") {
     for (const std::string& header : headers)
       for (const Library& library : libraries())
         if (std::regex_match(header, library.header))
-          CHECK_MESSAGE(library.folders.contains(source.folder),
+          CHECK_MESSAGE(library.belongs_to(source.path),
                         source.path << " includes " << header << " of " << library.name);
   }
+}
+
+TEST_CASE("headers that shadow NVIDIA's are named by those who write CUDA code, not by their place in the tree") {
+  std::size_t n_shadows = 0;
+  const Library& cuda = *std::ranges::find(libraries(), "CUDA", &Library::name);
+  for (const Source& source : sources()) {
+    if (source.path.starts_with(kShadowHeaders)) {
+      ++n_shadows;
+      CHECK_MESSAGE(std::regex_match(source.path.substr(kShadowHeaders.size()), cuda.header), source.path);
+    }
+    for (const std::string& header : source.own)
+      CHECK_MESSAGE(!header.starts_with(kShadowHeaders), source.path << " includes " << header);
+  }
+  CHECK(n_shadows > 0);
 }
 
 TEST_CASE("HDF5 stays out of the headers that other folders include") {
@@ -141,7 +165,9 @@ TEST_CASE("HDF5 stays out of the headers that other folders include") {
 
 TEST_CASE("a file name is used once in the whole tree") {
   std::map<std::string, std::vector<std::string>> by_name;
-  for (const Source& source : sources()) by_name[fs::path(source.path).filename().string()].push_back(source.path);
+  for (const Source& source : sources())
+    if (!source.path.starts_with(kShadowHeaders))
+      by_name[fs::path(source.path).filename().string()].push_back(source.path);
   for (const auto& [name, paths] : by_name) {
     std::string all;
     for (const std::string& path : paths) all += path + " ";

@@ -7,6 +7,7 @@
 
 #include "core/parallel.h"
 #include "tests/random_layer.h"
+#include "tests/tested_backend.h"
 
 namespace kvreplay::testing {
 namespace {
@@ -109,7 +110,7 @@ CapturedReplay replay(const ReplayCase& replay_case) {
   std::vector<Policy> policies;
   for (const std::string& text : replay_case.policies) policies.emplace_back(text, replay_case.extra_scorers);
   const BudgetGrid budgets{.kind = BudgetKind::tokens, .values = replay_case.budgets};
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   // On one thread: what is captured comes in order.
   with_threads(1, [&] {
     captured.result = replay_unit({.data = replay_case.data,

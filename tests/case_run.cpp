@@ -4,11 +4,12 @@
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
+#include "tests/tested_backend.h"
 
 namespace kvreplay::testing {
 
 CaseRun::CaseRun(std::vector<LayerData> layers, std::size_t compression_point)
-    : layers_(std::move(layers)), backend_(make_cpu_backend()) {
+    : layers_(std::move(layers)), backend_(make_tested_backend()) {
   for (const LayerData& layer : layers_)
     views_.emplace_back(layer, candidates_at(compression_point, layer.layer, false), *backend_);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs all tests.
 #   bash tests/run.sh           everything
-#   bash tests/run.sh --fast    without the recorder's tests (no PyTorch needed)
+#   bash tests/run.sh --fast    without the recorder's tests and those of CUDA code (no PyTorch needed)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/install_dependencies.sh
@@ -14,18 +14,19 @@ for argument in "$@"; do
   esac
 done
 
-install_packages doctest-dev libbenchmark-dev
+install_packages doctest-dev libbenchmark-dev libboost-context-dev
 configure=(cmake --preset release -DKVREPLAY_TESTS=ON)
 select=()
 if $fast; then
   select=(--label-regex fast)
+  configure+=(-DKVREPLAY_CUDA_TESTS=OFF)
 else
   # The interpreter of the tests: the recorder's requirements and what opens results.
   install_packages python3-venv
   [ -x .venv/bin/python ] || python3 -m venv .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     -r tools/requirements-record.txt -r tests/requirements-test.txt
-  configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python")
+  configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python" -DKVREPLAY_CUDA_TESTS=ON)
 fi
 
 "${configure[@]}" >/dev/null

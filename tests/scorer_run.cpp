@@ -12,6 +12,7 @@
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/temporary_folder.h"
+#include "tests/tested_backend.h"
 
 namespace kvreplay::testing {
 namespace {
@@ -59,14 +60,14 @@ HeadBudgets allocate(const std::string& name, const Scores& scores, const std::v
       {.n_q_heads = scores.n_heads(), .n_kv_heads = scores.n_heads(), .n_tokens = scores.n_candidates() + 1});
   data.layer.index = layer;
   data.model.n_layers = n_layers;
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {0, scores.n_candidates()}, *backend);
   return allocator->allocate(view, scores, token_budgets(budgets, scores.n_candidates()),
                              Parameters(allocator->parameters, name, parameters));
 }
 
 ScorerRun::ScorerRun(const LayerData& layer, std::size_t compression_point, bool evict_sliding, UnitIdentity unit)
-    : backend_(make_cpu_backend()),
+    : backend_(make_tested_backend()),
       view_(layer, candidates_at(compression_point, layer.layer, evict_sliding), *backend_, std::move(unit)) {}
 
 Scores ScorerRun::scores(const std::string& text) const {

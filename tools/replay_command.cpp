@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "tools/backend_choice.h"
 #include "tools/commands.h"
 #include "tools/memory_size.h"
 #include "tools/options.h"
@@ -37,6 +38,7 @@ struct OutputOptions {
   std::string outputs;
   std::string shard;
   std::string memory;
+  BackendOptions backend;
   bool force = false;
   bool quiet = false;
   bool dry_run = false;
@@ -73,6 +75,7 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.value("save-outputs", output.outputs, "FILE", "also write the full-cache attention outputs");
   options.flag("force", output.force, "overwrite outputs");
   options.group("Running");
+  declare_backend(options, output.backend);
   options.value("threads,j", output.threads, "N", "threads at work; the results do not depend on it");
   options.value("memory", output.memory, "SIZE",
                 "how much may be used: as many units are replayed at a time as are estimated to fit. 800MB (powers of "
@@ -126,8 +129,10 @@ Share share_of(const ReplayPlan& plan, const OutputOptions& output, const std::o
 }
 
 Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, const OutputOptions& output,
-                   Backend& backend, UsedSlices& used) {
-  const UnitResult result = replay_unit(plan, unit, std::move(shares), !output.outputs.empty(), backend, used);
+                   BackendChoice& backend, UsedSlices& used) {
+  UnitResult result;
+  backend.with(
+      [&](Backend& chosen) { result = replay_unit(plan, unit, shares, !output.outputs.empty(), chosen, used); });
   Dataset entry = unit_dataset(plan, unit, result);
   if (!output.retained.empty()) append_retained(result, entry);
   if (!output.outputs.empty())
@@ -137,7 +142,7 @@ Dataset replay_one(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares sh
 
 // Replays what the journal lacks.
 void replay_units(const ReplayPlan& plan, const Share& share, const OutputOptions& output, const UnitJournal& journal,
-                  std::ostream& talk) {
+                  BackendChoice& backend, std::ostream& talk) {
   std::vector<std::size_t> todo;
   for (const std::size_t unit : share.units)
     if (!journal.has(unit)) todo.push_back(unit);
@@ -147,7 +152,6 @@ void replay_units(const ReplayPlan& plan, const Share& share, const OutputOption
 
   // Long ones first, so that no thread is left alone with one at the end.
   std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) { return share.flops[unit]; });
-  const std::unique_ptr<Backend> backend = make_cpu_backend();
   UsedSlices used;
   const bool progress_line = !output.quiet && &talk == &std::cerr && isatty(STDERR_FILENO);
   Progress progress(talk, progress_line, "replay", todo.size());
@@ -157,7 +161,7 @@ void replay_units(const ReplayPlan& plan, const Share& share, const OutputOption
       if (i + share.in_flight < units.size()) prefetch_unit(plan, plan.units[units[i + share.in_flight]]);
       const ReplayUnit& unit = plan.units[units[i]];
       UnitShares mine = shares.empty() ? UnitShares{} : shares[unit.layer];
-      journal.write(units[i], replay_one(plan, unit, std::move(mine), output, *backend, used));
+      journal.write(units[i], replay_one(plan, unit, std::move(mine), output, backend, used));
       progress.finish_unit();
     });
   };
@@ -169,7 +173,9 @@ void replay_units(const ReplayPlan& plan, const Share& share, const OutputOption
     const std::size_t case_index = plan.units[todo.front()].case_index;
     std::vector<std::size_t> units, later;
     for (const std::size_t unit : todo) (plan.units[unit].case_index == case_index ? units : later).push_back(unit);
-    replay_all(units, share_budgets(plan, case_index, share.in_flight, *backend, used));
+    std::vector<UnitShares> shares;
+    backend.with([&](Backend& chosen) { shares = share_budgets(plan, case_index, share.in_flight, chosen, used); });
+    replay_all(units, shares);
     todo = std::move(later);
   }
 }
@@ -232,6 +238,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     return 0;
   }
 
+  // Before anything is written: a GPU that was asked for may not be there.
+  const auto backend = std::make_unique<BackendChoice>(output.backend, talk);
   UnitJournal journal(files.results, journal_options(plan.options, kept_of(output)), output.force);
   if (published_all(files)) {
     journal.remove();
@@ -240,7 +248,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   }
   try {
     check_output_files(files);  // again: another replay may have finished before this one had the journal
-    with_threads(output.threads, [&] { replay_units(plan, share, output, journal, err); });
+    with_threads(output.threads, [&] { replay_units(plan, share, output, journal, *backend, err); });
     const auto read_unit = [&](std::size_t unit) { return journal.read(unit); };
     if (shard)
       write_shard(plan, share, output, files, read_unit, journal);

@@ -1,6 +1,7 @@
 #include "tools/results_assembly.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>
@@ -34,6 +35,7 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
   dataset.attributes["n_candidates"] = static_cast<std::int64_t>(result.n_candidates);
   dataset.attributes["n_queries"] = static_cast<std::int64_t>(result.n_queries);
   dataset.attributes["first_candidate"] = static_cast<std::int64_t>(result.first_candidate);
+  dataset.attributes["backend"] = result.made_by;
   dataset.attributes["sample"] = static_cast<std::int64_t>(plan.cases[unit.case_index].sample);
   for (std::size_t m = 0; m < plan.computed.size(); ++m) {
     const Metric& metric = plan.computed[m].row();
@@ -70,6 +72,8 @@ class Assembly {
     };
     variable("n_candidates").values[unit] = attribute("n_candidates");
     variable("n_queries").values[unit / frame_.n_layers()] = attribute("n_queries");
+    const auto backend = sums.attributes.find("backend");
+    made_by_.push_back(backend == sums.attributes.end() ? "cpu" : std::get<std::string>(backend->second));
     for (const ChosenMetric& metric : frame_.computed)
       for (const char* suffix : {"_numerator", "_denominator"}) {
         const Variable& part = sums.variable(metric.name() + suffix);
@@ -82,10 +86,30 @@ class Assembly {
     std::vector<Variable> values;
     for (const ChosenMetric& metric : frame_.metrics) values.push_back(value_of(metric));
     std::ranges::move(values, std::back_inserter(results_.variables));
+    name_backends();
     return std::move(results_);
   }
 
  private:
+  // Which backend and device made a unit matters in the last digits. One for all is an attribute; where there are
+  // several, it lists them, and a variable says which is whose.
+  void name_backends() {
+    std::vector<std::string> names = made_by_;
+    std::ranges::sort(names);
+    const auto [first, last] = std::ranges::unique(names);
+    names.erase(first, last);
+    if (names.empty()) return;
+    results_.attributes["backend"] = fmt::format("{}", fmt::join(names, "; "));
+    if (names.size() == 1) return;
+    Variable which{.name = "unit_backend",
+                   .dimensions = {"case", "layer"},
+                   .values = {},
+                   .attributes = {{"long_name", "index in the attribute `backend` of the results"}}};
+    for (const std::string& name : made_by_)
+      which.values.push_back(static_cast<double>(std::ranges::lower_bound(names, name) - names.begin()));
+    add(std::move(which));
+  }
+
   void add_sums(const ChosenMetric& metric, const char* suffix, const std::vector<std::string>& below) {
     std::vector<std::string> dimensions = {"case", "layer"};
     dimensions.insert(dimensions.end(), below.begin(), below.end());
@@ -134,6 +158,7 @@ class Assembly {
 
   const ResultsFrame& frame_;
   Dataset results_;
+  std::vector<std::string> made_by_;  // [n_units], in canonical order
 };
 
 }  // namespace

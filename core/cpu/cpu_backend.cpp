@@ -11,6 +11,7 @@
 #include "core/backend.h"
 #include "core/cpu/panel_kernels.h"
 #include "core/cpu/row_kernels.h"
+#include "core/parallel.h"
 
 namespace kvreplay {
 namespace {
@@ -176,8 +177,25 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void attention_sums(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
-                      ConstMatrixView keys, std::span<float> out) override {
+  void attention_sums(const AttentionRule& rule, std::span<const std::size_t> positions,
+                      std::span<const ColumnTask> tasks) override {
+    parallel_for(tasks.size(), [&](std::size_t i) { sum_columns(rule, positions, tasks[i]); });
+  }
+
+  void attention_rows(const AttentionRule& rule, std::span<const std::size_t> positions,
+                      std::span<const RowTask> tasks) override {
+    parallel_for(tasks.size(), [&](std::size_t i) { write_rows(rule, positions, tasks[i]); });
+  }
+
+ private:
+  // Queries whose columns are added up in float32 before they go to float64.
+  static constexpr std::size_t kQueriesOfSums = 16 * kPanelWidth;
+  // Keys of more bytes do not stay in the second-level cache: several panels go over them together.
+  static constexpr std::size_t kCachedKeys = 1 << 20;
+  static constexpr std::size_t kPanelsOfSums = 4;
+
+  static void sum_columns(const AttentionRule& rule, std::span<const std::size_t> positions, const ColumnTask& task) {
+    const auto& [queries, keys, out] = task;
     Scratch& scratch = own_scratch();
     scratch.column_sums.assign(keys.rows, 0.0);
     scratch.columns.reserve_discard(keys.rows * cpu::kColumnLanes);
@@ -206,8 +224,8 @@ class CpuBackend final : public Backend {
     std::ranges::transform(scratch.column_sums, out.begin(), [](double sum) { return static_cast<float>(sum); });
   }
 
-  void attention_rows(const AttentionRule& rule, ConstMatrixView queries, std::span<const std::size_t> positions,
-                      ConstMatrixView keys, MatrixView out) override {
+  static void write_rows(const AttentionRule& rule, std::span<const std::size_t> positions, const RowTask& task) {
+    const auto& [queries, keys, out] = task;
     dot_products(rule, queries, keys, out);
     for (std::size_t r = 0; r < queries.rows; ++r) {
       const Range row{rule.first_visible(positions[r]), positions[r] + 1};
@@ -218,13 +236,6 @@ class CpuBackend final : public Backend {
       cpu::scale(weights, row.size(), static_cast<float>(1 / sum));
     }
   }
-
- private:
-  // Queries whose columns are added up in float32 before they go to float64.
-  static constexpr std::size_t kQueriesOfSums = 16 * kPanelWidth;
-  // Keys of more bytes do not stay in the second-level cache: several panels go over them together.
-  static constexpr std::size_t kCachedKeys = 1 << 20;
-  static constexpr std::size_t kPanelsOfSums = 4;
 
   struct Panel {
     ConstMatrixView queries;

@@ -12,6 +12,7 @@
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
 #include "tests/reference_information.h"
+#include "tests/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -235,7 +236,7 @@ TEST_CASE(
     replay_case.policies.push_back("without-" + std::to_string(dropped));
     replay_case.extra_scorers.push_back(keeping(replay_case.policies.back(), order));
   }
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view = PromptView(layer, {0, n}, *backend).with_lookahead();
   const reference::Layer same = reference_layer(layer);
   for (const std::string text : {"", "vectors=projected,noise=0.1", "weight=quadratic,noise=signal"}) {

@@ -8,6 +8,7 @@
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
 #include "tests/reference.h"
+#include "tests/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -125,7 +126,7 @@ TEST_CASE("policies are measured alike whether their errors are held all at once
                                .policies = {"knorm", "random", "streaming-llm", "keydiff", "knorm+ada"},
                                .budgets = {5, 20, 44}};
   const Measured together = measure("projected_error", replay_case);
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const ReplayInput input{.layer = &data, .candidates = {0, 45}, .query_rows = {45, 120}, .n_policies_at_once = 2};
   const auto accumulator = ChosenMetric("projected_error")
                                .make({.layer = &data,

@@ -81,8 +81,8 @@ void column_sums(benchmark::State& state) {
   const auto backend = make_cpu_backend();
   std::vector<float> sums(n_tokens);
   const AttentionRule rule{.scale = data.model.softmax_scale};
-  for (auto _ : state)
-    backend->attention_sums(rule, data.queries.matrix(0), data.query_positions, data.keys.matrix(0), sums);
+  const ColumnTask task{data.queries.matrix(0), data.keys.matrix(0), sums};
+  for (auto _ : state) backend->attention_sums(rule, data.query_positions, {&task, 1});
   // What is below the diagonal: half of the square.
   state.counters["flops"] =
       benchmark::Counter(static_cast<double>(n_tokens * n_tokens * dim), benchmark::Counter::kIsIterationInvariantRate);

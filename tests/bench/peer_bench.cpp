@@ -84,11 +84,12 @@ class PeerBench {
     const ModelInfo& model = unit.data.model;
     const std::size_t n = unit.candidates.end;
     Tensor sums(1, model.n_q_heads, n);
-    parallel_for(model.n_q_heads, [&](std::size_t h) {
-      backend_->attention_sums(attention_rule(model, unit.data.layer), unit.data.queries.matrix(h).rows_between(0, n),
-                               std::span(unit.data.query_positions).first(n),
-                               unit.data.keys.matrix(h / model.group_size()).rows_between(0, n), sums.matrix(0).row(h));
-    });
+    std::vector<ColumnTask> tasks;
+    for (std::size_t h = 0; h < model.n_q_heads; ++h)
+      tasks.push_back({unit.data.queries.matrix(h).rows_between(0, n),
+                       unit.data.keys.matrix(h / model.group_size()).rows_between(0, n), sums.matrix(0).row(h)});
+    backend_->attention_sums(attention_rule(model, unit.data.layer), std::span(unit.data.query_positions).first(n),
+                             tasks);
     return sums;
   }
 

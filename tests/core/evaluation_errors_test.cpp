@@ -7,6 +7,7 @@
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
+#include "tests/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -27,7 +28,7 @@ TEST_CASE("what a head loses is the squared distance of its outputs, summed over
   // Without token 1: 4 / 3, an error of 1/3; without both: 0, an error of 1.
   LayerData data = weighted_layer({{1, 1, 2}});
   data.values.matrix(0)(0, 0) = 4;
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const EvaluationErrors errors = evaluation_errors(data, {0, 2}, nested({{0, 1}}, {0, 1, 2}), false, *backend);
   REQUIRE(errors.squared.size() == 1);
   CHECK(errors.squared[0][0] == doctest::Approx(1));
@@ -82,7 +83,7 @@ TEST_CASE("only a view that may look ahead measures losses") {
 
 TEST_CASE("without evaluation queries nothing is lost") {
   const LayerData data = random_layer({.n_tokens = 10});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const std::vector<std::uint32_t> ranking = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
   const EvaluationErrors errors = evaluation_errors(data, {0, 10}, nested({ranking, ranking}, {3}), false, *backend);
   for (const auto& head : errors.squared) CHECK(head == std::vector<double>{0});

@@ -15,6 +15,7 @@
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
 #include "tests/temporary_folder.h"
+#include "tests/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -47,7 +48,7 @@ Scores constant_scores(const PromptView& view, float value) {
 
 struct View {
   LayerData layer = random_layer({.n_tokens = 20});
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = make_tested_backend();
   PromptView view{layer, {0, 12}, *backend};
 };
 

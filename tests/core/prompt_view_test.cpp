@@ -10,6 +10,7 @@
 #include "tests/random_layer.h"
 #include "tests/reference.h"
 #include "tests/scorer_run.h"
+#include "tests/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -36,7 +37,7 @@ void check_sums(const Tensor& sums, const LayerData& data, Range candidates, std
 
 TEST_CASE("attention sums are column sums of causal softmax attention over the last prompt queries") {
   const LayerData data = random_layer({.n_tokens = 90, .logit_spread = 3});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {0, 75}, *backend);
   for (const std::size_t window : {1u, 2u, 31u, 32u, 33u, 74u, 75u}) {
     CAPTURE(window);
@@ -47,7 +48,7 @@ TEST_CASE("attention sums are column sums of causal softmax attention over the l
 
 TEST_CASE("attention sums of capped and sliding layers are theirs") {
   const LayerData capped = random_layer({.n_tokens = 60, .softcap = 3, .logit_spread = 5});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   check_sums(PromptView(capped, {0, 50}, *backend).attention_sums(40), capped, {0, 50}, 10, 50);
 
   // The last 15 tokens before 70 are up for eviction; the softmax of the query at 60 runs from 45.
@@ -62,14 +63,14 @@ TEST_CASE("the sums of a long prompt are relatively accurate for every token, gr
   LayerData data = random_layer({.n_q_heads = 1, .n_kv_heads = 1, .n_tokens = 3000, .logit_spread = 1});
   for (std::size_t row = 0; row < 3000; ++row) data.queries.matrix(0)(row, 0) = 4;
   for (std::size_t i = 0; i < 3000; ++i) data.keys.matrix(0)(i, 0) = i == 0 ? 10 : 0;
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   check_sums(PromptView(data, {0, 3000}, *backend).attention_sums(kAll), data, {0, 3000}, 0, 3000);
 }
 
 TEST_CASE("a mean divides by the queries that see a token") {
   // Window 3 before c = 10: queries 7, 8, 9. Tokens up to 7 are seen by three, 8 by two, 9 by itself.
   const LayerData data = random_layer({.n_tokens = 12});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {0, 10}, *backend);
   CHECK(view.n_seen_by(0, 3) == 3);
   CHECK(view.n_seen_by(7, 3) == 3);
@@ -87,7 +88,7 @@ TEST_CASE("a mean divides by the queries that see a token") {
 
 TEST_CASE("keys and values are those of the candidates") {
   const LayerData data = random_layer({.value_dim = 3, .n_tokens = 40, .sliding_window = 8});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {13, 20}, *backend);
   CHECK(view.n_candidates() == 7);
   CHECK(view.first_position() == 13);
@@ -101,7 +102,7 @@ TEST_CASE("keys and values are those of the candidates") {
 
 TEST_CASE("queries that are not recorded are refused, with their positions") {
   const LayerData data = random_layer({.n_tokens = 40, .query_ranges = {{5, 18}, {19, 40}}});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {0, 30}, *backend);
   CHECK_NOTHROW(view.attention_sums(11));
   CHECK_THROWS_WITH_AS(view.attention_sums(12),
@@ -112,7 +113,7 @@ TEST_CASE("queries that are not recorded are refused, with their positions") {
 
 TEST_CASE("a window longer than the candidates is refused, even when all queries were asked for before") {
   const LayerData data = random_layer({.n_tokens = 40});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {0, 30}, *backend);
   const char* message = "its observation window of 31 queries is longer than the 30 tokens up for eviction";
   CHECK_THROWS_WITH_AS(view.attention_sums(31), message, InputError);
@@ -122,7 +123,7 @@ TEST_CASE("a window longer than the candidates is refused, even when all queries
 
 TEST_CASE("only a view with look-ahead gives the evaluation queries' attention") {
   const LayerData data = random_layer({.n_tokens = 80, .query_ranges = {{0, 30}, {33, 40}, {41, 80}}});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const PromptView view(data, {0, 30}, *backend);
   CHECK_THROWS_AS(view.evaluation_attention(), std::logic_error);
   check_sums(view.with_lookahead().evaluation_attention(), data, {0, 30}, 30, 80);

@@ -9,6 +9,7 @@
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/reference.h"
+#include "tests/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -19,7 +20,7 @@ namespace {
 struct Primitives {
   const LayerData& data;
   std::size_t compression_point;
-  std::unique_ptr<Backend> backend = make_cpu_backend();
+  std::unique_ptr<Backend> backend = make_tested_backend();
   PanelWeights weights = {};
   PanelSums cells = {}, local = {};
   PanelErrors errors = {};
@@ -105,7 +106,7 @@ TEST_CASE("weights are exp(logit - max) of what a query sees, and 0 elsewhere") 
 
 TEST_CASE("sums over sets walk the tokens in any order, from any first key") {
   const LayerData data = random_layer({.n_q_heads = 1, .n_kv_heads = 1, .value_dim = 11, .n_tokens = 40});
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   // One query at 39 and keys from 10 on; the sets {39, 12}, {}, {10, 30, 20}.
   const QueryPanels panel{{data.queries.matrix(0).rows_between(39, 40)},
                           std::span(data.query_positions).subspan(39, 1)};
@@ -201,9 +202,9 @@ TEST_CASE("column sums of attention are summed over every query, in panels") {
                                          .sliding_window = sliding_window,
                                          .query_ranges = {{4, 40}, {50, 90}}});
     std::vector<float> sums(90, -1.0f);
-    const auto backend = make_cpu_backend();
-    backend->attention_sums(attention_rule(data.model, data.layer), data.queries.matrix(0), data.query_positions,
-                            data.keys.matrix(0), sums);
+    const auto backend = make_tested_backend();
+    const ColumnTask task{data.queries.matrix(0), data.keys.matrix(0), sums};
+    backend->attention_sums(attention_rule(data.model, data.layer), data.query_positions, {&task, 1});
     const reference::Vector expected = reference::column_sums(reference_layer(data), 0, 0, 90);
     for (std::size_t i = 0; i < 90; ++i) CHECK(sums[i] == doctest::Approx(expected[i]).epsilon(kOutputTolerance));
     CHECK(std::accumulate(sums.begin(), sums.end(), 0.0) == doctest::Approx(76).epsilon(1e-6));
@@ -213,7 +214,8 @@ TEST_CASE("column sums of attention are summed over every query, in panels") {
 TEST_CASE("column sums over no queries are 0") {
   const LayerData data = random_layer({.n_tokens = 5});
   std::vector<float> sums(5, 1.0f);
-  make_cpu_backend()->attention_sums({}, data.queries.matrix(0).rows_between(0, 0), {}, data.keys.matrix(0), sums);
+  const ColumnTask task{data.queries.matrix(0).rows_between(0, 0), data.keys.matrix(0), sums};
+  make_tested_backend()->attention_sums({}, {}, {&task, 1});
   CHECK(std::ranges::all_of(sums, [](float x) { return x == 0; }));
 }
 
@@ -225,7 +227,7 @@ TEST_CASE("outer products are summed over sets through the index, with both side
   std::vector<std::uint32_t> rows;
   for (std::uint32_t i = 399; i >= 20; --i) rows.push_back(i);
   const std::vector<std::size_t> ends = {1, 1, 130, 380};  // 1, 0, a block and one row, two blocks
-  const auto backend = make_cpu_backend();
+  const auto backend = make_tested_backend();
   const auto check = [&](ConstMatrixView left, ConstMatrixView right, std::span<const double> w, bool with_sides) {
     OuterSums sums;
     backend->sum_outer_products(left, right, w, rows, ends, with_sides, sums);

@@ -1,0 +1,227 @@
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+
+#include "core/cuda/cell_sums.h"
+#include "core/cuda/device.cuh"
+
+namespace kvreplay::cuda {
+namespace {
+
+constexpr unsigned kTokensOfTile = 8;
+
+// Blocks that a multiprocessor shall have room for: 8 warps or 12, which hide each other's waits. As many as registers
+// permit without spilling, on every architecture.
+template <unsigned kThreads>
+constexpr unsigned kBlocksAtOnce = kThreads == 128 ? 3 : 256 / kThreads;
+
+constexpr std::uint32_t kNoToken = ~0u;
+
+__device__ float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
+__device__ float4 load4(const __half* p) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+  const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
+  const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
+  return make_float4(low.x, low.y, high.x, high.y);
+}
+__device__ float4 load4(const __nv_bfloat16* p) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+  return make_float4(__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u),
+                     __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u));
+}
+
+// out[c, d] = sum over a run's tokens of weights[token, c] values[token, d], for a tile of kColumns x kDims. Each
+// thread has 8 x 8 of it in registers; tiles of kTokensOfTile tokens go through shared memory, the next one being on
+// its way in registers while this one is multiplied. A token's weights and its values are contiguous: 256 bytes of each
+// or more are read together, whatever the order of the tokens.
+template <unsigned kColumns, unsigned kDims, typename Value>
+__global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns * kDims / 64>) cell_sums(CellSums a) {
+  constexpr unsigned kThreads = kColumns * kDims / 64;
+  constexpr unsigned kWeightLoads = kTokensOfTile * kColumns / 4 / kThreads, kLanes = kColumns / 4;
+  constexpr unsigned kValueLoads = kTokensOfTile * kDims / 4 / kThreads, kValueLanes = kDims / 4;
+  SharedArena arena;
+  float* weights = arena.take<float>(2 * kTokensOfTile * kColumns);
+  float* values = arena.take<float>(2 * kTokensOfTile * kDims);
+  std::uint32_t* tokens = arena.take<std::uint32_t>(kTokensOfBlock);
+
+  const unsigned n_dim_tiles = static_cast<unsigned>((a.value_dim + kDims - 1) / kDims);
+  const unsigned n_column_tiles = static_cast<unsigned>((a.most_columns + kColumns - 1) / kColumns);
+  const unsigned dim_tile = blockIdx.x % n_dim_tiles, rest = blockIdx.x / n_dim_tiles;
+  const Run run = a.runs[rest / n_column_tiles];
+  const unsigned column0 = rest % n_column_tiles * kColumns, dim0 = dim_tile * kDims;
+  if (column0 >= run.n_columns) return;  // the whole block
+  const float* all_weights = a.weights + run.batch * a.n_keys * a.n_columns + run.first_column + column0;
+  const Value* all_values = static_cast<const Value*>(a.values) + run.batch * a.n_tokens * a.value_stride + dim0;
+  const unsigned n_columns = min(kColumns, run.n_columns - column0);
+  const unsigned n_dims = min(kDims, static_cast<unsigned>(a.value_stride) - dim0);  // padding included
+
+  const unsigned thread = threadIdx.x;
+  const unsigned tx = thread % (kColumns / 8), ty = thread / (kColumns / 8);  // of the thread's part of the tile
+  const bool adds_weights = dim_tile == 0 && ty == 0;
+  float* out = a.partials + run.slot + column0;
+
+  float4 next_weights[kWeightLoads], next_values[kValueLoads];
+  // Tile after tile: rows beyond the last token, columns and dimensions beyond the last are 0.
+  const auto fetch = [&](unsigned first) {
+#pragma unroll
+    for (unsigned i = 0; i < kWeightLoads; ++i) {
+      const unsigned at = thread + i * kThreads, row = at / kLanes, column = at % kLanes * 4;
+      const std::uint32_t token = tokens[first + row];
+      next_weights[i] = token != kNoToken && column < n_columns
+                            ? load4(all_weights + (token - a.first_key) * a.n_columns + column)
+                            : make_float4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (unsigned i = 0; i < kValueLoads; ++i) {
+      const unsigned at = thread + i * kThreads, row = at / kValueLanes, dim = at % kValueLanes * 4;
+      const std::uint32_t token = tokens[first + row];
+      next_values[i] = token != kNoToken && dim < n_dims ? load4(all_values + token * a.value_stride + dim)
+                                                         : make_float4(0, 0, 0, 0);
+    }
+  };
+  const auto put = [&](unsigned buffer) {
+#pragma unroll
+    for (unsigned i = 0; i < kWeightLoads; ++i)
+      reinterpret_cast<float4*>(weights + buffer * kTokensOfTile * kColumns)[thread + i * kThreads] = next_weights[i];
+#pragma unroll
+    for (unsigned i = 0; i < kValueLoads; ++i)
+      reinterpret_cast<float4*>(values + buffer * kTokensOfTile * kDims)[thread + i * kThreads] = next_values[i];
+  };
+
+  unsigned begin = 0;
+  do {
+    const unsigned n = min(static_cast<unsigned>(kTokensOfBlock), run.count - begin);
+    const unsigned n_tiles = (n + kTokensOfTile - 1) / kTokensOfTile;
+    for (unsigned i = thread; i < n_tiles * kTokensOfTile; i += kThreads)
+      tokens[i] = i < n ? a.positions[run.begin + begin + i] : kNoToken;
+    __syncthreads();
+    float sums[8][8] = {}, weight_sums[8] = {};
+    if (n_tiles > 0) {
+      fetch(0);
+      put(0);
+    }
+    __syncthreads();
+    for (unsigned tile = 0; tile < n_tiles; ++tile) {
+      if (tile + 1 < n_tiles) fetch((tile + 1) * kTokensOfTile);
+      const float* tile_weights = weights + tile % 2 * kTokensOfTile * kColumns;
+      const float* tile_values = values + tile % 2 * kTokensOfTile * kDims;
+#pragma unroll 2
+      for (unsigned k = 0; k < kTokensOfTile; ++k) {
+        float w[8], v[8];
+        *reinterpret_cast<float4*>(w) = load4(tile_weights + k * kColumns + tx * 4);
+        *reinterpret_cast<float4*>(w + 4) = load4(tile_weights + k * kColumns + kColumns / 2 + tx * 4);
+        *reinterpret_cast<float4*>(v) = load4(tile_values + k * kDims + ty * 4);
+        *reinterpret_cast<float4*>(v + 4) = load4(tile_values + k * kDims + kDims / 2 + ty * 4);
+#pragma unroll
+        for (unsigned d = 0; d < 8; ++d)
+#pragma unroll
+          for (unsigned c = 0; c < 8; ++c) sums[d][c] += w[c] * v[d];
+        if (adds_weights)
+#pragma unroll
+          for (unsigned c = 0; c < 8; ++c) weight_sums[c] += w[c];
+      }
+      if (tile + 1 < n_tiles) put((tile + 1) % 2);
+      __syncthreads();
+    }
+    // Each sum belongs to one thread, so blocks of tokens are added in order.
+    const auto add = [&](std::size_t row, const float* part) {
+#pragma unroll
+      for (unsigned side = 0; side < 2; ++side) {
+        const unsigned column = side * kColumns / 2 + tx * 4;
+        if (column >= n_columns) continue;
+        float4* to = reinterpret_cast<float4*>(out + row * run.n_columns + column);
+        const float* from = part + side * 4;
+        const float4 old = begin == 0 ? make_float4(0, 0, 0, 0) : *to;
+        *to = make_float4(old.x + from[0], old.y + from[1], old.z + from[2], old.w + from[3]);
+      }
+    };
+#pragma unroll
+    for (unsigned d = 0; d < 8; ++d) {
+      const std::size_t dim = dim0 + d / 4 * (kDims / 2) + ty * 4 + d % 4;
+      if (dim < a.value_dim) add(dim, sums[d]);
+    }
+    if (adds_weights) add(a.value_dim, weight_sums);
+    begin += static_cast<unsigned>(kTokensOfBlock);
+  } while (begin < run.count);
+}
+
+template <unsigned kColumns, unsigned kDims, typename Value>
+cudaError_t start(const CellSums& sums, cudaStream_t stream) {
+  const std::size_t n_blocks =
+      sums.n_runs * ((sums.most_columns + kColumns - 1) / kColumns) * ((sums.value_dim + kDims - 1) / kDims);
+  constexpr std::size_t kShared = (2 * kTokensOfTile * (kColumns + kDims) + kTokensOfBlock) * sizeof(float);
+  return launch(cell_sums<kColumns, kDims, Value>, dim3(static_cast<unsigned>(n_blocks)), dim3(kColumns * kDims / 64),
+                kShared, stream, sums);
+}
+
+template <typename Value>
+cudaError_t start(const CellSums& sums, cudaStream_t stream) {
+  // Tiles of 64 dimensions, or of 32 where that wastes less.
+  const std::size_t in_last = sums.value_dim % 64;
+  const bool narrow = in_last > 0 && in_last <= 32;
+  if (sums.most_columns <= 64) return narrow ? start<64, 32, Value>(sums, stream) : start<64, 64, Value>(sums, stream);
+  return narrow ? start<128, 32, Value>(sums, stream) : start<128, 64, Value>(sums, stream);
+}
+
+constexpr unsigned kThreadsOfSums = 256;
+
+__global__ void __launch_bounds__(kThreadsOfSums) fold(const Fold* folds, float* partials) {
+  const Fold set = folds[blockIdx.y];
+  const std::size_t at = blockIdx.x * std::size_t{kThreadsOfSums} + threadIdx.x;
+  if (at >= set.size) return;
+  float* own = partials + set.slot + at;
+  float sum = own[0];
+  for (std::uint32_t r = 1; r < set.n_runs; ++r) sum += own[r * std::size_t{set.size}];
+  own[0] = sum;
+}
+
+// Grid: (n_columns / 32, n_batch), threads (32, 8).
+__global__ void __launch_bounds__(kThreadsOfSums)
+    divide(const float* base, unsigned n_sets, unsigned value_dim, std::size_t n_columns, float* out) {
+  const std::size_t set_size = (value_dim + std::size_t{1}) * n_columns;
+  const float* own = base + blockIdx.y * n_sets * set_size + blockIdx.x * 32 + threadIdx.x;
+  const auto sum = [&](std::size_t row) {
+    float total = own[row * n_columns];
+    for (unsigned s = 1; s < n_sets; ++s) total += own[s * set_size + row * n_columns];
+    return total;
+  };
+  const float weight = sum(value_dim);
+  float* panel = out + (blockIdx.y * gridDim.x + blockIdx.x) * value_dim * std::size_t{32} + threadIdx.x;
+  for (unsigned d = threadIdx.y; d < value_dim; d += blockDim.y) panel[d * 32] = sum(d) / weight;
+}
+
+}  // namespace
+
+cudaError_t sum_runs(const CellSums& sums, cudaStream_t stream) {
+  if (sums.n_runs == 0) return cudaSuccess;
+  switch (sums.dtype) {
+    case DType::float16:
+      return start<__half>(sums, stream);
+    case DType::bfloat16:
+      return start<__nv_bfloat16>(sums, stream);
+    case DType::float32:
+      break;
+  }
+  return start<float>(sums, stream);
+}
+
+cudaError_t fold_runs(const Fold* folds, std::size_t n_folds, std::size_t most, float* partials, cudaStream_t stream) {
+  constexpr std::size_t kMostRows = 65535;  // of a grid
+  for (std::size_t first = 0; first < n_folds; first += kMostRows) {
+    const dim3 grid(static_cast<unsigned>((most + kThreadsOfSums - 1) / kThreadsOfSums),
+                    static_cast<unsigned>(std::min(kMostRows, n_folds - first)));
+    if (const cudaError_t status = launch(fold, grid, dim3(kThreadsOfSums), 0, stream, folds + first, partials);
+        status != cudaSuccess)
+      return status;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t divide_sums(const float* base, std::size_t n_batch, std::size_t n_sets, std::size_t value_dim,
+                        std::size_t n_columns, float* out, cudaStream_t stream) {
+  return launch(divide, dim3(static_cast<unsigned>(n_columns / 32), static_cast<unsigned>(n_batch)), dim3(32, 8), 0,
+                stream, base, static_cast<unsigned>(n_sets), static_cast<unsigned>(value_dim), n_columns, out);
+}
+
+}  // namespace kvreplay::cuda

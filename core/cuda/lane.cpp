@@ -1,0 +1,96 @@
+#include "core/cuda/lane.h"
+
+#include <algorithm>
+
+namespace kvreplay::cuda {
+
+void Tables::send(Lane& lane) {
+  device_ = lane.room<std::byte>(Room::tables, bytes_.size());
+  lane.upload(device_, std::span<const std::byte>(bytes_));
+}
+
+Lane::Lane(int device, DevicePool& pool) {
+  KVREPLAY_CUDA(cudaSetDevice(device));
+  for (DeviceBuffer<std::byte>& room : rooms_) room = DeviceBuffer<std::byte>(pool);
+  cudaStream_t stream = nullptr;
+  KVREPLAY_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  stream_.reset(stream);
+  cublasHandle_t blas = nullptr;
+  KVREPLAY_CUDA(cublasCreate(&blas));
+  blas_.reset(blas);
+  KVREPLAY_CUDA(cublasSetStream(blas, stream));
+}
+
+cusolverDnHandle_t Lane::solver() {
+  if (solver_ == nullptr) {
+    cusolverDnHandle_t solver = nullptr;
+    KVREPLAY_CUDA(cusolverDnCreate(&solver));
+    solver_.reset(solver);
+    KVREPLAY_CUDA(cusolverDnSetStream(solver, stream()));
+  }
+  return solver_.get();
+}
+
+Tables& Lane::new_tables() {
+  wait();
+  tables_.clear();
+  return tables_;
+}
+
+void Lane::wait() {
+  KVREPLAY_CUDA(cudaStreamSynchronize(stream()));
+  for (const Arrival& arrival : arrivals_) std::memcpy(arrival.to, arrival.stage, arrival.bytes);
+  settle();
+}
+
+void Lane::settle() noexcept {
+  cudaStreamSynchronize(stream());
+  arrivals_.clear();
+  stage_ = stage_used_ = 0;
+}
+
+void Lane::copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+  if (bytes > 0) KVREPLAY_CUDA(cudaMemcpyAsync(to, from, bytes, kind, stream()));
+}
+
+std::byte* Lane::staged(std::size_t bytes) {
+  constexpr std::size_t kStage = 4 << 20;
+  bytes = (bytes + 63) / 64 * 64;
+  while (stage_ < stages_.size() && stages_[stage_].size() - stage_used_ < bytes) {
+    ++stage_;
+    stage_used_ = 0;
+  }
+  if (stage_ == stages_.size()) stages_.emplace_back().reserve_discard(std::max(kStage, bytes));
+  std::byte* const stage = stages_[stage_].data() + stage_used_;
+  stage_used_ += bytes;
+  return stage;
+}
+
+std::unique_ptr<Lane> Lanes::take() {
+  std::unique_lock lock(mutex_);
+  given_.wait(lock, [&] { return n_taken_ < kAtOnce; });
+  std::unique_ptr<Lane> lane;
+  if (idle_.empty()) {
+    lane = std::make_unique<Lane>(device_, pool_);
+  } else {
+    lane = std::move(idle_.back());
+    idle_.pop_back();
+    KVREPLAY_CUDA(cudaSetDevice(device_));
+  }
+  ++n_taken_;
+  return lane;
+}
+
+void Lanes::give(std::unique_ptr<Lane> lane) noexcept {
+  // After an exception work may still be under way that uses the lane's memory, or the host's.
+  lane->settle();
+  const std::lock_guard lock(mutex_);
+  --n_taken_;
+  try {
+    idle_.push_back(std::move(lane));
+  } catch (...) {
+  }
+  given_.notify_one();
+}
+
+}  // namespace kvreplay::cuda

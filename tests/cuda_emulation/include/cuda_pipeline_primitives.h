@@ -1,0 +1,5 @@
+#pragma once
+// Shadows NVIDIA's header of this name, whose functions are assembler.
+#pragma GCC system_header
+
+#include "tests/cuda_emulation/async_copy.h"
