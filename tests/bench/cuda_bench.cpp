@@ -105,9 +105,10 @@ Peaks measure_peaks(Lane& lane) {
   const double flops = 2.0 * kSize * kSize * kSize;
   const auto multiply = [&](cudaDataType type) {
     return flops / seconds(lane, [&] {
-             KVREPLAY_CUDA(cublasGemmEx(lane.blas(), CUBLAS_OP_T, CUBLAS_OP_N, kSize, kSize, kSize, &one, a.get(), type,
-                                        kSize, b.get(), type, kSize, &zero, c.get(), CUDA_R_32F, kSize,
-                                        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+             KVREPLAY_CUDA(cublasGemmStridedBatchedEx(lane.blas(), CUBLAS_OP_T, CUBLAS_OP_N, kSize, kSize, kSize, &one,
+                                                      a.get(), type, kSize, 0, b.get(), type, kSize, 0, &zero, c.get(),
+                                                      CUDA_R_32F, kSize, 0, 1, CUBLAS_COMPUTE_32F,
+                                                      CUBLAS_GEMM_DEFAULT));
            });
   };
   Peaks peaks{.half = multiply(CUDA_R_16F), .single = multiply(CUDA_R_32F)};
