@@ -23,7 +23,7 @@ if [ "${1:-}" = --bundle ]; then
     cp "build/$program" "$folder/"
     strip "$folder/$program"
     # What a bare machine with a CUDA toolkit may lack.
-    ldd "build/$program" | awk '$3 ~ /^\// && $1 !~ /^(libc\.|libm\.|libpthread|libdl\.|librt\.|ld-linux|libcuda|libcublas|libcusolver|libcusparse|libnvJitLink)/ {print $3}' |
+    ldd "build/$program" | awk '$3 ~ /^\// && $1 !~ /^(libc\.|libm\.|libpthread|libdl\.|librt\.|ld-linux|libcuda|libcublas|libcusolver|libcusparse|libnvJitLink|libresolv)/ {print $3}' |
       xargs -I{} cp -L {} "$folder/"
   done
   git rev-parse HEAD >"$folder/commit"
@@ -57,14 +57,24 @@ export OPENBLAS_NUM_THREADS=1
   if [ $status = 77 ]; then exit 77; fi
   echo "== bench"
   timeout "$(left)" "$bundle/kvreplay_cuda_bench" || echo "exit code $?"
-  echo "== a recorded trace, on the CPU and on the device"
   work=$(mktemp -d)
-  for backend in cpu cuda; do
-    begin_of_replay=$(date +%s.%N)
-    timeout "$(left)" "$bundle/kvreplay" replay traces/examples/smollm2-needle.h5 --backend $backend -o "$work/$backend.h5" -q ||
+  replay() {  # TRACE BACKEND [OPTIONS]
+    local trace=$1 backend=$2 begun
+    shift 2
+    begun=$(date +%s.%N)
+    timeout "$(left)" "$bundle/kvreplay" replay "$trace" --backend "$backend" -o "$work/$backend.h5" --force "$@" 2>&1 ||
       echo "exit code $?"
-    echo "$backend: $(echo "$(date +%s.%N) $begin_of_replay" | awk '{print $1 - $2}') s"
+    echo "$backend: $(echo "$(date +%s.%N) $begun" | awk '{print $1 - $2}') s"
     "$bundle/kvreplay" compare "$work/$backend.h5" --metric output_error || true
+  }
+  echo "== a recorded trace, on the CPU and on the device"
+  for backend in cpu cuda; do replay traces/examples/smollm2-needle.h5 $backend; done
+  echo "== 32,768 synthetic tokens, on the CPU and on the device"
+  "$bundle/kvreplay" synth --prompt 32768 --layers 2 --kv-heads 8 --q-heads 32 --head-dim 128 --value-dim 128 \
+    --last-queries-only -o "$work/long.h5"
+  for backend in cpu cuda; do
+    replay "$work/long.h5" $backend --compression-point prompt -m output_error,attention_recall \
+      -p snapkv,tova,knorm,keydiff,streaming-llm,lagkv,value-norm:of=value,random,ada-snapkv,oracle
   done
   rm -r "$work"
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
