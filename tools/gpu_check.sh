@@ -65,10 +65,17 @@ export OPENBLAS_NUM_THREADS=1
     timeout "$(left)" "$bundle/kvreplay" replay "$trace" --backend "$backend" -o "$work/$backend.h5" --force "$@" 2>&1 ||
       echo "exit code $?"
     echo "$backend: $(echo "$(date +%s.%N) $begun" | awk '{print $1 - $2}') s"
-    "$bundle/kvreplay" compare "$work/$backend.h5" --metric output_error || true
+    "$bundle/kvreplay" compare "$work/$backend.h5" --by head --csv "$work/$backend.csv" --force >/dev/null || true
+  }
+  agreement() {  # the last column is the value
+    paste -d, "$work/cpu.csv" "$work/cuda.csv" | awk -F, 'NR > 1 {
+      n = NF / 2; if ($n == "" || $NF == "") next
+      d = $n - $NF; if (d < 0) d = -d; m = ($n < 0 ? -$n : $n); if (m > 1e-6 && d / m > worst) worst = d / m; ++count
+    } END {printf "largest relative difference of %d values: %.2g\n", count, worst}'
   }
   echo "== a recorded trace, on the CPU and on the device"
   for backend in cpu cuda; do replay traces/examples/smollm2-needle.h5 $backend; done
+  agreement
   echo "== 32,768 synthetic tokens, on the CPU and on the device"
   "$bundle/kvreplay" synth --prompt 32768 --layers 2 --kv-heads 8 --q-heads 32 --head-dim 128 --value-dim 128 \
     --last-queries-only -o "$work/long.h5"
@@ -76,6 +83,7 @@ export OPENBLAS_NUM_THREADS=1
     replay "$work/long.h5" $backend --compression-point prompt -m output_error,attention_recall \
       -p snapkv,tova,knorm,keydiff,streaming-llm,lagkv,value-norm:of=value,random,ada-snapkv,oracle
   done
+  agreement
   rm -r "$work"
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
   if [ -n "$sanitizer" ]; then
