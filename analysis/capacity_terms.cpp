@@ -36,7 +36,7 @@ std::vector<double> leave_one_out_losses(const PromptView& view, std::size_t kv_
   std::vector<double> losses(values.rows, 0.0);
   for (const InformationChannel& channel : channels) {
     const std::vector<double> weights = capacity_weights_of(view, kv_head, channel, parameters);
-    Matrix64 signal = projected_gram(channel, gram(values, weights));
+    Matrix64 signal = projected_gram(channel, view.backend().gram(values, weights));
     const double noise = noise_variance(parameters, signal, values.cols * values.rows);
     for (double& x : signal.values) x /= noise;
     // u_i = P v_i: u^T A^-1 u = v^T (P^T A^-1 P) v

@@ -113,8 +113,9 @@ RowCost cost_of(const UnitDimensions& unit, const Parameters& parameters, double
   const double candidates = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
   const double square = dim * static_cast<double>(std::max(unit.value_dim, unit.head_dim));
   const double policies = static_cast<double>(unit.n_policies), budgets = static_cast<double>(unit.n_budgets);
-  return {.flops = 2 * policies * channels * square * (candidates * flops_of_product + budgets * dim * cubes_of_budget),
-          .bytes = (channels * (candidates + 3 * square) + (budgets + 8) * square + 2 * candidates) * sizeof(double)};
+  return {
+      .flops = 2 * policies * channels * square * (candidates * flops_of_product + budgets * dim * cubes_of_budget),
+      .bytes = (channels * (candidates + 3 * square) + (2 * budgets + 8) * square + 2 * candidates) * sizeof(double)};
 }
 
 }  // namespace
@@ -191,7 +192,9 @@ void InformationMetric::start() {
       Matrix64 signal(terms.n_directions, terms.n_directions);
       add_signal(terms, full, 1, signal);
       terms.noise = noise_variance(parameters_, signal, terms.left.cols * terms.n_signals);
-      terms.full = nats(terms, full);
+      std::vector<Determinant> of_all;
+      of_all.push_back(determinant(terms, full));
+      terms.full = nats(terms, std::move(of_all)).front();
       sums_.denominator[g] += terms.full / static_cast<double>(channels.size());
     }
   }
@@ -203,7 +206,7 @@ void InformationMetric::add_signal(const Terms& terms, const Sums& sums, double 
   add_to_upper_gram_of_columns(signal_root(terms, sums).value(), factor, matrix);
 }
 
-double InformationMetric::nats(const Terms& terms, const Sums& sums) const {
+InformationMetric::Determinant InformationMetric::determinant(const Terms& terms, const Sums& sums) const {
   // Beside a trace of 10^11 an eigenvalue near 1 is good to 10^-5. From the root it is good to float64 up to 10^30, but
   // that takes three times as long.
   constexpr double kMostPower = 1e11;
@@ -215,14 +218,27 @@ double InformationMetric::nats(const Terms& terms, const Sums& sums) const {
   else
     add_signal(terms, sums, 1 / terms.noise, matrix);
   const double power = trace(matrix) - static_cast<double>(matrix.rows);
-  const std::optional<double> result =
-      root && power > kMostPower ? half_log_det_of_root(*root, 1 / terms.noise) : half_log_det(std::move(matrix));
-  if (!result || !std::isfinite(*result))
-    throw InputError(
-        fmt::format("I + X / {:.4g} is not positive definite in float64: the trace of X / noise is {:.4g}, and X spans "
-                    "too many orders of magnitude; a larger noise, or other weights, would do",
-                    terms.noise, power));
-  return *result;
+  if (root && power > kMostPower) return {half_log_det_of_root(*root, 1 / terms.noise), {}, power};
+  return {std::nullopt, std::move(matrix), power};
+}
+
+std::vector<double> InformationMetric::nats(const Terms& terms, std::vector<Determinant> determinants) const {
+  std::vector<Matrix64> matrices;
+  for (Determinant& determinant : determinants)
+    if (!determinant.value) matrices.push_back(std::move(determinant.matrix));
+  const std::vector<std::optional<double>> found = view().backend().half_log_dets(std::move(matrices));
+  std::vector<double> result;
+  std::size_t at = 0;
+  for (const Determinant& determinant : determinants) {
+    const std::optional<double> value = determinant.value ? determinant.value : found[at++];
+    if (!value || !std::isfinite(*value))
+      throw InputError(fmt::format(
+          "I + X / {:.4g} is not positive definite in float64: the trace of X / noise is {:.4g}, and X spans "
+          "too many orders of magnitude; a larger noise, or other weights, would do",
+          terms.noise, determinant.power));
+    result.push_back(*value);
+  }
+  return result;
 }
 
 void InformationMetric::sum_cells(const Terms& terms, std::span<const std::uint32_t> rows,
@@ -263,27 +279,37 @@ void InformationMetric::add_cell(const Terms& terms, const Cells& cells, std::si
 
 std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const CellPlan& plan, Cells& cells) const {
   sum_cells(terms, plan.order, plan.cell_ends, cells);
-  std::vector<double> result(plan.n_budgets(), 0.0);
+  // All budgets are factorised together. Budgets that hold the same cells share a determinant; 0 nats where nothing is
+  // retained.
+  constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  std::vector<std::size_t> of_budget(plan.n_budgets(), kNone);
+  std::vector<Determinant> determinants;
   if (!plan.nested) {
     for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
       if (plan.n_retained[b] == 0) continue;
       Sums set = kNothing;
       for (std::size_t c = 0; c < plan.n_cells(); ++c)
         if (plan.holds(c, b)) add_cell(terms, cells, c, set);
-      result[b] = nats(terms, set);
+      of_budget[b] = determinants.size();
+      determinants.push_back(determinant(terms, set));
     }
-    return result;
-  }
-  Sums set = kNothing;
-  for (std::size_t c = 0; c < plan.n_cells(); ++c) {
-    add_cell(terms, cells, c, set);
-    std::optional<double> value;  // of the first c + 1 cells, where some budget holds just these
-    for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
-      if (plan.n_retained[b] != plan.cell_ends[c]) continue;
-      if (!value) value = nats(terms, set);
-      result[b] = *value;
+  } else {
+    Sums set = kNothing;
+    for (std::size_t c = 0; c < plan.n_cells(); ++c) {
+      add_cell(terms, cells, c, set);
+      bool wanted = false;  // some budget holds just the first c + 1 cells
+      for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
+        if (plan.n_retained[b] != plan.cell_ends[c]) continue;
+        of_budget[b] = determinants.size();
+        wanted = true;
+      }
+      if (wanted) determinants.push_back(determinant(terms, set));
     }
   }
+  const std::vector<double> found = nats(terms, std::move(determinants));
+  std::vector<double> result(plan.n_budgets(), 0.0);
+  for (std::size_t b = 0; b < plan.n_budgets(); ++b)
+    if (of_budget[b] != kNone) result[b] = found[of_budget[b]];
   return result;
 }
 

@@ -100,7 +100,14 @@ class InformationMetric : public MetricAccumulator {
   void sum_cells(const Terms& terms, std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
                  Cells& cells) const;
   void add_cell(const Terms& terms, const Cells& cells, std::size_t cell, Sums& set) const;
-  double nats(const Terms& terms, const Sums& sums) const;
+  // A log det on its way: known already, or that of a matrix.
+  struct Determinant {
+    std::optional<double> value;
+    Matrix64 matrix;   // I + X / noise, the upper triangle
+    double power = 0;  // trace of X / noise
+  };
+  Determinant determinant(const Terms& terms, const Sums& sums) const;
+  std::vector<double> nats(const Terms& terms, std::vector<Determinant> determinants) const;
   std::vector<double> nats_by_budget(const Terms& terms, const CellPlan& plan, Cells& cells) const;
 
   static const Sums kNothing;

@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "analysis/lane_sums.h"
+#include "core/backend.h"
 #include "core/matrix.h"
 #include "core/parallel.h"
 #include "core/prompt_view.h"
-#include "core/row_norms.h"
 #include "core/scratch_pool.h"
 #include "core/seeded_random.h"
 
@@ -39,31 +42,6 @@ Tensor triangular_factor_of(ConstMatrixView transposed) {
     for (std::size_t c = 0; c < transposed.rows; ++c)
       factor.matrix(0)(r, c) = r <= c ? a[c * transposed.cols + r] : 0.0f;
   return factor;
-}
-
-// norms = squared norms of the columns of factor x, x [factor.cols, cols]; or of factor^T x.
-void norms_of_product(ConstMatrixView factor, bool transposed, const float* x, std::size_t cols,
-                      std::vector<double>& norms) {
-  const std::size_t n_out = transposed ? factor.cols : factor.rows, n_in = transposed ? factor.rows : factor.cols;
-  Buffer<float> product(n_out * cols);
-  cblas_sgemm(CblasRowMajor, transposed ? CblasTrans : CblasNoTrans, CblasNoTrans, static_cast<blasint>(n_out),
-              static_cast<blasint>(cols), static_cast<blasint>(n_in), 1.0f, factor.data,
-              static_cast<blasint>(factor.stride), x, static_cast<blasint>(cols), 0.0f, product.data(),
-              static_cast<blasint>(cols));
-  norms.resize(cols);
-  squared_column_norms({product.data(), n_out, cols, cols}, norms);
-}
-
-// The same of an upper trapezoidal factor, for half of the work; x is overwritten.
-void norms_of_trapezoidal_product(ConstMatrixView factor, float* x, std::size_t cols, std::vector<double>& norms) {
-  const auto m = static_cast<blasint>(factor.rows), n = static_cast<blasint>(factor.cols),
-             k = static_cast<blasint>(cols);
-  cblas_strmm(CblasRowMajor, CblasLeft, CblasUpper, CblasNoTrans, CblasNonUnit, m, k, 1.0f, factor.data, n, x, k);
-  if (n > m)
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, k, n - m, 1.0f, factor.data + m, n, x + m * k, k, 1.0f, x,
-                k);
-  norms.resize(cols);
-  squared_column_norms({x, factor.rows, cols, cols}, norms);
 }
 
 // S of `n` random directions, float32 [n, transposed.rows]: ||S x||^2 is ||transposed^T x||^2 in the mean, with a
@@ -95,7 +73,9 @@ class ProjectedError final : public MetricAccumulator {
                        : random_factor_of(projection_, parameters.count("sketch"), shape.view->unit().seed)),
         reference_(n_rows_ * kPanelWidth),
         errors_(used_errors().take()),
-        n_policies_at_once_(shape.n_policies_at_once) {
+        n_policies_at_once_(shape.n_policies_at_once),
+        backend_(shape.view->backend()),
+        held_(backend_.hold(std::as_const(factor_).matrix(0), *shape.layer)) {
     errors_.reserve_discard(shape.n_policies_at_once * n_rows_ * shape.n_budgets * kPanelWidth);
     sums_.numerator.assign(shape.n_policies * shape.n_budgets, 0.0);
     sums_.denominator.assign(1, 0.0);
@@ -121,20 +101,19 @@ class ProjectedError final : public MetricAccumulator {
   void end_panel(Range policies) override {
     if (policies.begin == 0) {
       // What errors are divided by is exact, sketch or not: it is one panel, not one for each policy and budget.
-      std::vector<double> norms;
+      std::vector<double> norms(kPanelWidth);
+      const MatrixView x{reference_.data(), n_rows_, kPanelWidth, kPanelWidth};
       if (exact_)
-        norms_of_trapezoidal_product(factor_.matrix(0), reference_.data(), kPanelWidth, norms);
+        backend_.projected_norms(factor_.matrix(0), FactorForm::trapezoidal, x, norms);
       else
-        norms_of_product(projection_, true, reference_.data(), kPanelWidth, norms);
+        backend_.projected_norms(projection_, FactorForm::transposed, x, norms);
       for (std::size_t l = 0; l < n_queries_; ++l) sums_.denominator[0] += norms[l];
     }
     parallel_for(policies.size(), [&](std::size_t i) {
       const std::size_t p = policies.begin + i, cols = n_budgets_ * kPanelWidth;
-      std::vector<double> norms;
-      if (exact_)
-        norms_of_trapezoidal_product(factor_.matrix(0), errors_of(p), cols, norms);
-      else
-        norms_of_product(factor_.matrix(0), false, errors_of(p), cols, norms);
+      std::vector<double> norms(cols);
+      backend_.projected_norms(factor_.matrix(0), exact_ ? FactorForm::trapezoidal : FactorForm::dense,
+                               {errors_of(p), n_rows_, cols, cols}, norms);
       for (std::size_t b = 0; b < n_budgets_; ++b)
         for (std::size_t l = 0; l < n_queries_; ++l) sums_.numerator[p * n_budgets_ + b] += norms[b * kPanelWidth + l];
     });
@@ -162,13 +141,16 @@ class ProjectedError final : public MetricAccumulator {
   Buffer<float> reference_;  // [n_q_heads * value_dim, kPanelWidth]
   Buffer<float> errors_;     // [n_policies_at_once, n_q_heads * value_dim, n_budgets * kPanelWidth]
   std::size_t n_policies_at_once_;
+  Backend& backend_;
+  std::unique_ptr<Residency> held_;  // factor_
   MetricSums sums_;
 };
 
 // Each head alone: ||W_h^T e_h||.
 class HeadProjectedError final : public QueryHeadSums {
  public:
-  explicit HeadProjectedError(const UnitShape& shape) : QueryHeadSums(shape), dim_(shape.layer->model.value_dim) {
+  explicit HeadProjectedError(const UnitShape& shape)
+      : QueryHeadSums(shape), dim_(shape.layer->model.value_dim), backend_(shape.view->backend()) {
     for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h)
       factors_.push_back(triangular_factor_of(shape.layer->output_projection.matrix(h)));
   }
@@ -202,10 +184,13 @@ class HeadProjectedError final : public QueryHeadSums {
       for (std::size_t d = 0; d < dim_; ++d)
         std::memcpy(scratch.columns.data() + d * cols + i * kPanelWidth, x + (i * dim_ + d) * kPanelWidth,
                     kPanelWidth * sizeof(float));
-    norms_of_trapezoidal_product(factors_[q_head].matrix(0), scratch.columns.data(), cols, scratch.norms);
+    scratch.norms.resize(cols);
+    backend_.projected_norms(factors_[q_head].matrix(0), FactorForm::trapezoidal,
+                             {scratch.columns.data(), dim_, cols, cols}, scratch.norms);
   }
 
   std::size_t dim_;
+  Backend& backend_;
   std::vector<Tensor> factors_;  // [n_q_heads] R of each head
   ScratchPool<Scratch> scratch_;
 };

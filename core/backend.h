@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,8 +12,10 @@
 
 #include "core/dtype.h"
 #include "core/layer_data.h"
+#include "core/linear_algebra.h"
 #include "core/matrix.h"
 #include "core/metric.h"
+#include "core/row_norms.h"
 #include "core/selection.h"
 
 namespace kvreplay {
@@ -100,6 +103,13 @@ struct RowTask {
   MatrixView out;           ///< [n, n_tokens]; overwritten
 };
 
+/// How a matrix F in memory multiplies columns x.
+enum class FactorForm {
+  dense,        ///< F x
+  transposed,   ///< F^T x
+  trapezoidal,  ///< F x; F is [n, n or more] and holds zeros below its diagonal
+};
+
 struct ReplayInput;
 
 /// What a backend holds of a layer until this goes.
@@ -121,6 +131,10 @@ class Backend {
   /// \param data   outlives the result
   /// \param dtype  what the three were recorded in; they may be kept so where that is exact
   virtual std::unique_ptr<Residency> hold(const LayerData& /*data*/, DType /*dtype*/) { return nullptr; }
+
+  /// The same of a matrix that projected_norms() will be asked about, near the layer's tensors where these are held.
+  /// \param factor  outlives the result; rows contiguous
+  virtual std::unique_ptr<Residency> hold(ConstMatrixView /*factor*/, const LayerData& /*data*/) { return nullptr; }
 
   /// replay_selections(): all selections, all heads and all evaluation queries at once. Here panel by panel, over
   /// the primitives below.
@@ -172,6 +186,27 @@ class Backend {
   /// \param positions  [n] of every task's queries
   virtual void attention_rows(const AttentionRule& rule, std::span<const std::size_t> positions,
                               std::span<const RowTask> tasks) = 0;
+
+  // ---- dense products; here on the CPU
+
+  /// norms[c] = squared norm of column c of F x or F^T x: float32 products, norms summed as by squared_column_norms().
+  /// \param x      [columns of F, n], or of F^T; overwritten
+  /// \param norms  [n]
+  virtual void projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms);
+
+  /// half_log_det() of each matrix, in float64; nothing for those that are not positive definite.
+  /// \param matrices  all of one size; only their upper triangles are read
+  virtual std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices);
+
+  /// sum_i w_i x_i x_i^T in float64, [cols, cols]. \param weights  [rows], not negative; empty: all 1
+  virtual Matrix64 gram(ConstMatrixView rows, std::span<const double> weights);
+
+  /// out[i] = x_i^T M x_i in float64. \param matrix  [cols, cols], symmetric
+  virtual std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows);
+
+  /// out[r] = norm of row r in float32, summed in one order whatever the row's place: equal rows have equal norms.
+  /// \param out  [rows]
+  virtual void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out);
 };
 
 /// The backend that runs everywhere.

@@ -13,7 +13,8 @@ std::string_view name_of(Norm norm) { return norm == Norm::l1 ? "L1" : "L2"; }
 const Tensor& value_norms(const PromptView& view, Norm norm) {
   return view.remember<Tensor>(fmt::format("{} norms of values", name_of(norm)), [&] {
     Tensor norms(1, view.model().n_kv_heads, view.n_candidates());
-    for (std::size_t g = 0; g < norms.rows(); ++g) row_norms(view.values(g), norm, norms.matrix(0).row(g));
+    for (std::size_t g = 0; g < norms.rows(); ++g)
+      view.backend().row_norms(view.values(g), norm, norms.matrix(0).row(g));
     return norms;
   });
 }

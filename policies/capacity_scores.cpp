@@ -17,7 +17,7 @@ std::vector<double> leverages_of(const PromptView& view, std::size_t q_head, std
   const ConstMatrixView all =
       terms.vectors.empty() ? view.values(q_head / view.model().group_size()) : terms.vectors.matrix(0);
   const ConstMatrixView vectors = all.rows_between(sinks, view.n_candidates());
-  std::vector<double> leverages = leverage(gram(vectors, terms.weights), 1.0, vectors);
+  std::vector<double> leverages = leverage(view.backend().gram(vectors, terms.weights), 1.0, vectors);
   if (leverages.empty())
     throw InputError(fmt::format("query head {}: the capacity matrix is not positive definite", q_head));
   return leverages;

@@ -36,7 +36,7 @@ const HeadMeans& expected_attention_of(const PromptView& view, std::size_t sinks
       std::vector<double>& mean = means.emplace_back(keys.rows, 0.0);
       for (std::size_t h = 0; h < group_size; ++h) {
         std::vector<double> logits(keys.rows, 0.0);
-        if (covariance) logits = quadratic_forms(queries.covariance[g * group_size + h], keys);
+        if (covariance) logits = view.backend().quadratic_forms(queries.covariance[g * group_size + h], keys);
         for (std::size_t i = 0; i < keys.rows; ++i) logits[i] = scale * alignment(h, i) + scale * scale / 2 * logits[i];
         softmax(logits);
         for (std::size_t i = 0; i < keys.rows; ++i) mean[i] += logits[i] / static_cast<double>(group_size);

@@ -12,6 +12,7 @@
 #include "core/cuda/cell_sums.h"
 #include "core/cuda/device_replay.h"
 #include "core/cuda/gpu.h"
+#include "core/cuda/norms.h"
 #include "core/cuda/pack.h"
 #include "core/cuda/set_runs.h"
 #include "core/cuda/weights.h"
@@ -55,6 +56,38 @@ class HeldOnDevice final : public Residency {
   HeldLayer layer_;
 };
 
+// A matrix on a device for as long as this lives, in float32.
+class HeldFactor final : public Residency {
+ public:
+  HeldFactor(Gpu& gpu, ConstMatrixView factor) : gpu_(gpu) {
+    const std::size_t bytes = factor.rows * padded(factor.cols) * sizeof(float);
+    std::vector<std::byte> packed(bytes);
+    pack_rows(factor, factor.rows, DType::float32, packed.data());
+    memory_ = DeviceBuffer<std::byte>(gpu.pool());
+    memory_.reserve_discard(bytes);
+    {
+      const Lanes::Lease lane(gpu.lanes());
+      lane->upload(memory_.data(), std::span<const std::byte>(packed));
+      lane->wait();
+    }
+    tensor_ = {.host = factor.data,
+               .count = 1,
+               .rows = factor.rows,
+               .cols = factor.cols,
+               .dtype = DType::float32,
+               .device = memory_.data()};
+    gpu_.held().add(tensor_);
+  }
+  ~HeldFactor() override { gpu_.held().remove(tensor_); }
+
+  std::string device() const override { return gpu_.name(); }
+
+ private:
+  Gpu& gpu_;
+  DeviceBuffer<std::byte> memory_;
+  HeldTensor tensor_;
+};
+
 class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(std::span<const int> devices) {
@@ -66,6 +99,11 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Residency> hold(const LayerData& data, DType dtype) override {
     const auto fewest = std::ranges::min_element(gpus_, {}, [](const auto& gpu) { return gpu->held().size(); });
     return hold_on(**fewest, data, dtype);
+  }
+
+  std::unique_ptr<Residency> hold(ConstMatrixView factor, const LayerData& data) override {
+    if (factor.rows * factor.cols == 0 || factor.stride != factor.cols) return nullptr;
+    return std::make_unique<HeldFactor>(gpu_of(data.keys.matrix(0)), factor);
   }
 
   void replay(const ReplayInput& input, std::span<const LayerSelection> selections,
@@ -237,6 +275,12 @@ class CudaBackend final : public Backend {
   void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
                           std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends, bool with_sides,
                           OuterSums& out) override;
+
+  void projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) override;
+  std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices) override;
+  Matrix64 gram(ConstMatrixView rows, std::span<const double> weights) override;
+  std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) override;
+  void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) override;
 
  private:
   // What a product of keys and queries reads: both in one format.
@@ -518,6 +562,133 @@ void CudaBackend::sum_outer_products(ConstMatrixView left, ConstMatrixView right
     for (std::size_t s = 0; s < n_sets; ++s)
       for (std::size_t r = 1; r < p; ++r)
         for (std::size_t c = 0; c < r; ++c) out.products[(s * p + r) * p + c] = out.products[(s * p + c) * p + r];
+}
+
+void CudaBackend::projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) {
+  const bool transposed = form == FactorForm::transposed;
+  const std::size_t n_out = transposed ? factor.cols : factor.rows, n_in = transposed ? factor.rows : factor.cols;
+  if (n_out * n_in * x.cols == 0) {
+    std::ranges::fill(norms, 0.0);
+    return;
+  }
+  Gpu& gpu = gpu_of(factor);
+  const Lanes::Lease lane(gpu.lanes());
+  const DeviceStack stack = stack_of(gpu, *lane, {&factor, 1}, Room::keys, DType::float32);
+  const float* const on_device = reinterpret_cast<const float*>(stack.data.get());
+  const DevicePointer<float> columns = lane->room<float>(Room::errors, n_in * x.cols);
+  if (x.stride == x.cols)
+    lane->upload(columns, std::span<const float>(x.data, n_in * x.cols));
+  else
+    for (std::size_t r = 0; r < n_in; ++r) lane->upload(columns + r * x.cols, std::span<const float>(x.row(r)));
+  const DevicePointer<float> product = lane->room<float>(Room::weights, n_out * x.cols);
+  // What lies left of a block of rows' first diagonal element is 0: blocks do a little more than half of the work.
+  constexpr std::size_t kRows = 512;
+  const std::size_t step = form == FactorForm::trapezoidal ? kRows : n_out;
+  const float one = 1, zero = 0;
+  const auto k = static_cast<int>(x.cols), ld = static_cast<int>(stack.stride());
+  for (std::size_t row = 0; row < n_out; row += step) {
+    const std::size_t skipped = form == FactorForm::trapezoidal ? row : 0;
+    // Rows here are columns to cuBLAS: x^T F^T.
+    KVREPLAY_CUDA(cublasSgemm(lane->blas(), CUBLAS_OP_N, transposed ? CUBLAS_OP_T : CUBLAS_OP_N, k,
+                              static_cast<int>(std::min(step, n_out - row)), static_cast<int>(n_in - skipped), &one,
+                              (columns + skipped * x.cols).get(), k, on_device + row * stack.stride() + skipped, ld,
+                              &zero, (product + row * x.cols).get(), k));
+  }
+  const DevicePointer<double> squares = lane->room<double>(Room::columns, x.cols);
+  KVREPLAY_CUDA(square_columns(product.get(), n_out, x.cols, squares.get(), lane->stream()));
+  lane->download(norms.first(x.cols), squares);
+  lane->wait();
+}
+
+std::vector<std::optional<double>> CudaBackend::half_log_dets(std::vector<Matrix64> matrices) {
+  std::vector<std::optional<double>> results(matrices.size());
+  if (matrices.empty() || matrices[0].rows == 0) return Backend::half_log_dets(std::move(matrices));
+  const std::size_t n = matrices[0].rows, count = matrices.size();
+  const Lanes::Lease lane(gpus_.front()->lanes());
+  const DevicePointer<double> factors = lane->room<double>(Room::products, count * n * n);
+  std::vector<double*> addresses;
+  for (std::size_t i = 0; i < count; ++i) {
+    lane->upload(factors + i * n * n, std::span<const double>(matrices[i].values));
+    addresses.push_back((factors + i * n * n).get());
+  }
+  const DevicePointer<double*> pointers = lane->room<double*>(Room::pointers, count);
+  lane->upload(pointers, std::span<double* const>(addresses));
+  const DevicePointer<int> info = lane->room<int>(Room::info, count);
+  // An upper triangle in rows is a lower one in columns.
+  KVREPLAY_CUDA(cusolverDnDpotrfBatched(lane->solver(), CUBLAS_FILL_MODE_LOWER, static_cast<int>(n), pointers.get(),
+                                        static_cast<int>(n), info.get(), static_cast<int>(count)));
+  const DevicePointer<double> sums = lane->room<double>(Room::sides, count);
+  KVREPLAY_CUDA(sum_log_diagonals(factors.get(), count, n, sums.get(), lane->stream()));
+  std::vector<double> values(count);
+  std::vector<int> failed(count);
+  lane->download(std::span(values), sums);
+  lane->download(std::span(failed), info);
+  lane->wait();
+  for (std::size_t i = 0; i < count; ++i)
+    if (failed[i] == 0) results[i] = values[i];
+  return results;
+}
+
+Matrix64 CudaBackend::gram(ConstMatrixView rows, std::span<const double> weights) {
+  std::vector<std::uint32_t> all(rows.rows);
+  std::iota(all.begin(), all.end(), 0u);
+  const std::size_t end[] = {all.size()};
+  OuterSums sums;
+  sum_outer_products(rows, rows, weights, all, end, false, sums);
+  Matrix64 result(rows.cols, rows.cols);
+  std::copy_n(sums.products.data(), result.values.size(), result.values.data());
+  return result;
+}
+
+std::vector<double> CudaBackend::quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) {
+  std::vector<double> forms(rows.rows);
+  if (rows.rows * rows.cols == 0) return forms;
+  Gpu& gpu = gpu_of(rows);
+  const Lanes::Lease lane(gpu.lanes());
+  DeviceStack stack = stack_of(gpu, *lane, {&rows, 1}, Room::keys, DType::float32);
+  if (stack.dtype != DType::float32)
+    stack = widened(*lane, stack, lane->room<float>(Room::wide, rows.rows * stack.stride()));
+  const float* const narrow = reinterpret_cast<const float*>(stack.data.get());
+  constexpr std::size_t kRows = 16384;  // in float64 at a time
+  const std::size_t dim = rows.cols, most = std::min(kRows, rows.rows);
+  const DevicePointer<double> middle = lane->room<double>(Room::products, dim * dim);
+  const DevicePointer<double> left = lane->room<double>(Room::left, most * dim);
+  const DevicePointer<double> turned = lane->room<double>(Room::right, most * dim);
+  const DevicePointer<double> sums = lane->room<double>(Room::sides, rows.rows);
+  lane->upload(middle, std::span<const double>(matrix.values));
+  const double one = 1, zero = 0;
+  const auto d = static_cast<int>(dim);
+  for (std::size_t at = 0; at < rows.rows; at += kRows) {
+    const std::size_t n = std::min(kRows, rows.rows - at);
+    KVREPLAY_CUDA(gather_rows({.rows = narrow + at * stack.stride(),
+                               .stride = stack.stride(),
+                               .cols = dim,
+                               .factors = nullptr,
+                               .roots = false,
+                               .index = nullptr,
+                               .n = n,
+                               .out = left.get()},
+                              lane->stream()));
+    KVREPLAY_CUDA(cublasDgemm(lane->blas(), CUBLAS_OP_N, CUBLAS_OP_N, d, static_cast<int>(n), d, &one, middle.get(), d,
+                              left.get(), d, &zero, turned.get(), d));
+    KVREPLAY_CUDA(multiply_rows(left.get(), turned.get(), n, dim, (sums + at).get(), lane->stream()));
+  }
+  lane->download(std::span(forms), sums);
+  lane->wait();
+  return forms;
+}
+
+void CudaBackend::row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
+  // One pass over the rows: to send them takes longer than that.
+  Gpu& gpu = gpu_of(rows);
+  if (rows.rows == 0 || !gpu.held().find(rows)) return Backend::row_norms(rows, norm, out);
+  const Lanes::Lease lane(gpu.lanes());
+  const DeviceStack stack = stack_of(gpu, *lane, {&rows, 1}, Room::keys, DType::float32);
+  const DevicePointer<float> norms = lane->room<float>(Room::sides, rows.rows);
+  KVREPLAY_CUDA(measure_rows(stack.data.get(), stack.dtype, rows.rows, rows.cols, stack.stride(), norm == Norm::l1,
+                             norms.get(), lane->stream()));
+  lane->download(out.first(rows.rows), norms);
+  lane->wait();
 }
 
 }  // namespace

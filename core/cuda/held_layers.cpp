@@ -94,6 +94,16 @@ void HeldLayers::remove(const HeldLayer& layer) {
   });
 }
 
+void HeldLayers::add(const HeldTensor& tensor) {
+  const std::lock_guard lock(mutex_);
+  if (tensor.host != nullptr) tensors_.emplace(tensor.host, &tensor);
+}
+
+void HeldLayers::remove(const HeldTensor& tensor) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(tensors_, [&](const auto& entry) { return entry.second == &tensor; });
+}
+
 std::size_t HeldLayers::size() const {
   const std::lock_guard lock(mutex_);
   return layers_.size();

@@ -64,6 +64,9 @@ class HeldLayers {
   /// \param layer  outlives its stay here
   void add(const HeldLayer& layer);
   void remove(const HeldLayer& layer);
+  /// A tensor by itself; outlives its stay here too.
+  void add(const HeldTensor& tensor);
+  void remove(const HeldTensor& tensor);
   std::size_t size() const;
 
   /// Where these rows lie on the device, if whole rows of a held tensor are meant.

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kThreads) widen_values(const Value* from, std:
 __global__ void __launch_bounds__(kThreads) gather(RowGathering a) {
   const std::size_t at = blockIdx.x * std::size_t{kThreads} + threadIdx.x;
   if (at >= a.n * a.cols) return;
-  const std::uint32_t row = a.index[at / a.cols];
+  const std::size_t row = a.index == nullptr ? at / a.cols : a.index[at / a.cols];
   const double factor = a.factors == nullptr ? 1.0 : a.factors[row];
   a.out[at] = (a.roots ? sqrt(factor) : factor) * double{a.rows[row * a.stride + at % a.cols]};
 }

@@ -25,7 +25,7 @@ cudaError_t pack_rows(const RowPacking& packing, cudaStream_t stream);
 cudaError_t widen(const void* from, DType dtype, std::size_t n, float* out, cudaStream_t stream);
 
 /// out(i, c) = factor_i * rows(index_i, c) in float64, [n, cols]. \param factors  [n_rows] by index; nullptr: all 1
-/// \param roots  the square root of the factor is taken
+/// \param roots  the square root of the factor is taken \param index  nullptr: the rows as they come
 struct RowGathering {
   const float* rows = nullptr;
   std::size_t stride = 0, cols = 0;

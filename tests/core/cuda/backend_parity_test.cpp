@@ -1,11 +1,14 @@
 // What the tests that both backends share do not reach: storage in 16 bits, many panels at a time, plans of many cells,
-// norms without error vectors, several host threads.
+// norms without error vectors, dense products, several host threads.
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
@@ -156,6 +159,115 @@ TEST_CASE("plans of more cells than a device has room for are walked budget by b
       CHECK(norms[2][i] == doctest::Approx(norms[0][i]).epsilon(kTwoBackends));
     }
   }
+}
+
+TEST_CASE("norms of products with a factor are those of float64, held or not, whatever its form") {
+  // Products of 600 float32 terms of either sign: a norm is good to some roundings of one.
+  constexpr double kFloatNorms = 2e-6;
+  const auto backend = make_tested_backend();
+  const LayerData layer = random_layer({.n_tokens = 20});
+  const std::size_t n = 33;
+  for (const auto& [rows, cols, form] : {std::tuple<std::size_t, std::size_t, FactorForm>{37, 21, FactorForm::dense},
+                                         {37, 21, FactorForm::transposed},
+                                         {5, 41, FactorForm::trapezoidal},
+                                         {530, 600, FactorForm::trapezoidal}}) {
+    CAPTURE(rows);
+    const bool transposed = form == FactorForm::transposed;
+    const std::size_t n_in = transposed ? rows : cols, n_out = transposed ? cols : rows;
+    NormalNumbers numbers(11);
+    Tensor factor(1, rows, cols), x(1, n_in, n + 3);
+    for (float& value : factor.values()) value = static_cast<float>(numbers.next());
+    for (float& value : x.values()) value = static_cast<float>(numbers.next());
+    if (form == FactorForm::trapezoidal)
+      for (std::size_t r = 0; r < rows; ++r) std::fill_n(&factor.matrix(0)(r, 0), r, 0.0f);
+    std::vector<double> expected(n, 0.0);
+    for (std::size_t c = 0; c < n; ++c)
+      for (std::size_t o = 0; o < n_out; ++o) {
+        double sum = 0;
+        for (std::size_t i = 0; i < n_in; ++i)
+          sum += double{transposed ? factor.matrix(0)(i, o) : factor.matrix(0)(o, i)} * double{x.matrix(0)(i, c)};
+        expected[c] += sum * sum;
+      }
+    for (const bool held : {false, true}) {
+      const auto kept = held ? backend->hold(std::as_const(factor).matrix(0), layer) : nullptr;
+      Tensor work(1, n_in, n + 3);  // overwritten; columns of a wider matrix
+      std::ranges::copy(x.values(), work.values().begin());
+      std::vector<double> norms(n, -1.0);
+      backend->projected_norms(std::as_const(factor).matrix(0), form, {&work.matrix(0)(0, 0), n_in, n, n + 3}, norms);
+      for (std::size_t c = 0; c < n; ++c) CHECK(norms[c] == doctest::Approx(expected[c]).epsilon(kFloatNorms));
+    }
+  }
+}
+
+TEST_CASE("log determinants of many matrices, and nothing for those that have none") {
+  // Float64 factorisations of well-conditioned matrices.
+  constexpr double kDeterminants = 1e-12;
+  const auto backend = make_tested_backend();
+  std::vector<Matrix64> matrices;
+  for (const std::uint64_t seed : {1u, 2u, 3u, 4u}) {
+    NormalNumbers numbers(seed);
+    Matrix64 root(19, 19), matrix(19, 19);
+    for (double& x : root.values) x = numbers.next();
+    for (std::size_t d = 0; d < 19; ++d) matrix(d, d) = 1;
+    add_to_upper_gram_of_columns(root, 0.5, matrix);
+    if (seed == 3) matrix(7, 7) = -1;
+    matrices.push_back(std::move(matrix));
+  }
+  const auto found = backend->half_log_dets(matrices);
+  REQUIRE(found.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const std::optional<double> expected = half_log_det(matrices[i]);
+    REQUIRE(found[i].has_value() == expected.has_value());
+    REQUIRE(found[i].has_value() == (i != 2));
+    if (expected) CHECK(*found[i] == doctest::Approx(*expected).epsilon(kDeterminants));
+  }
+  CHECK(backend->half_log_dets({}).empty());
+}
+
+TEST_CASE("Gram matrices, quadratic forms and row norms are the same wherever the rows are") {
+  // Float64 sums of a hundred terms; float32 sums of 40 terms of one sign.
+  constexpr double kFloat64Sums = 1e-11, kFloat32Norms = 2e-6;
+  const auto backend = make_tested_backend();
+  for (const DType dtype : {DType::float32, DType::float16, DType::bfloat16}) {
+    const LayerData layer = rounded(random_layer({.head_dim = 40, .value_dim = 9, .n_tokens = 101}), dtype);
+    std::vector<double> weights;
+    for (std::size_t i = 0; i < 90; ++i) weights.push_back(i % 7 == 0 ? 0 : 1 / static_cast<double>(i));
+    for (const bool held : {false, true}) {
+      const auto kept = held ? backend->hold(layer, dtype) : nullptr;
+      for (const ConstMatrixView all : {layer.keys.matrix(1), layer.values.matrix(0)}) {
+        const ConstMatrixView rows = all.rows_between(5, 95);
+        for (const bool weighted : {false, true}) {
+          const std::span<const double> some = weighted ? std::span<const double>(weights) : std::span<const double>();
+          const Matrix64 found = backend->gram(rows, some), expected = gram(rows, some);
+          REQUIRE(found.values.size() == expected.values.size());
+          for (std::size_t i = 0; i < found.values.size(); ++i)
+            CHECK(std::abs(found.values[i] - expected.values[i]) <= kFloat64Sums * expected(0, 0));
+        }
+        const Matrix64 matrix = gram(rows);
+        const std::vector<double> forms = backend->quadratic_forms(matrix, rows),
+                                  expected = quadratic_forms(matrix, rows);
+        REQUIRE(forms.size() == expected.size());
+        for (std::size_t i = 0; i < forms.size(); ++i)
+          CHECK(forms[i] == doctest::Approx(expected[i]).epsilon(kFloat64Sums));
+        for (const Norm norm : {Norm::l1, Norm::l2}) {
+          std::vector<float> norms(rows.rows), of_cpu(rows.rows);
+          backend->row_norms(rows, norm, norms);
+          row_norms(rows, norm, of_cpu);
+          for (std::size_t i = 0; i < norms.size(); ++i)
+            CHECK(norms[i] == doctest::Approx(of_cpu[i]).epsilon(kFloat32Norms));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("metrics of projections and of information are those of the CPU") {
+  const LayerData layer = random_layer({.hidden_size = 50, .n_tokens = 60});
+  const auto backend = make_tested_backend(), cpu = make_cpu_backend();
+  const std::vector<std::string> metrics = {"projected_error", "projected_error:sketch=8", "head_projected_error",
+                                            "mutual_information", "capacity"};
+  const std::vector<std::string> policies = {"expected-attention", "knorm", "capkv"};
+  check_same(measured(layer, 30, policies, metrics, *backend), measured(layer, 30, policies, metrics, *cpu));
 }
 
 TEST_CASE("units replayed side by side are what they are alone, bit for bit") {
