@@ -229,6 +229,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   std::ostream& talk = output.quiet ? silent : err;
 
   const auto start = std::chrono::steady_clock::now();
+  // First of all: a GPU that was asked for may not be there.
   const auto backend = output.dry_run ? nullptr : std::make_unique<BackendChoice>(output.backend, talk);
   const ReplayPlan plan = make_replay_plan(replay, talk);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
@@ -239,7 +240,6 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     return 0;
   }
 
-  // Before anything is written: a GPU that was asked for may not be there.
   UnitJournal journal(files.results, journal_options(plan.options, kept_of(output)), output.force);
   if (published_all(files)) {
     journal.remove();

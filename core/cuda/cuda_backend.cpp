@@ -22,39 +22,40 @@ namespace kvreplay {
 namespace cuda {
 namespace {
 
-// A layer on a device for as long as this lives.
+// A layer on a device for as long as this, or another that holds it, lives.
 class HeldOnDevice final : public Residency {
  public:
-  HeldOnDevice(Gpu& gpu, const LayerData& data, const PackedLayer& packed) : gpu_(gpu) {
-    layer_.memory = DeviceBuffer<std::byte>(gpu.pool());
-    layer_.memory.reserve_discard(packed.begins[3]);
-    {
-      const Lanes::Lease lane(gpu.lanes());
-      lane->upload(layer_.memory.data(), packed.bytes, packed.begins[3]);
-      lane->wait();
-    }
-    const auto tensor = [&](const Tensor& host, std::size_t begin) {
-      return HeldTensor{.host = host.values().data(),
-                        .count = host.count(),
-                        .rows = host.rows(),
-                        .cols = host.cols(),
-                        .dtype = packed.dtype,
-                        .device = DevicePointer<const std::byte>(layer_.memory.data()) + begin};
-    };
-    layer_.queries = tensor(data.queries, packed.begins[0]);
-    layer_.keys = tensor(data.keys, packed.begins[1]);
-    layer_.values = tensor(data.values, packed.begins[2]);
-    gpu_.held().add(layer_);
-  }
-  ~HeldOnDevice() override { gpu_.held().remove(layer_); }
+  HeldOnDevice(Gpu& gpu, std::shared_ptr<const HeldLayer> layer) : gpu_(gpu), layer_(std::move(layer)) {}
 
   std::string device() const override { return gpu_.name(); }
-  const HeldLayer& layer() const { return layer_; }
 
  private:
   Gpu& gpu_;
-  HeldLayer layer_;
+  std::shared_ptr<const HeldLayer> layer_;
 };
+
+std::unique_ptr<HeldLayer> send_layer(Gpu& gpu, const LayerData& data, const PackedLayer& packed) {
+  auto layer = std::make_unique<HeldLayer>();
+  layer->memory = DeviceBuffer<std::byte>(gpu.pool());
+  layer->memory.reserve_discard(packed.begins[3]);
+  {
+    const Lanes::Lease lane(gpu.lanes());
+    lane->upload(layer->memory.data(), packed.bytes, packed.begins[3]);
+    lane->wait();
+  }
+  const auto tensor = [&](const Tensor& host, std::size_t begin) {
+    return HeldTensor{.host = host.values().data(),
+                      .count = host.count(),
+                      .rows = host.rows(),
+                      .cols = host.cols(),
+                      .dtype = packed.dtype,
+                      .device = DevicePointer<const std::byte>(layer->memory.data()) + begin};
+  };
+  layer->queries = tensor(data.queries, packed.begins[0]);
+  layer->keys = tensor(data.keys, packed.begins[1]);
+  layer->values = tensor(data.values, packed.begins[2]);
+  return layer;
+}
 
 // A matrix on a device for as long as this lives, in float32.
 class HeldFactor final : public Residency {
@@ -97,8 +98,11 @@ class CudaBackend final : public Backend {
   std::string_view name() const override { return "cuda"; }
 
   std::unique_ptr<Residency> hold(const LayerData& data, DType dtype) override {
-    const auto fewest = std::ranges::min_element(gpus_, {}, [](const auto& gpu) { return gpu->held().size(); });
-    return hold_on(**fewest, data, dtype);
+    for (const auto& gpu : gpus_)
+      if (std::shared_ptr<const HeldLayer> layer = gpu->held().find(data))
+        return std::make_unique<HeldOnDevice>(*gpu, std::move(layer));
+    Gpu& fewest = **std::ranges::min_element(gpus_, {}, [](const auto& gpu) { return gpu->held().size(); });
+    return std::make_unique<HeldOnDevice>(fewest, hold_on(fewest, data, dtype));
   }
 
   std::unique_ptr<Residency> hold(ConstMatrixView factor, const LayerData& data) override {
@@ -110,10 +114,10 @@ class CudaBackend final : public Backend {
               std::span<MetricAccumulator* const> accumulators, Tensor* outputs) override {
     if (input.query_rows.size() == 0) return;
     for (const auto& gpu : gpus_)
-      if (const HeldLayer* layer = gpu->held().find(*input.layer))
+      if (const std::shared_ptr<const HeldLayer> layer = gpu->held().find(*input.layer))
         return replay_on_device(input, selections, accumulators, outputs, *gpu, *layer, results_);
-    const auto held = hold_on(*gpus_.front(), *input.layer, DType::float32);
-    replay_on_device(input, selections, accumulators, outputs, *gpus_.front(), held->layer(), results_);
+    const auto layer = hold_on(*gpus_.front(), *input.layer, DType::float32);
+    replay_on_device(input, selections, accumulators, outputs, *gpus_.front(), *layer, results_);
   }
 
   void weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
@@ -289,13 +293,13 @@ class CudaBackend final : public Backend {
     DevicePointer<const std::byte> queries;  // [n_groups * heads, n_lanes, stride], contiguous
   };
 
-  std::unique_ptr<HeldOnDevice> hold_on(Gpu& gpu, const LayerData& data, DType dtype) {
+  std::shared_ptr<const HeldLayer> hold_on(Gpu& gpu, const LayerData& data, DType dtype) {
     // Packed before a lane is asked for: parallel_for() is inside.
     PackedLayer packed = packed_.take();
     pack_layer(data, dtype, packed);
-    auto held = std::make_unique<HeldOnDevice>(gpu, data, packed);
+    std::unique_ptr<HeldLayer> layer = send_layer(gpu, data, packed);
     packed_.give(std::move(packed));
-    return held;
+    return gpu.held().add(std::move(layer));
   }
 
   // The device that holds what a view shows, else the first.

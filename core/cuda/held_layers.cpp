@@ -79,16 +79,39 @@ void pack_layer(const LayerData& data, DType dtype, PackedLayer& packed) {
   if (!pack_all(tensors, dtype, packed)) pack_all(tensors, DType::float32, packed);
 }
 
-void HeldLayers::add(const HeldLayer& layer) {
+std::shared_ptr<const HeldLayer> HeldLayers::find(const LayerData& data) const {
   const std::lock_guard lock(mutex_);
-  layers_.emplace(layer.keys.host, &layer);
-  for (const HeldTensor* tensor : {&layer.queries, &layer.keys, &layer.values})
+  return find_locked(data.keys.values().data());
+}
+
+std::shared_ptr<const HeldLayer> HeldLayers::find_locked(const float* keys) const {
+  // What is in the map is there, be it on its way out. A pointer that nobody wants is not taken: it might be the last
+  // one, and go under the lock.
+  for (const auto& [address, layer] : layers_)
+    if (address->keys.host == keys)
+      if (std::shared_ptr<const HeldLayer> held = layer.lock()) return held;
+  return nullptr;
+}
+
+std::shared_ptr<const HeldLayer> HeldLayers::add(std::unique_ptr<const HeldLayer> layer) {
+  // Taken out before its memory goes: whoever finds it later than that finds nothing.
+  const auto take_out = [this](const HeldLayer* gone) {
+    remove(*gone);
+    delete gone;
+  };
+  // Made before the lock is taken: should another's be found, this one is taken out under a lock of its own.
+  const std::shared_ptr<const HeldLayer> added(layer.release(), take_out);
+  const std::lock_guard lock(mutex_);
+  if (std::shared_ptr<const HeldLayer> held = find_locked(added->keys.host)) return held;
+  layers_.emplace(added.get(), added);
+  for (const HeldTensor* tensor : {&added->queries, &added->keys, &added->values})
     if (tensor->host != nullptr) tensors_.emplace(tensor->host, tensor);
+  return added;
 }
 
 void HeldLayers::remove(const HeldLayer& layer) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(layers_, [&](const auto& entry) { return entry.second == &layer; });
+  layers_.erase(&layer);
   std::erase_if(tensors_, [&](const auto& entry) {
     return entry.second == &layer.queries || entry.second == &layer.keys || entry.second == &layer.values;
   });
@@ -122,12 +145,6 @@ std::optional<DeviceMatrix> HeldLayers::find(ConstMatrixView rows) const {
                       .dtype = tensor.dtype,
                       .rows = rows.rows,
                       .cols = rows.cols};
-}
-
-const HeldLayer* HeldLayers::find(const LayerData& data) const {
-  const std::lock_guard lock(mutex_);
-  const auto it = layers_.find(data.keys.values().data());
-  return it == layers_.end() ? nullptr : it->second;
 }
 
 }  // namespace kvreplay::cuda

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 
@@ -58,12 +59,14 @@ void pack_layer(const LayerData& data, DType dtype, PackedLayer& packed);
 /// Packs some rows into [n_rows, padded(cols)] of `dtype`, zeros up to n_rows. False where they are not exact in it.
 bool pack_rows(ConstMatrixView rows, std::size_t n_rows, DType dtype, std::byte* out);
 
-/// What is held at present. Safe to use from several threads at once.
+/// What is held at present. Safe to use from several threads at once. A layer that several hold is there once, and goes
+/// with the last of them: nobody's work meets memory that another has given back.
 class HeldLayers {
  public:
-  /// \param layer  outlives its stay here
-  void add(const HeldLayer& layer);
-  void remove(const HeldLayer& layer);
+  /// The layer with this one's keys, if somebody holds it.
+  std::shared_ptr<const HeldLayer> find(const LayerData& data) const;
+  /// Takes a layer in, or returns the one that another thread has brought meanwhile. Outlives what it returns.
+  std::shared_ptr<const HeldLayer> add(std::unique_ptr<const HeldLayer> layer);
   /// A tensor by itself; outlives its stay here too.
   void add(const HeldTensor& tensor);
   void remove(const HeldTensor& tensor);
@@ -71,13 +74,14 @@ class HeldLayers {
 
   /// Where these rows lie on the device, if whole rows of a held tensor are meant.
   std::optional<DeviceMatrix> find(ConstMatrixView rows) const;
-  /// The layer whose keys these are.
-  const HeldLayer* find(const LayerData& data) const;
 
  private:
+  std::shared_ptr<const HeldLayer> find_locked(const float* keys) const;
+  void remove(const HeldLayer& layer);
+
   mutable std::mutex mutex_;
   std::multimap<const float*, const HeldTensor*> tensors_;
-  std::multimap<const float*, const HeldLayer*> layers_;  // by their keys
+  std::map<const HeldLayer*, std::weak_ptr<const HeldLayer>> layers_;
 };
 
 }  // namespace kvreplay::cuda

@@ -128,8 +128,10 @@ TEST_CASE("policies are measured alike whether their errors are held all at once
   const Measured together = measure("projected_error", replay_case);
   const auto backend = make_tested_backend();
   const ReplayInput input{.layer = &data, .candidates = {0, 45}, .query_rows = {45, 120}, .n_policies_at_once = 2};
+  const PromptView view(data, input.candidates, *backend);
   const auto accumulator = ChosenMetric("projected_error")
                                .make({.layer = &data,
+                                      .view = &view,
                                       .candidates = input.candidates,
                                       .n_queries = 75,
                                       .n_policies = 5,

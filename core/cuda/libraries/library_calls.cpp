@@ -67,6 +67,11 @@ KVREPLAY_FORWARD(blas, cublasStatus_t, cublasGemmStridedBatchedEx,
                   int ldc, long long c_spacing, int count, cublasComputeType_t compute, cublasGemmAlgo_t algorithm),
                  (handle, transa, transb, m, n, k, alpha, a, a_type, lda, a_spacing, b, b_type, ldb, b_spacing, beta, c,
                   c_type, ldc, c_spacing, count, compute, algorithm))
+KVREPLAY_FORWARD(blas, cublasStatus_t, cublasSgemm_v2,
+                 (cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int m, int n, int k,
+                  const float* alpha, const float* a, int lda, const float* b, int ldb, const float* beta, float* c,
+                  int ldc),
+                 (handle, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc))
 KVREPLAY_FORWARD(blas, cublasStatus_t, cublasDsyrk_v2,
                  (cublasHandle_t handle, cublasFillMode_t uplo, cublasOperation_t trans, int n, int k,
                   const double* alpha, const double* a, int lda, const double* beta, double* c, int ldc),
@@ -84,3 +89,6 @@ KVREPLAY_FORWARD(solver, cusolverStatus_t, cusolverDnCreate, (cusolverDnHandle_t
 KVREPLAY_FORWARD(solver, cusolverStatus_t, cusolverDnDestroy, (cusolverDnHandle_t handle), (handle))
 KVREPLAY_FORWARD(solver, cusolverStatus_t, cusolverDnSetStream, (cusolverDnHandle_t handle, cudaStream_t stream),
                  (handle, stream))
+KVREPLAY_FORWARD(solver, cusolverStatus_t, cusolverDnDpotrfBatched,
+                 (cusolverDnHandle_t handle, cublasFillMode_t uplo, int n, double* a[], int lda, int* infos, int count),
+                 (handle, uplo, n, a, lda, infos, count))
