@@ -1,6 +1,7 @@
 #include "core/cuda/lane.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace kvreplay::cuda {
 
@@ -23,10 +24,12 @@ Lane::Lane(int device, DevicePool& pool) {
 
 cusolverDnHandle_t Lane::solver() {
   if (solver_ == nullptr) {
-    cusolverDnHandle_t solver = nullptr;
-    KVREPLAY_CUDA(cusolverDnCreate(&solver));
-    solver_.reset(solver);
-    KVREPLAY_CUDA(cusolverDnSetStream(solver, stream()));
+    cusolverDnHandle_t handle = nullptr;
+    KVREPLAY_CUDA(cusolverDnCreate(&handle));
+    SolverHandle solver(handle);
+    // Kept only once it works on the lane's stream.
+    KVREPLAY_CUDA(cusolverDnSetStream(handle, stream()));
+    solver_ = std::move(solver);
   }
   return solver_.get();
 }

@@ -21,8 +21,10 @@ namespace {
 
 double error_sum(const LayerData& layer, Backend& backend) {
   std::vector<Policy> policies;
-  for (const char* name : {"knorm", "h2o", "snapkv:window=5"}) policies.emplace_back(name);
-  const std::vector<ChosenMetric> metrics = {ChosenMetric("output_error")};
+  for (const char* name : {"knorm", "h2o", "snapkv:window=5", "expected-attention", "value-norm:of=value"})
+    policies.emplace_back(name);
+  const std::vector<ChosenMetric> metrics = {ChosenMetric("output_error"), ChosenMetric("projected_error"),
+                                             ChosenMetric("capacity")};
   const BudgetGrid budgets{.kind = BudgetKind::tokens, .values = {3, 11}};
   const std::vector<Span> spans;
   UnitResult result;
@@ -45,7 +47,7 @@ double error_sum(const LayerData& layer, Backend& backend) {
 }  // namespace
 
 TEST_CASE("whichever call fails, the error names it, and the same backend goes on") {
-  const LayerData layer = random_layer({.n_tokens = 50});
+  const LayerData layer = random_layer({.hidden_size = 24, .n_tokens = 50});
   const double expected = error_sum(layer, *make_cpu_backend());
   for (const auto& [call, name] :
        {std::pair{Call::allocation, "allocation"}, std::pair{Call::launch, "launch"}, std::pair{Call::copy, "copy"},
@@ -79,7 +81,7 @@ TEST_CASE("whichever call fails, the error names it, and the same backend goes o
 }
 
 TEST_CASE("a device that fails for good leaves the CPU backend") {
-  const LayerData layer = random_layer({.n_tokens = 50});
+  const LayerData layer = random_layer({.hidden_size = 24, .n_tokens = 50});
   const auto cpu = make_cpu_backend();
   const double expected = error_sum(layer, *cpu);
   {
@@ -93,7 +95,7 @@ TEST_CASE("a device that fails for good leaves the CPU backend") {
 }
 
 TEST_CASE("memory that does not suffice is named with its sizes") {
-  const LayerData layer = random_layer({.n_tokens = 50});
+  const LayerData layer = random_layer({.hidden_size = 24, .n_tokens = 50});
   const auto backend = make_cuda_backend();
   const std::size_t memory = emulation::settings().memory;
   emulation::settings().memory = 8192;
@@ -117,7 +119,8 @@ TEST_CASE("units are spread over several GPUs and come out the same") {
   const int devices = emulation::settings().devices;
   emulation::settings().devices = 2;
   {
-    const LayerData layer = random_layer({.n_tokens = 50}), other = random_layer({.n_tokens = 50, .seed = 2});
+    const LayerData layer = random_layer({.hidden_size = 24, .n_tokens = 50}),
+                    other = random_layer({.hidden_size = 24, .n_tokens = 50, .seed = 2});
     const auto backend = make_cuda_backend();
     const auto held = backend->hold(other, DType::float32);  // on the first
     const double expected = error_sum(layer, *make_cpu_backend());
