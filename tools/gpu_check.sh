@@ -84,18 +84,21 @@ export OPENBLAS_NUM_THREADS=1
       -p snapkv,tova,knorm,keydiff,streaming-llm,lagkv,value-norm:of=value,random,ada-snapkv,oracle
   done
   agreement
-  rm -r "$work"
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
   if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck synccheck initcheck; do
       echo "== compute-sanitizer $tool"
-      timeout "$(left)" "$sanitizer" --tool $tool --error-exitcode 9 "$bundle/cuda_device_test" \
-        -tc="norms come*,wide heads*,plans of more*,column sums of attention*,outer products*" 2>&1 | tail -40 ||
-        echo "exit code $?"
+      timeout "$(left)" "$sanitizer" --tool $tool --print-limit 10000 --error-exitcode 9 "$bundle/cuda_device_test" \
+        -tc="norms *,wide heads*,plans of more*,column sums*,outer products*,log determinants*,Gram *" \
+        >"$work/sanitizer.txt" 2>&1 || echo "exit code $?"
+      # What it finds, by kernel; then its summary.
+      grep -oE '^=========  *at [^(<+]*' "$work/sanitizer.txt" | sort | uniq -c | sort -rn | head -12 || true
+      tail -12 "$work/sanitizer.txt"
     done
   else
     echo "== compute-sanitizer: not there"
   fi
+  rm -r "$work"
   echo "seconds  $((SECONDS - begin))"
   exit $status
 } 2>&1 | tee "$record"

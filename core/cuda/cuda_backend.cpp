@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 
@@ -466,9 +467,10 @@ class CudaBackend final : public Backend {
   }
 
   // Queries of a head whose columns are added up in float32 before they go to float64, in panels.
-  static constexpr std::size_t kMostPanelsOfSums = 8;
+  static constexpr std::size_t kMostPanelsOfSums = kMostLanesOfSums / kPanelWidth;
 
   std::vector<std::unique_ptr<Gpu>> gpus_;
+  std::atomic<std::size_t> turn_ = 0;
   ScratchPool<PackedLayer> packed_;
   ScratchPool<ReplayResults> results_;
 };
@@ -608,7 +610,8 @@ std::vector<std::optional<double>> CudaBackend::half_log_dets(std::vector<Matrix
   std::vector<std::optional<double>> results(matrices.size());
   if (matrices.empty() || matrices[0].rows == 0) return Backend::half_log_dets(std::move(matrices));
   const std::size_t n = matrices[0].rows, count = matrices.size();
-  const Lanes::Lease lane(gpus_.front()->lanes());
+  // They belong to no layer: GPUs take turns.
+  const Lanes::Lease lane(gpus_[turn_++ % gpus_.size()]->lanes());
   const DevicePointer<double> factors = lane->room<double>(Room::products, count * n * n);
   std::vector<double*> addresses;
   for (std::size_t i = 0; i < count; ++i) {
