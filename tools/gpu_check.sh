@@ -67,11 +67,14 @@ export OPENBLAS_NUM_THREADS=1
     echo "$backend: $(echo "$(date +%s.%N) $begun" | awk '{print $1 - $2}') s"
     "$bundle/kvreplay" compare "$work/$backend.h5" --by head --csv "$work/$backend.csv" --force >/dev/null || true
   }
-  agreement() {  # the last column is the value
-    paste -d, "$work/cpu.csv" "$work/cuda.csv" | awk -F, 'NR > 1 {
-      n = NF / 2; if ($n == "" || $NF == "") next
-      d = $n - $NF; if (d < 0) d = -d; m = ($n < 0 ? -$n : $n); if (m > 1e-6 && d / m > worst) worst = d / m; ++count
-    } END {printf "largest relative difference of %d values: %.2g\n", count, worst}'
+  agreement() {
+    paste -d, "$work/cpu.csv" "$work/cuda.csv" | awk -F, '
+      NR == 1 { n = NF / 2; for (i = 1; i <= n; ++i) if ($i == "value") c = i; next }
+      NF != 2 * n || $1 != $(n + 1) || $3 != $(n + 3) { ++unlike; next }
+      $c == "" { next }
+      { d = $c - $(n + c); if (d < 0) d = -d; m = ($c < 0 ? -$c : $c)
+        if (m > 1e-6 && d / m > worst) { worst = d / m; at = $1 " of " $3 " at " $5 } ++count }
+      END {printf "largest relative difference of %d values: %.2g (%s); %d lines not compared\n", count, worst, at, unlike}'
   }
   echo "== a recorded trace, on the CPU and on the device"
   for backend in cpu cuda; do replay traces/examples/smollm2-needle.h5 $backend; done
