@@ -25,7 +25,7 @@ class EvictedModel:
         self._code = importlib.import_module(type(model).__module__)
         self._attend = self._code.eager_attention_forward
 
-    def logits(self, retained: dict[int, torch.Tensor] | None = None, shift: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(self, retained: dict[int, torch.Tensor] | None = None, shift=None) -> torch.Tensor:
         """Float64 [n_new, vocabulary] at the positions from the compression point on.
 
         retained  by layer, bool [n_kv_heads or n_q_heads, position]; without one a layer sees everything
