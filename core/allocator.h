@@ -83,6 +83,8 @@ struct Allocator {
   std::size_t (*query_window)(const Parameters&) = nullptr;
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   bool needs_block_cosine = false;
+  /// Whether it needs sensitivities of the compression point with these parameters; nullptr for never.
+  bool (*needs_sensitivity)(const Parameters&) = nullptr;
 };
 
 const std::vector<Allocator>& all_allocators();

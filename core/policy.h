@@ -44,6 +44,7 @@ struct TraceOffer {
   bool output_projection = false;
   bool block_cosine = false;
   bool probes = false;
+  bool sensitivity = false;
 };
 
 class Policy {
@@ -72,6 +73,7 @@ class Policy {
   std::size_t query_window() const;
   bool needs_output_projection() const;
   bool needs_block_cosine() const;
+  bool needs_sensitivity() const;
   /// What its scorer takes besides reading the keys and keeping scores.
   RowCost scorer_cost(const UnitDimensions& unit) const;
   /// Whether scores, or a modifier's choice, are made for each budget.
