@@ -166,8 +166,10 @@ class HeadProjectedError final : public QueryHeadSums {
  public:
   explicit HeadProjectedError(const UnitShape& shape)
       : QueryHeadSums(shape), dim_(shape.layer->model.value_dim), backend_(shape.view->backend()) {
-    for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h)
+    for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h) {
       factors_.push_back(triangular_factor_of(shape.layer->output_projection.matrix(h)));
+      held_.push_back(backend_.hold(std::as_const(factors_.back()).matrix(0), *shape.layer));
+    }
   }
 
   void add_reference(const PanelReference& panel) override {
@@ -206,7 +208,8 @@ class HeadProjectedError final : public QueryHeadSums {
 
   std::size_t dim_;
   Backend& backend_;
-  std::vector<Tensor> factors_;  // [n_q_heads] R of each head
+  std::vector<Tensor> factors_;                   // [n_q_heads] R of each head
+  std::vector<std::unique_ptr<Residency>> held_;  // [n_q_heads] these
   ScratchPool<Scratch> scratch_;
 };
 
