@@ -27,8 +27,9 @@
 //              M_denominator  [case, layer, H] (+ parts)                   absent where M has `mean_of`
 //              Metrics of the whole model (predicted_kl and its kin, summed_projected_error) lack the dimension layer:
 //              M and M_numerator [case, policy, budget], M_denominator [case]. What is made of the sums of all layers
-//              of a case has the attribute of_layers ("0,1,2"): the layers that stand together in it attributes of M:
-//              long_name, units, better ("lower" | "higher"), formula ("ratio" | "sqrt_ratio" | "sum" | "sqrt_over":
+//              of a case has the attribute of_layers ("0,1,2"): the layers that stand together in it.
+//
+//              The attributes of M are long_name, units, better ("lower" | "higher"), formula ("ratio" | "sqrt_ratio" | "sum" | "sqrt_over":
 //              sqrt(numerator) / denominator), contest (0 where policies do not compete), monotone (1, or 0 where a
 //              smaller retained set may be better), parameters (every one written out, where it has some), sum_units
 //              (of both sums, where they mean something by themselves: "nats"), numerator and denominator: the names of
