@@ -46,7 +46,7 @@ def _surrogate_table(study: Study) -> list[str]:
         "spearman: mean rank correlation of the policies at one budget of one case",
         f"pairs right: those ordered alike{f', of {counts.n_pairs}' if counts else ''} whose true KL are a factor "
         f"{APART:g} apart",
-        "factor, 90 %: median and quantile of max(a/b, b/a) of a = scale * surrogate, one scale for all, and b = true KL",
+        "factor, 90 %: median and quantile of max(a/b, b/a), a = scale * surrogate (one scale for all), b = true KL",
     ]
     return head + _table(["surrogate", *COLUMNS], rows)
 
