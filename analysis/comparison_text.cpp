@@ -250,9 +250,9 @@ bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
 }  // namespace
 
 const std::vector<std::string>& default_text_metrics() {
-  static const std::vector<std::string> names{"predicted_kl",     "output_error", "projected_error",    "summed_projected_error",
-                                              "attention_recall", "capacity",     "mutual_information", "needle_recall",
-                                              "kept_fraction"};
+  static const std::vector<std::string> names{"predicted_kl",           "output_error",     "projected_error",
+                                              "summed_projected_error", "attention_recall", "capacity",
+                                              "mutual_information",     "needle_recall",    "kept_fraction"};
   return names;
 }
 
@@ -263,6 +263,7 @@ std::string comparison_text(const Comparison& comparison, const std::vector<std:
   std::vector<const ComparedMetric*> shown;
   std::vector<std::size_t> indices;  // of the same
   std::vector<std::string> titles;
+  if (comparison.ranking) titles.push_back(comparison.ranking->metric);
   for (const std::string& name : metrics.empty() ? default_text_metrics() : metrics) {
     for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
       const ComparedMetric& metric = comparison.metrics[m];

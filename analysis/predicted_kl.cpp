@@ -1,9 +1,9 @@
 // What the live model would lose: its mean KL divergence per predicted token, from sensitivities in the trace.
 //
-// Sketch r of R says what z_r . logits owes to the attention outputs o[l, t] of layer l at query t: g[r, l, t]. With the
-// errors dO of the replay s[r, t] = sum over layers and heads of <g, dO>, with its sign, and
-// KL = 1 / (2 m R) sum over r and t of s[r, t]^2, for m targets. The sum over layers comes before the square, so
-// units carry their part s_l[r, t] to the end of the case.
+// Sketch r of R says what z_r . logits owes to the attention outputs o[l, t] of layer l at query t: g[r, l, t]. With
+// the errors dO of the replay s[r, t] = sum over layers and heads of <g, dO>, with its sign, and KL = 1 / (2 m R) sum
+// over r and t of s[r, t]^2, for m targets. The sum over layers comes before the square, so units carry their part
+// s_l[r, t] to the end of the case.
 
 #include <fmt/format.h>
 
@@ -158,7 +158,7 @@ class SketchCase {
  private:
   [[noreturn]] void refuse(std::size_t layer) const {
     throw InputError(
-        fmt::format("what unit {} of a case carries for predicted_kl does not fit the others: a damaged file", layer));
+        fmt::format("the carried sums of layer {} in the results' order do not fit: a damaged file", layer));
   }
 
   std::vector<float> read(std::size_t layer) const {
@@ -231,7 +231,8 @@ RowCost cost_of_sketches(const UnitDimensions& unit, const Parameters&) {
 }
 
 constexpr const char* kPaper =
-    "Fisher information sketched by Gaussian directions; Martens, New insights and perspectives on the natural gradient "
+    "Fisher information sketched by Gaussian directions; Martens, New insights and perspectives on the natural "
+    "gradient "
     "method (arXiv 1412.1193), for the quadratic form";
 constexpr const char* kNeeds = "sensitivities of the compression point (tools/record.py --sensitivity), all layers";
 
@@ -258,8 +259,9 @@ const RegisterMetric predicted_kl{{
 const RegisterMetric predicted_kl_clean{{
     .name = "predicted_kl_clean",
     .unit = "nats per token",
-    .summary = "predicted_kl from the sketches at the full cache alone (level 0): the textbook Fisher form, nearer where "
-               "little is lost, too small where much is",
+    .summary =
+        "predicted_kl from the sketches at the full cache alone (level 0): the textbook Fisher form, nearer where "
+        "little is lost, too small where much is",
     .better = Better::lower,
     .formula = MetricFormula::ratio,
     .axis = MetricAxis::model,
@@ -272,7 +274,8 @@ const RegisterMetric predicted_kl_clean{{
 const RegisterMetric predicted_kl_standard_error{{
     .name = "predicted_kl_standard_error",
     .unit = "nats per token",
-    .summary = "standard error of predicted_kl over its sketches: their noise only, not how far the form is from the model",
+    .summary =
+        "standard error of predicted_kl over its sketches: their noise only, not how far the form is from the model",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_over,
     .axis = MetricAxis::model,
@@ -285,8 +288,9 @@ const RegisterMetric predicted_kl_standard_error{{
 const RegisterMetric predicted_kl_layer_contribution{{
     .name = "predicted_kl_layer_contribution",
     .unit = "nats per token",
-    .summary = "what a layer's errors contribute to predicted_kl, with its sign: layers add up to it. Negative where they "
-               "cancel those of others. Pooled, the mean over layers",
+    .summary =
+        "what a layer's errors contribute to predicted_kl, with its sign: layers add up to it. Negative where they "
+        "cancel those of others. Pooled, the mean over layers",
     .better = Better::lower,
     .formula = MetricFormula::ratio,
     .axis = MetricAxis::layer,

@@ -14,7 +14,8 @@ namespace {
 using Notes = std::vector<std::pair<std::string, std::string>>;
 
 constexpr const char* kPrediction = "predicted_kl";
-// Where a trace was recorded at the full cache alone. A quadratic form of the logits is good for changes of a nat at most.
+// Where a trace was recorded at the full cache alone. A quadratic form of the logits is good for changes of a nat at
+// most.
 constexpr double kRangeUnknown = 1;
 
 std::size_t n_layers_of(const std::string& list) {

@@ -9,8 +9,8 @@
 
 namespace kvreplay {
 
-/// A line for each subject: layers of the model that are not in a figure, cases without one, predictions beyond what the
-/// recorded passes lost. \return [any] of (metric, line)
+/// A line for each subject: layers of the model that are not in a figure, cases without one, predictions beyond what
+/// the recorded passes lost. \return [any] of (metric, line)
 std::vector<std::pair<std::string, std::string>> prediction_notes(const Dataset& results);
 
 }  // namespace kvreplay

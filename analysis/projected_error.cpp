@@ -220,8 +220,8 @@ CaseSums sum_over_layers(const CaseLayers& layers) {
   for (std::size_t layer = 0; layer < layers.n_layers; ++layer) {
     const CarriedSums carried = layers.read(layer);
     if (carried.common.size() != 1 || carried.values.size() != sums.numerator.size())
-      throw InputError(fmt::format("unit {} of a case carries {} sums for summed_projected_error, expected {}: a damaged file",
-                                   layer, carried.values.size(), sums.numerator.size()));
+      throw InputError(fmt::format("layer {} in the results' order carries {} sums, expected {}: a damaged file", layer,
+                                   carried.values.size(), sums.numerator.size()));
     sums.denominator = {double{carried.common[0]}};
     for (std::size_t i = 0; i < sums.numerator.size(); ++i) sums.numerator[i] += double{carried.values[i]};
   }

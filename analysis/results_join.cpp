@@ -288,8 +288,8 @@ JoinedResults join_results(std::vector<ResultsFile> files) {
   result.notes = differing_options(files);
   for (const std::string& name : apart)
     if (!name.ends_with("_numerator") && !name.ends_with("_denominator"))
-      result.notes.push_back(
-          fmt::format("{} is left out: files have it of different layers, and layers cannot be put together any more", name));
+      result.notes.push_back(fmt::format(
+          "{} is left out: files have it of different layers, and layers cannot be put together any more", name));
   return result;
 }
 

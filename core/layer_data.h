@@ -23,11 +23,11 @@ struct LayerProbes {
 /// scale (r, t) is the gradient of z_r . logits with respect to the outputs of query t, all heads side by side, before
 /// W_O; z_r has the covariance of a Fisher metric. Belongs to one compression point.
 struct LayerSensitivity {
-  std::vector<float> level;            ///< [n_sketches] share of the prefill that a pass had dropped
-  std::size_t n_targets = 0;           ///< predictions that count
-  std::size_t n_queries = 0;           ///< evaluation queries
-  Buffer<std::int8_t> gradient = {};   ///< [n_sketches, n_queries, n_q_heads * value_dim]
-  std::vector<float> scale = {};       ///< [n_sketches, n_queries]
+  std::vector<float> level;           ///< [n_sketches] share of the prefill that a pass had dropped
+  std::size_t n_targets = 0;          ///< predictions that count
+  std::size_t n_queries = 0;          ///< evaluation queries
+  Buffer<std::int8_t> gradient = {};  ///< [n_sketches, n_queries, n_q_heads * value_dim]
+  std::vector<float> scale = {};      ///< [n_sketches, n_queries]
 
   std::size_t n_sketches() const { return level.size(); }
 };
@@ -43,7 +43,7 @@ struct LayerData {
   /// [n_tokens]: cosine of the residual stream before and after the attention block; empty when not recorded
   std::vector<float> block_cosine = {};
 
-  std::optional<LayerProbes> probes = {};  ///< of the unit's compression point, where the trace carries them
+  std::optional<LayerProbes> probes = {};            ///< of the unit's compression point, where the trace carries them
   std::optional<LayerSensitivity> sensitivity = {};  ///< likewise
 
   std::size_t n_tokens() const { return keys.rows(); }

@@ -50,8 +50,8 @@ std::string_view name_of(MetricAxis axis) {
 }
 
 MetricFormula metric_formula(std::string_view name) {
-  for (const MetricFormula formula : {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum,
-                                     MetricFormula::sqrt_over})
+  for (const MetricFormula formula :
+       {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum, MetricFormula::sqrt_over})
     if (name_of(formula) == name) return formula;
   throw InputError(fmt::format("unknown metric formula '{}'", name));
 }

@@ -53,7 +53,7 @@ struct UnitShape {
   Range candidates;                  ///< token positions up for eviction
   const std::vector<Span>* spans = nullptr;
   std::vector<std::uint8_t> targets;  ///< [n_queries] 1 for those that predict the answer: core/target_queries.h
-  std::size_t n_queries = 0;  ///< evaluation queries
+  std::size_t n_queries = 0;          ///< evaluation queries
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
   /// Policies whose outputs come between two calls of MetricAccumulator::end_panel(), 1 at least: what has to keep the
@@ -95,8 +95,8 @@ struct CarriedSums {
 
 /// The two sums of one metric over one work unit.
 /// numerator [n_heads, n_policies, n_budgets, n_parts], denominator [n_heads, n_parts];
-/// n_heads is 1 for MetricAxis::layer, n_parts is 1 for MetricParts::none. Both are empty for a metric whose sums are of
-/// whole cases.
+/// n_heads is 1 for MetricAxis::layer, n_parts is 1 for MetricParts::none. Both are empty for a metric whose sums are
+/// of whole cases.
 struct MetricSums {
   std::vector<double> numerator;
   std::vector<double> denominator;

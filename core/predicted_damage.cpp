@@ -17,8 +17,7 @@ class DamageSums final : public MetricAccumulator {
         n_budgets_(selection.heads.front().n_budgets()),
         heads_per_set_(layer.model.n_q_heads / selection.heads.size()),
         damage_(selection.heads.size(), std::vector<double>(n_budgets_, 0.0)) {
-    for (std::size_t h = 0; h < layer.model.n_q_heads; ++h)
-      products_.emplace_back(panels_.n_products(n_budgets_));
+    for (std::size_t h = 0; h < layer.model.n_q_heads; ++h) products_.emplace_back(panels_.n_products(n_budgets_));
   }
 
   void add_reference(const PanelReference& panel) override {

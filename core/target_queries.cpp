@@ -11,7 +11,9 @@ std::vector<std::uint8_t> target_queries(std::span<const std::size_t> positions,
     for (const std::size_t t : positions) targets.push_back(is_target(t) ? 1 : 0);
     return targets;
   };
-  const auto any = [](const std::vector<std::uint8_t>& targets) { return std::ranges::find(targets, 1) != targets.end(); };
+  const auto any = [](const std::vector<std::uint8_t>& targets) {
+    return std::ranges::find(targets, 1) != targets.end();
+  };
   // The query at t predicts the token at t + 1.
   std::vector<std::uint8_t> targets = where([&](std::size_t t) {
     return std::ranges::any_of(spans, [&](const Span& span) {

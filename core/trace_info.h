@@ -80,12 +80,12 @@ struct ProbeInfo {
 /// Gradients of the model's predictions with respect to its attention outputs, recorded for one compression point by
 /// `n_sketches()` backward passes: traces/SCHEMA.md.
 struct SensitivityInfo {
-  std::string compression_point;           ///< name
-  std::size_t keep_first = 0;              ///< prefill positions that no pass dropped
-  std::vector<float> level;                ///< [n_sketches] share of the other ones that a pass dropped; 0: none
-  std::vector<std::uint64_t> seed;         ///< [n_sketches] of the pass's random numbers
-  std::vector<std::uint8_t> target_mask;   ///< [n_queries] 1 where the prediction counts
-  std::vector<float> perturbed_kl;         ///< [n_sketches] mean KL(clean || dropped) over the targets, nats
+  std::string compression_point;          ///< name
+  std::size_t keep_first = 0;             ///< prefill positions that no pass dropped
+  std::vector<float> level;               ///< [n_sketches] share of the other ones that a pass dropped; 0: none
+  std::vector<std::uint64_t> seed;        ///< [n_sketches] of the pass's random numbers
+  std::vector<std::uint8_t> target_mask;  ///< [n_queries] 1 where the prediction counts
+  std::vector<float> perturbed_kl;        ///< [n_sketches] mean KL(clean || dropped) over the targets, nats
 
   std::size_t n_sketches() const { return level.size(); }
   std::size_t n_queries() const { return target_mask.size(); }
@@ -104,7 +104,7 @@ struct SampleInfo {
   std::vector<CompressionPoint> compression_points;
   std::vector<Range> query_ranges;
   bool has_block_cosine = false;
-  std::vector<ProbeInfo> probes;  ///< at most one per compression point; empty when not recorded
+  std::vector<ProbeInfo> probes;               ///< at most one per compression point; empty when not recorded
   std::vector<SensitivityInfo> sensitivities;  ///< likewise
 
   std::size_t n_recorded_queries() const;

@@ -10,8 +10,8 @@ namespace kvreplay::testing {
 LayerSensitivity random_sensitivity(const LayerData& layer, std::size_t compression_point, std::size_t n_sketches,
                                     std::uint64_t seed) {
   LayerSensitivity sensitivity;
-  sensitivity.n_queries = static_cast<std::size_t>(
-      layer.query_positions.end() - std::ranges::lower_bound(layer.query_positions, compression_point));
+  sensitivity.n_queries = static_cast<std::size_t>(layer.query_positions.end() -
+                                                   std::ranges::lower_bound(layer.query_positions, compression_point));
   sensitivity.n_targets = sensitivity.n_queries > 2 ? sensitivity.n_queries - 2 : 1;
   NormalNumbers numbers(seed);
   const std::size_t width = layer.model.n_q_heads * layer.model.value_dim;

@@ -92,9 +92,7 @@ class Assembly {
   /// When all of its units have been added.
   void finish_case(std::size_t case_index, const UnitReader& read_unit) {
     for (const ChosenMetric& carrier : frame_.computed) {
-      const auto is_made_of_it = [&](const ChosenMetric& metric) {
-        return metric.row().carried_by == carrier.name();
-      };
+      const auto is_made_of_it = [&](const ChosenMetric& metric) { return metric.row().carried_by == carrier.name(); };
       if (carrier.row().finish_case == nullptr || std::ranges::none_of(frame_.metrics, is_made_of_it)) continue;
       const CaseLayers layers{
           .n_layers = frame_.n_layers(),
@@ -104,7 +102,7 @@ class Assembly {
           .read = [&](std::size_t layer) {
             return carried_by(carrier.name(), read_unit(case_index * frame_.n_layers() + layer, DatasetPart::carried));
           }};
-      const CaseSums all = carrier.row().finish_case(layers);
+      const CaseSums all = finished(carrier, layers, case_index);
       for (const ChosenMetric& metric : frame_.metrics)
         if (const auto sums = all.find(metric.row().name); is_made_of_it(metric) && sums != all.end()) {
           put(metric.name() + "_numerator", case_index, sums->second.numerator);
@@ -139,6 +137,13 @@ class Assembly {
     for (const std::string& name : made_by_)
       which.values.push_back(static_cast<double>(std::ranges::lower_bound(names, name) - names.begin()));
     add(std::move(which));
+  }
+
+  CaseSums finished(const ChosenMetric& carrier, const CaseLayers& layers, std::size_t case_index) const try {
+    return carrier.row().finish_case(layers);
+  } catch (const InputError& error) {
+    const auto& cases = std::get<std::vector<std::string>>(results_.dimension("case").labels);
+    throw InputError(fmt::format("case {}, metric '{}': {}", cases[case_index], carrier.name(), error.what()));
   }
 
   static CarriedSums carried_by(const std::string& metric, Dataset unit) {

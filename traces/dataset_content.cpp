@@ -76,8 +76,8 @@ void write_carried(const hdf5::Group& root, const std::vector<CarriedArray>& arr
   const hdf5::Group group = hdf5::create_group(root, kCarriedGroup, true);
   for (const CarriedArray& array : arrays) {
     const hdf5::Dataset dataset =
-        hdf5::create_dataset(group, array.name, H5T_IEEE_F32LE, hdf5::new_space(std::array<hsize_t, 1>{array.values.size()}),
-                             hdf5::dataset_creation());
+        hdf5::create_dataset(group, array.name, H5T_IEEE_F32LE,
+                             hdf5::new_space(std::array<hsize_t, 1>{array.values.size()}), hdf5::dataset_creation());
     if (!array.values.empty())
       hdf5::check("write", dataset, "", [&] {
         return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array.values.data());
@@ -92,7 +92,8 @@ std::vector<CarriedArray> read_carried(const hdf5::Group& root, std::uint64_t fi
   for (const std::string& name : hdf5::link_names(group)) {
     const hdf5::StoredArray stored = hdf5::open_array(group, name, {std::nullopt}, file_size);
     if (hdf5::kind_of_type(hdf5::type_of(stored.dataset)) != hdf5::ValueKind::real)
-      throw hdf5::Violation(fmt::format("{}: expected real numbers, found another type", hdf5::path_of(stored.dataset)));
+      throw hdf5::Violation(
+          fmt::format("{}: expected real numbers, found another type", hdf5::path_of(stored.dataset)));
     CarriedArray& array = arrays.emplace_back(CarriedArray{name, std::vector<float>(stored.dims[0])});
     if (!array.values.empty())
       hdf5::check("read", stored.dataset, "", [&] {
@@ -267,7 +268,8 @@ Dataset read_dataset_content(const hdf5::Group& root, std::uint64_t file_size, D
   dataset.attributes = read_attributes(root);
   // Dimensions come first: write_dataset_content() creates them first, and links are listed in that order.
   for (const std::string& name : hdf5::link_names(root))
-    if (name != kMembersGroup && name != kCarriedGroup) read_object(name, hdf5::open_array(root, name, file_size), dataset);
+    if (name != kMembersGroup && name != kCarriedGroup)
+      read_object(name, hdf5::open_array(root, name, file_size), dataset);
   return dataset;
 }
 

@@ -20,7 +20,6 @@ void write_dataset_content(const hdf5::Group& group, const Dataset& dataset);
 
 /// \param file_size  bytes of the whole file: nothing larger is believed
 /// Throws Failure and Violation.
-Dataset read_dataset_content(const hdf5::Group& group, std::uint64_t file_size,
-                             DatasetPart part = DatasetPart::whole);
+Dataset read_dataset_content(const hdf5::Group& group, std::uint64_t file_size, DatasetPart part = DatasetPart::whole);
 
 }  // namespace kvreplay

@@ -6,9 +6,9 @@ namespace kvreplay {
 namespace {
 
 constexpr std::size_t kKeepFirst = 4;
-constexpr std::size_t kMemory = 16;    // queries after which a gradient has halved
-constexpr float kDeviation = 0.02f;    // of a gradient: predictions of some tenths of a nat
-constexpr float kWidest = 3.5f;        // normal numbers stay within: CounterRng::normal()
+constexpr std::size_t kMemory = 16;  // queries after which a gradient has halved
+constexpr float kDeviation = 0.02f;  // of a gradient: predictions of some tenths of a nat
+constexpr float kWidest = 3.5f;      // normal numbers stay within: CounterRng::normal()
 constexpr float kLargest = 127;
 
 }  // namespace

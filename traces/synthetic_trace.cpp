@@ -97,8 +97,7 @@ void check_bytes(const SyntheticTraceOptions& o) {
   if (gradients > kMaxProjectionBytes)
     throw UsageError(fmt::format("synthetic trace: the sensitivities of a layer take {:.1f} GB, {:.1f} GB is the most",
                                  gradients / 1e9, kMaxProjectionBytes / 1e9));
-  const double bytes =
-      real(o.n_samples) * real(o.n_layers) * ((cache + queries) * real(size_of(o.dtype)) + gradients);
+  const double bytes = real(o.n_samples) * real(o.n_layers) * ((cache + queries) * real(size_of(o.dtype)) + gradients);
   if (bytes > kMaxTraceBytes)
     throw UsageError(fmt::format("synthetic trace: it would take {:.0f} TB, {:.0f} TB is the most", bytes / 1e12,
                                  kMaxTraceBytes / 1e12));

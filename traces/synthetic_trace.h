@@ -24,8 +24,8 @@ namespace kvreplay {
 ///
 /// Every value depends on (seed, sample, layer, head, token) alone, so a longer trace begins like a shorter one, but
 /// for the needles, which are spread over the whole context, and the queries that look for them. Tensors are made 512
-/// tokens at a time: the memory is that of one layer's output projection or sensitivities, and a few bytes for each token. No clock
-/// is read: the same options give the same file.
+/// tokens at a time: the memory is that of one layer's output projection or sensitivities, and a few bytes for each
+/// token. No clock is read: the same options give the same file.
 struct SyntheticTraceOptions {
   std::size_t n_samples = 1;
   std::size_t n_layers = 4;

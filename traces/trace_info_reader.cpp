@@ -236,7 +236,8 @@ class InfoReader {
   void check_sensitivity_arrays(std::size_t index, const SampleInfo& sample) {
     for (const SensitivityInfo& each : sample.sensitivities)
       for (const LayerInfo& layer : info_.layers) {
-        const Group group = open_group(file_, rules::sensitivity_layer_path(index, each.compression_point, layer.index));
+        const Group group =
+            open_group(file_, rules::sensitivity_layer_path(index, each.compression_point, layer.index));
         const StoredArray gradient =
             open_array(group, "gradient", {each.n_sketches(), each.n_queries(), n_concatenated()}, file_size_);
         read_bytes(gradient.dataset, {});  // checks the type

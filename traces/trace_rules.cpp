@@ -166,8 +166,8 @@ void check_targets(const std::string& path, const SampleInfo& sample, const Sens
     const std::size_t begin = std::max(range.begin, position);
     if (range.end <= position) continue;
     if (n_queries > 0 && begin != next)
-      violate("{}: expected recorded queries without gaps from the compression point to the end, found none at {}", path,
-              next);
+      violate("{}: expected recorded queries without gaps from the compression point to the end, found none at {}",
+              path, next);
     n_queries += range.end - begin;
     next = range.end;
   }

@@ -19,7 +19,7 @@ inline constexpr const char* kGaussianFisher = "gaussian-fisher";
 /// Bounds that keep absurd files from reaching arithmetic; far above any model.
 inline constexpr std::int64_t kMaxCount = 1 << 20;  ///< layers, heads, hidden_size
 inline constexpr std::int64_t kMaxSketches = 4096;
-inline constexpr std::int64_t kMaxDim = 1024;       ///< head_dim, value_dim
+inline constexpr std::int64_t kMaxDim = 1024;  ///< head_dim, value_dim
 
 std::string layer_name(std::size_t index);        ///< "07"
 std::string sample_name(std::size_t index);       ///< "0012"

@@ -139,8 +139,7 @@ class StructureWriter {
                        dataset_creation());
     }
     if (!sample.probes.empty()) write_probes(create_group(group, "probes"), sample.probes);
-    if (!sample.sensitivities.empty())
-      write_sensitivities(create_group(group, "sensitivity"), sample.sensitivities);
+    if (!sample.sensitivities.empty()) write_sensitivities(create_group(group, "sensitivity"), sample.sensitivities);
   }
 
   void write_sensitivities(const Group& group, const std::vector<SensitivityInfo>& sensitivities) const {

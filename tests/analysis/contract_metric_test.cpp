@@ -61,9 +61,13 @@ TEST_CASE("every metric describes itself, and has sums of its own or reads anoth
     CHECK((metric.needs_output_projection == nullptr || metric.needs.find("W_O") != std::string::npos));
     CHECK((metric.make != nullptr) ==
           (metric.mean_of.empty() && (metric.carried_by.empty() || metric.carried_by == metric.name)));
-    CHECK((metric.finish_case != nullptr) == (metric.n_carried != nullptr));
+    const bool finishes = metric.finish_case != nullptr, carries = metric.n_carried != nullptr;
+    CHECK(finishes == carries);
     CHECK((metric.axis != MetricAxis::model || !metric.carried_by.empty()));
-    if (!metric.carried_by.empty()) CHECK(find_metric(metric.carried_by).finish_case != nullptr);
+    if (!metric.carried_by.empty()) {
+      const bool carrier_finishes = find_metric(metric.carried_by).finish_case != nullptr;
+      CHECK(carrier_finishes);
+    }
     for (const std::string& fallback : metric.fallbacks) CHECK(find_metric(fallback).fallbacks.empty());
     if (!metric.mean_of.empty()) {
       const Metric& source = find_metric(metric.mean_of);
@@ -187,8 +191,7 @@ TEST_CASE("sums add up over queries: two halves of the evaluation queries give t
     for (std::size_t r = 0; r < kSketches; ++r)
       for (std::size_t t = 0; t < queries.size(); ++t) {
         const std::size_t from = r * all.n_queries + queries[t];
-        std::copy_n(all.gradient.data() + from * width, width,
-                    some.gradient.data() + (r * queries.size() + t) * width);
+        std::copy_n(all.gradient.data() + from * width, width, some.gradient.data() + (r * queries.size() + t) * width);
         some.scale.push_back(all.scale[from]);
       }
   }

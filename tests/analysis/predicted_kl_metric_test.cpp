@@ -71,9 +71,8 @@ TEST_CASE("predicted_kl adds up layers and heads with their signs before it squa
   CHECK(measured[1].value(0, 0, 0) == 9);
 
   // A: head 0 has s = (-2, -2): (8 + 12) / 4 = 5, head 1 (4, -4): (-16 + 24) / 4 = 2. B: (-2, 0): 2, (-4, 0): 4.
-  const CaseSums heads =
-      finish_case("predicted_kl_head_contribution",
-                  measure_all("predicted_kl_head_contribution", layers, lose_first(layers[0])));
+  const CaseSums heads = finish_case("predicted_kl_head_contribution",
+                                     measure_all("predicted_kl_head_contribution", layers, lose_first(layers[0])));
   CHECK(heads.at("predicted_kl_head_contribution").numerator == std::vector<double>{5, 2, 2, 4});
   CHECK(heads.at("predicted_kl_head_contribution").denominator == std::vector<double>(4, 1.0));
 }
@@ -111,8 +110,8 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
                          .budgets = {40, 4, 12, 0}};
   const std::vector<Measured> measured = measure_all("predicted_kl", layers, which);
   const CaseSums sums = finish_case("predicted_kl", measured);
-  const CaseSums of_heads = finish_case("predicted_kl_head_contribution",
-                                        measure_all("predicted_kl_head_contribution", layers, which));
+  const CaseSums of_heads =
+      finish_case("predicted_kl_head_contribution", measure_all("predicted_kl_head_contribution", layers, which));
   const reference::Sensitivity first = reference_sensitivity(layers[0]);
   for (std::size_t p = 0; p < 4; ++p)
     for (std::size_t b = 0; b < 4; ++b) {
@@ -122,8 +121,7 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
         const reference::Layer layer = reference_layer(layers[l]);
         const reference::Sensitivity sensitivity = reference_sensitivity(layers[l]);
         for (std::size_t h = 0; h < 6; ++h)
-          heads.push_back(
-              reference::head_sketch_sums(layer, sensitivity, h, 40, measured[l].retained(p, h, b)));
+          heads.push_back(reference::head_sketch_sums(layer, sensitivity, h, 40, measured[l].retained(p, h, b)));
         parts.push_back(reference::sum({heads.end() - 6, heads.end()}));
       }
       const reference::Matrix total = reference::sum(parts);
@@ -165,15 +163,15 @@ TEST_CASE("carried sums that do not fit each other are refused") {
     return CarriedSums{.values = std::move(values), .common = std::move(common)};
   };
   const auto finish = [&](std::vector<CarriedSums> layers) {
-    return find_metric("predicted_kl").finish_case({.n_layers = layers.size(),
-                                                    .n_policies = 1,
-                                                    .n_budgets = 1,
-                                                    .n_q_heads = 1,
-                                                    .read = [&](std::size_t l) { return layers[l]; }});
+    return find_metric("predicted_kl")
+        .finish_case(
+            {.n_layers = layers.size(), .n_policies = 1, .n_budgets = 1, .n_q_heads = 1, .read = [&](std::size_t l) {
+               return layers[l];
+             }});
   };
   CHECK(finish({carried({3}, {2, 0})}).at("predicted_kl").numerator[0] == 4.5);
-  CHECK_THROWS_AS(finish({carried({1, 2, 3}, {1, 0, 0})}), InputError);                       // 3 sums, 2 sketches
-  CHECK_THROWS_AS(finish({carried({1}, {1})}), InputError);                                   // no sketch
-  CHECK_THROWS_AS(finish({carried({1, 2}, {1, 0}), carried({1}, {1, 0})}), InputError);       // other queries
+  CHECK_THROWS_AS(finish({carried({1, 2, 3}, {1, 0, 0})}), InputError);                        // 3 sums, 2 sketches
+  CHECK_THROWS_AS(finish({carried({1}, {1})}), InputError);                                    // no sketch
+  CHECK_THROWS_AS(finish({carried({1, 2}, {1, 0}), carried({1}, {1, 0})}), InputError);        // other queries
   CHECK_THROWS_AS(finish({carried({1, 2}, {1, 0}), carried({1, 2}, {1, 0.5f})}), InputError);  // another level
 }
