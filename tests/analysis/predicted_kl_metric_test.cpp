@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/predicted_damage.h"
 #include "core/selection_replay.h"
 #include "tests/measured_metric.h"
