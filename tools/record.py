@@ -18,140 +18,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
+from recorder.command_line import build_parser  # noqa: E402  (after the path of the package beside this file)
 from recorder.errors import InputError, UsageError, first_line  # noqa: E402
 from recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording  # noqa: E402
-from recorder.prompts import SPAN_NAME, Prompt, read_prompts  # noqa: E402
-from recorder.recording_report import TensorSummary, describe_probe, describe_sample, describe_trace  # noqa: E402
-from recorder.sample_plan import LAST_TOKENS, SamplePlan, plan_sample  # noqa: E402
+from recorder.prompts import Prompt, read_prompts  # noqa: E402
+from recorder.recording_report import (  # noqa: E402
+    TensorSummary,
+    describe_probe,
+    describe_sample,
+    describe_sensitivity,
+    describe_trace,
+)
+from recorder.sample_plan import SamplePlan, plan_sample  # noqa: E402
+from recorder.sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities  # noqa: E402
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
-
-PROMPTS_HELP = """\
-prompts file: one JSON object per line, UTF-8
-  name                a name, unique in the file
-  text | text_file | messages
-                      exactly one: a text, a file with the text (relative to the prompts file), or a chat
-                      [{"role": "user", "content": ...}, ...], rendered with the model's chat template up to where the
-                      assistant's answer begins
-  spans               optional list of marked ranges, each {"name": N, "text": a quote that occurs exactly once} or,
-                      for prompts with one text, {"name": N, "begin": b, "end": e} in characters
-  compression_points  optional {"NAME": position in tokens, or "SPAN" for the end of that span}
-
-  `text` and `content` are strings or lists of segments: strings and objects with `text` or `text_file` (with
-  `lines`: [first, last], counted from 1) and `span`: a name or a list of names. Touching segments of one name are one
-  span:
-    {"name": "n1", "text": [{"text_file": "a.txt", "lines": [1, 90], "span": "context"},
-                            {"text": "The code is 7361.\\n", "span": ["context", "needle"]},
-                            {"text_file": "a.txt", "lines": [91, 180], "span": "context"},
-                            {"text": "\\nWhat is the code?", "span": "question"}]}
-  A span holds the tokens that share a character with it.
-
-compression points written: `prompt` (the prompt's end), `context` (the end of the last span of that name), and the
-prompt's own.
-
-probes: with --probes repeat-context the model reads, after the tokens [0, c) of each compression point and nothing
-else, KVzip's request to repeat them, and then these tokens again, --probe-chunk of them per pass. The queries and keys
-of these passes are stored; nothing else in the trace changes. The wording is kvpress's. In a chat, the context is
-everything from the first message's text to c, and the request ends as the chat template ends a user's message (without
-thinking); of a prompt with `text` everything is context, and a line break ends the request. Each point takes two to
-three times as long as reading its tokens does, and stores queries and keys for each of them again.
-
-exit codes: 0 ok, 1 failure, 2 usage, 3 the model or the prompts cannot be recorded
-"""
-
-
-class OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UsageError(message)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="record.py",
-        description=__doc__.split("\n\n")[0] + " The format is described in traces/SCHEMA.md.",
-        epilog=PROMPTS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--model", required=True, type=Path, metavar="PATH", help="directory of a model, or a .gguf file")
-    add("--prompts", required=True, type=Path, metavar="FILE", help="prompts, one JSON object per line (see below)")
-    add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
-    add("--force", action="store_true", help="replace the output if it exists")
-    add("--decode", type=_count, default=64, metavar="N", help="tokens to decode per prompt, 0 for none (default: 64)")
-    add(
-        "--layers", type=_layers, default=None, metavar="LIST", help="layers to record, as 0,9,19 or all (default: all)"
-    )
-    add(
-        "--query-spans",
-        type=_query_spans,
-        default=["all"],
-        metavar="LIST",
-        help="prompt positions whose queries are recorded: all, or names of spans and last:N, separated by commas; "
-        "queries of decoded tokens always are (default: all)",
-    )
-    add(
-        "--probes",
-        choices=["none", "repeat-context"],
-        default="none",
-        help="extra passes that ask the model to repeat the context, which KVzip's scores are made of (see below; "
-        "default: none)",
-    )
-    add(
-        "--probe-chunk",
-        type=_positive,
-        default=None,
-        metavar="N",
-        help=f"context tokens that one pass of a probe repeats (default: {DEFAULT_CHUNK})",
-    )
-    add(
-        "--dtype",
-        choices=["float16", "bfloat16", "float32"],
-        default="float16",
-        help="dtype in the trace (default: float16)",
-    )
-    add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
-    add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
-    add(
-        "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
-    )
-    add(
-        "--compute-dtype",
-        choices=["float32", "bfloat16", "float16"],
-        default="float32",
-        help="dtype the model computes in (default: float32)",
-    )
-    add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
-    add("--threads", type=_positive, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
-    add("--version", action="version", version=f"record.py {VERSION}")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, found '{text}'")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _count(text) == 0:
-        raise argparse.ArgumentTypeError("expected at least 1")
-    return int(text)
-
-
-def _layers(text: str) -> list[int] | None:
-    if text == "all":
-        return None
-    return sorted({_count(item) for item in text.split(",")})
-
-
-def _query_spans(text: str) -> list[str]:
-    items = text.split(",")
-    for item in items:
-        if not (SPAN_NAME.fullmatch(item) or LAST_TOKENS.fullmatch(item)):
-            raise argparse.ArgumentTypeError(f"'{item}' is neither 'all', nor a span's name, nor last:N")
-    return items
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -179,6 +60,8 @@ def record(options: argparse.Namespace) -> None:
     """Records all prompts into one trace."""
     if options.probe_chunk is not None and options.probes == "none":
         raise UsageError("--probe-chunk needs --probes repeat-context")
+    if options.sensitivity_targets is not None and not options.sensitivity:
+        raise UsageError("--sensitivity-targets needs --sensitivity R")
     prompts = read_prompts(options.prompts)
     if options.output.exists() and not options.output.is_file():  # a rename would replace a device or a pipe
         raise UsageError(f"{options.output} is not a regular file")
@@ -207,6 +90,7 @@ def record(options: argparse.Namespace) -> None:
     source = open_model(options.model, options.model_id)
     plans = _plan_samples(prompts, source.tokenizer, options)
     probes = _plan_probes(prompts, plans, source.tokenizer, options)
+    sensitivities = _plan_sensitivities(prompts, plans, options)
 
     with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace:
         hook = AttentionHook()
@@ -219,7 +103,12 @@ def record(options: argparse.Namespace) -> None:
             _note_missing_cosine(facts)
             end_ids = end_tokens(model, source.tokenizer)
             for index, plan in enumerate(plans):
-                token_ids = _record_sample(index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids)
+                token_ids, cache = _record_sample(
+                    index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids
+                )
+                for each in sensitivities[index]:
+                    _record_sensitivity(index, plan, each, token_ids, cache, model, facts, hook, witness, trace)
+                del cache
                 for probe in probes[index]:
                     _record_probe(index, plan, probe, token_ids, model, facts, hook, witness, trace)
         trace.commit()
@@ -256,6 +145,22 @@ def _plan_probes(
     return probes
 
 
+def _plan_sensitivities(
+    prompts: list[Prompt], plans: list[SamplePlan], options: argparse.Namespace
+) -> list[list[SensitivityPlan]]:
+    """The sensitivities of each sample."""
+    if not options.sensitivity:
+        return [[] for _ in plans]
+    targets = options.sensitivity_targets or DECODED_TARGETS
+    sensitivities = []
+    for plan, prompt in zip(plans, prompts):
+        planned, reasons = plan_sensitivities(plan, options.sensitivity, targets, prompt.where)
+        sensitivities.append(planned)
+        for reason in reasons:
+            _note(f"'{plan.name}' has a compression point without sensitivity: {reason}")
+    return sensitivities
+
+
 def _refuse_long_samples(plans: list[SamplePlan], probes: list[list[ProbePlan]], prompts: list[Prompt], config) -> None:
     limit = getattr(config, "max_position_embeddings", None)
     for plan, planned, prompt in zip(plans, probes, prompts):
@@ -285,8 +190,8 @@ def _note(message: str) -> None:
 
 def _record_sample(
     index: int, plan: SamplePlan, model, facts, hook, witness, trace, tokenizer, end_ids: set[int]
-) -> list[int]:
-    """Runs one prompt and writes it, layer by layer; says on stdout what was stored. Returns the sample's tokens."""
+) -> tuple[list[int], object]:
+    """Runs one prompt and writes it, layer by layer; says what was stored. Returns its tokens and its cache."""
     from recorder.greedy_decode import run_sample
     from recorder.sample_capture import SampleCapture
 
@@ -301,7 +206,7 @@ def _record_sample(
     tensors = _write_layers(capture.layers, lambda layer, buffers: trace.write_layer(index, layer, buffers))
     seconds = time.monotonic() - begun
     print(describe_sample(plan, tensors, decoded.eos_masked_at, tokenizer.decode(decoded.ids), seconds))
-    return token_ids
+    return token_ids, decoded.cache
 
 
 def _record_probe(
@@ -320,6 +225,32 @@ def _record_probe(
         capture.layers, lambda layer, buffers: trace.write_probe_layer(index, probe, layer, buffers)
     )
     print(describe_probe(plan, probe, tensors, time.monotonic() - begun))
+
+
+def _record_sensitivity(
+    index: int,
+    plan: SamplePlan,
+    sensitivity: SensitivityPlan,
+    token_ids: list[int],
+    cache,
+    model,
+    facts,
+    hook,
+    witness,
+    trace,
+) -> None:
+    """Runs the passes of one sensitivity, writing the gradients as they come; says on stdout what was stored."""
+    from recorder.sensitivity_passes import SensitivityRun
+
+    begun = time.monotonic()
+    rows = trace.open_sensitivity(
+        index, sensitivity, [layer.index for layer in facts.layers], facts.n_q_heads * facts.value_dim
+    )
+    run = SensitivityRun(model, facts, hook, witness, sensitivity, token_ids, cache)
+    perturbed_kl = run.run(rows.store, lambda done: _show_sensitivity_progress(plan, sensitivity, done, begun))
+    _clear_progress()
+    n_bytes = rows.finish(perturbed_kl)
+    print(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
 
 
 def _write_layers(layers: dict, write) -> dict[str, TensorSummary]:
@@ -341,6 +272,21 @@ def _show_probe_progress(plan: SamplePlan, probe: ProbePlan, done: int) -> None:
     if sys.stderr.isatty():
         text = f"{plan.name}: probe at {probe.point}, {done} of {len(probe.passes)} chunks"
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _show_sensitivity_progress(plan: SamplePlan, sensitivity: SensitivityPlan, done: int, begun: float) -> None:
+    """The first sketch tells how long all will take, and that is said wherever stderr goes."""
+    seconds = time.monotonic() - begun
+    remaining = seconds / done * (sensitivity.n_sketches - done)
+    if done == 1:
+        _clear_progress()
+        _note(
+            f"'{plan.name}': {sensitivity.n_sketches} sketches of its sensitivity at '{sensitivity.point}' take about "
+            f"{seconds + remaining:.0f} s"
+        )
+    if sys.stderr.isatty():
+        text = f"{plan.name}: sensitivity at {sensitivity.point}, {done} of {sensitivity.n_sketches} sketches"
+        print(f"\r\033[K{text}, {remaining:.0f} s left", end="", file=sys.stderr, flush=True)
 
 
 def _clear_progress() -> None:

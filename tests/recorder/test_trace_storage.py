@@ -20,7 +20,7 @@ class TraceStorage(RecorderTest):
         trace = self.open_trace()
         expected = {
             "format": "kvreplay-trace",
-            "format_version": "1.1",
+            "format_version": "1.2",
             "model_id": "llama",
             "n_layers": 3,
             "n_q_heads": 4,

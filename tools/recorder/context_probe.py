@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-
 import torch
 
 from .attention_hook import AttentionCall
-from .errors import InputError
 from .layer_buffers import LayerBuffers
 from .model_survey import ModelFacts
 from .pass_checks import PassChecks
+from .prefix_cache import branch_of, takes_logits_to_keep
 from .probe_plan import ProbePlan
 from .rotary_embedding import RotationWitness
 
@@ -50,7 +47,7 @@ def run_probe(model, plan: ProbePlan, token_ids: list[int], capture: ProbeCaptur
 
     `progress(done)` is called after each pass with the number of chunks done.
     """
-    limits = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    limits = {"logits_to_keep": 1} if takes_logits_to_keep(model) else {}
 
     def read(ids: list[int], first_position: int, first_row: int | None, cache):
         capture.begin_pass(first_position, len(ids), first_row)
@@ -65,22 +62,3 @@ def run_probe(model, plan: ProbePlan, token_ids: list[int], capture: ProbeCaptur
             progress(done)
             read(each.ids(token_ids), plan.position, each.rows[0], branch_of(cache))
         progress(len(plan.passes))
-
-
-def branch_of(cache):
-    """A cache that begins with the same tokens and grows by itself; throws InputError for unknown kinds of cache.
-
-    Only references are copied: known caches grow by making new tensors.
-    """
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-    layers = cache.layers if type(cache) is DynamicCache else [cache]
-    unknown = [layer for layer in layers if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer)]
-    if unknown:
-        raise InputError(
-            f"its cache ({type(unknown[0]).__name__}) cannot be set back after a probe; record without --probes"
-        )
-    branch = copy.copy(cache)
-    branch.layers = [copy.copy(layer) for layer in cache.layers]
-    return branch

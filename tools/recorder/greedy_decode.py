@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import torch
 
 from .errors import InputError
+from .prefix_cache import takes_logits_to_keep
 from .sample_capture import SampleCapture
 from .sample_plan import SamplePlan
 
@@ -16,6 +16,7 @@ from .sample_plan import SamplePlan
 class DecodedTokens:
     ids: list[int]
     eos_masked_at: int | None  # position at which the model first wanted to end its answer
+    cache: object  # the model's, with all tokens in it
 
 
 def run_sample(model, plan: SamplePlan, capture: SampleCapture, end_ids: set[int], progress) -> DecodedTokens:
@@ -24,9 +25,9 @@ def run_sample(model, plan: SamplePlan, capture: SampleCapture, end_ids: set[int
     An end token never wins: the next best one does, so that as many real decode queries exist as were asked for.
     `progress(done)` is called after each pass with the number of tokens done.
     """
-    limits = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    limits = {"logits_to_keep": 1} if takes_logits_to_keep(model) else {}
     ids, cache = torch.tensor([plan.prompt_ids], device=model.device), None
-    decoded = DecodedTokens([], None)
+    decoded = DecodedTokens([], None, None)
     position = 0
     with torch.inference_mode():
         while True:
@@ -36,6 +37,7 @@ def run_sample(model, plan: SamplePlan, capture: SampleCapture, end_ids: set[int
             cache, position = out.past_key_values, position + ids.shape[1]
             progress(position)
             if position == plan.n_tokens:
+                decoded.cache = cache
                 return decoded
             token, masked = _best_token(out.logits[0, -1].float(), end_ids, position)
             if masked and decoded.eos_masked_at is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .errors import InputError
 
 SPAN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-RESERVED_SPAN_NAMES = ("all",)  # --query-spans gives it a meaning of its own
+RESERVED_SPAN_NAMES = ("all", "decode")  # --query-spans and --sensitivity-targets give them a meaning of their own
 PROMPT_KEYS = {"name", "text", "text_file", "messages", "spans", "compression_points"}
 SEGMENT_KEYS = {"text", "text_file", "lines", "span"}
 

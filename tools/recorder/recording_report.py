@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .probe_plan import ProbePlan
 from .sample_plan import SamplePlan
+from .sensitivity_plan import SensitivityPlan
 
 
 @dataclass
@@ -49,6 +50,22 @@ def describe_probe(plan: SamplePlan, probe: ProbePlan, tensors: dict[str, Tensor
     repeated = f"[{probe.passes[0].context[0]}, {probe.passes[-1].context[1]})"
     head = f"{plan.name}, probe at {probe.point}: repeats {repeated} in {passes}, {probe.n_rows} tokens"
     return "\n".join([f"{head} in {seconds:.1f} s", *_describe_tensors(tensors)])
+
+
+def describe_sensitivity(
+    plan: SamplePlan, sensitivity: SensitivityPlan, perturbed_kl: list[float], n_bytes: int, seconds: float
+) -> str:
+    by_level: dict[float, list[float]] = {}
+    for level, kl in zip(sensitivity.levels, perturbed_kl):
+        by_level.setdefault(level, []).append(kl)
+    dropped = ", ".join(
+        f"{sum(values) / len(values):.3g} with {level:.0%} dropped" for level, values in by_level.items() if level > 0
+    )
+    return (
+        f"{plan.name}, sensitivity at {sensitivity.point}: {sensitivity.n_sketches} sketches over "
+        f"{sensitivity.n_queries} queries, {int(sensitivity.target_mask.sum())} scored, in {seconds:.1f} s\n"
+        f"  gradients: {_megabytes(n_bytes)}; KL of the perturbed passes in nats: {dropped}"
+    )
 
 
 def _describe_tensors(tensors: dict[str, TensorSummary]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Writes a kvreplay trace, format version 1.1 (traces/SCHEMA.md), by h5py."""
+"""Writes a kvreplay trace, format version 1.2 (traces/SCHEMA.md), by h5py."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from .model_survey import LayerFacts, ModelFacts, projection_weight
 from .probe_plan import ProbePlan
 from .rotary_embedding import Rope
 from .sample_plan import SamplePlan
+from .sensitivity_plan import SensitivityPlan
+from .sensitivity_rows import SensitivityRows
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 CHUNK_BYTES = 256 * 1024  # of one head's rows; the default chunk cache of a reader holds a few
 TEXT = h5py.string_dtype("utf-8")
 
@@ -138,6 +140,13 @@ class TraceFile:
     def write_probe_layer(self, index: int, probe: ProbePlan, layer: int, buffers: LayerBuffers) -> dict[str, int]:
         """One layer of a probe; returns the bytes of each tensor before compression."""
         return self._write_buffers(f"samples/{index:04d}/probes/{probe.point}/layers/{layer:02d}", buffers)
+
+    def open_sensitivity(
+        self, index: int, plan: SensitivityPlan, layers: list[int], n_components: int
+    ) -> SensitivityRows:
+        """Where the gradients of a sensitivity go as they come; `n_components`: n_q_heads * value_dim."""
+        group = self._file.create_group(f"samples/{index:04d}/sensitivity/{plan.point}")
+        return SensitivityRows(group, plan, layers, n_components, self._gzip)
 
     def _write_buffers(self, path: str, buffers: LayerBuffers) -> dict[str, int]:
         group = self._file.create_group(path)
