@@ -28,6 +28,8 @@ std::string unmet(const Row& row, const Parameters& parameters, const TraceOffer
     return "it needs W_O, and none is recorded";
   if constexpr (requires { row.needs_probes; })
     if (row.needs_probes && !offer.probes) return "it needs probe queries, and none are recorded";
+  if constexpr (requires { row.unmet_need; })
+    if (row.unmet_need != nullptr) return row.unmet_need(offer, parameters);
   if constexpr (requires { row.needs_block_cosine; })
     if (row.needs_block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
   return "";

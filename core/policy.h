@@ -34,8 +34,10 @@ struct RegisterPreset {
   explicit RegisterPreset(Preset preset) { add_preset(std::move(preset)); }
 };
 
-/// Names of all scorers and presets: what `--policy` takes and a replay runs by default, in alphabetical order.
+/// Names of all scorers and presets: what `--policy` takes, in alphabetical order.
 std::vector<std::string> all_policy_names();
+/// The same without those that mean nothing without a file.
+std::vector<std::string> policy_names_without_file();
 
 /// What a trace offers one policy in one layer of one case.
 struct TraceOffer {
@@ -44,6 +46,9 @@ struct TraceOffer {
   bool output_projection = false;
   bool block_cosine = false;
   bool probes = false;
+  const ModelInfo* model = nullptr;
+  std::size_t layer = 0;  ///< index in the model
+  std::string prompt;     ///< prompt_digest() of the sample
 };
 
 class Policy {

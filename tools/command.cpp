@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "tools/commands.h"
+#include "traces/lkv_file.h"
 
 namespace kvreplay {
 namespace {
@@ -64,6 +65,7 @@ std::span<const Command> all_commands() {
 }
 
 int run_program(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+  set_learned_policy_reader(read_lkv_file);
   try {
     return dispatch(args, out, err);
   } catch (const Error& error) {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/prompt_digest.h"
 
 namespace kvreplay {
 namespace {
@@ -18,16 +19,18 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
   LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit), used.take());
   if (std::ranges::any_of(plan.policies, [](const Policy& policy) { return policy.scorer().needs_probes; }))
     data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
-  UnitTask task{
-      .data = &data,
-      .dtype = trace.info().dtype,
-      .spans = &plan.sample(each).spans,
-      .compression_point = each.point.position,
-      .evict_sliding = plan.evict_sliding,
-      .policies = &plan.policies,
-      .budgets = &plan.budgets,
-      .metrics = plan.computed,
-      .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)}};
+  UnitTask task{.data = &data,
+                .dtype = trace.info().dtype,
+                .spans = &plan.sample(each).spans,
+                .compression_point = each.point.position,
+                .evict_sliding = plan.evict_sliding,
+                .policies = &plan.policies,
+                .budgets = &plan.budgets,
+                .metrics = plan.computed,
+                .identity = {.sample = each.sample,
+                             .compression_point = each.point.name,
+                             .seed = plan.unit_seed(unit),
+                             .prompt = prompt_digest(plan.sample(each))}};
   try {
     auto result = work(task);
     used.give(std::move(data));

@@ -1,0 +1,17 @@
+#pragma once
+// Learned policies as HDF5, format kvlkv-1 (traces/LKV.md).
+
+#include <filesystem>
+
+#include "core/learned_policy.h"
+
+namespace kvreplay {
+
+/// Throws InputError naming file and object: another format, a missing array, a wrong shape, a damaged one, NaN.
+LearnedPolicy read_lkv_file(const std::filesystem::path& path);
+
+/// Writes `path`.tmp, syncs it, renames it to `path`. The same policy gives the same bytes. Throws SystemError (disk
+/// full, no permission) and leaves nothing behind.
+void write_lkv_file(const std::filesystem::path& path, const LearnedPolicy& policy);
+
+}  // namespace kvreplay
