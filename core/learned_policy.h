@@ -14,12 +14,12 @@ namespace kvreplay {
 /// arrays have leading axes [n_layers, n_kv_heads], n_layers counting LearnedPolicy::layers.
 struct HeadNetworks {
   std::size_t n_features = 0, n_hidden = 0;
-  std::vector<float> mu, sd;            ///< [..., n_features], sd > 0
-  std::vector<float> w1;                ///< [..., n_features, n_hidden]
-  std::vector<float> b1, w2;            ///< [..., n_hidden]
-  std::vector<float> ws;                ///< [..., n_features]
-  std::vector<float> b;                 ///< [...]
-  std::vector<std::string> trained_on;  ///< prompt_digest() of every prompt
+  std::vector<float> mu = {}, sd = {};       ///< [..., n_features], sd > 0
+  std::vector<float> w1 = {};                ///< [..., n_features, n_hidden]
+  std::vector<float> b1 = {}, w2 = {};       ///< [..., n_hidden]
+  std::vector<float> ws = {};                ///< [..., n_features]
+  std::vector<float> b = {};                 ///< [...]
+  std::vector<std::string> trained_on = {};  ///< prompt_digest() of every prompt
 
   bool has_seen(std::string_view prompt) const;
 };

@@ -47,8 +47,8 @@ struct TraceOffer {
   bool block_cosine = false;
   bool probes = false;
   const ModelInfo* model = nullptr;
-  std::size_t layer = 0;  ///< index in the model
-  std::string prompt;     ///< prompt_digest() of the sample
+  std::size_t layer = 0;    ///< index in the model
+  std::string prompt = {};  ///< prompt_digest() of the sample
 };
 
 class Policy {

@@ -160,21 +160,23 @@ def train(options: argparse.Namespace) -> None:
         "targets": "decode queries",
         "torch": torch.__version__,
     }
-    networks = _train_networks("all prompts", data, steps, options)
+    trained = _train_networks("all prompts", data, steps, options)
     folds = []
     if not options.no_folds:
         for fold in range(N_FOLDS):
             part = data.subset(list(range(fold, n, N_FOLDS)))
             fold_steps = options.steps or max(80, 10 * len(part.instances))
-            folds.append((_train_networks(f"fold {fold}", part, fold_steps, options), part))
-    write_scorer(options.output, networks, data, folds, recipe, f"kvreplay train_lkv.py {VERSION}")
+            folds.append(_train_networks(f"fold {fold}", part, fold_steps, options))
+    creator = f"kvreplay train_lkv.py {VERSION}"
+    write_scorer(options.output, data.shape, trained, folds, options.queries, recipe, creator)
     print(f"{options.output}: scorer {'lkv-q' if options.queries else 'lkv'}, {n} prompts, {len(folds)} folds")
     if held is not None:
-        print(report(networks, held))
+        print(report(trained.networks, held))
 
 
 def _train_networks(stage: str, data, steps: int, options: argparse.Namespace):
     from lkv.listwise import Schedule, train_listwise
+    from lkv.lkv_file import TrainedNetworks
     from lkv.networks import make_networks
     from lkv.soft_topk import train_end_to_end
 
@@ -187,7 +189,7 @@ def _train_networks(stage: str, data, steps: int, options: argparse.Namespace):
         schedule = Schedule(steps=more, learning_rate=options.learning_rate / 3)
         progress = Progress(f"{stage}, end to end", more, options.quiet)
         train_end_to_end(networks, data, schedule, options.seed, progress)
-    return networks
+    return TrainedNetworks(networks, data.prompts)
 
 
 def _check_held_out(data, held) -> None:

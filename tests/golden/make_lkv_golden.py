@@ -18,7 +18,7 @@ import h5py  # noqa: E402
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from lkv.lkv_file import write_scorer  # noqa: E402
+from lkv.lkv_file import TrainedNetworks, write_scorer  # noqa: E402
 from lkv.networks import LayerNetworks  # noqa: E402
 from lkv.training_set import TrainingSet, open_instances  # noqa: E402
 
@@ -43,7 +43,8 @@ def main() -> None:
             data = TrainingSet(open_instances([FOLDER / f"{trace}.h5"]), with_queries)
             networks = random_networks(data, torch.Generator().manual_seed(7))
             path = FOLDER / f"{trace}-{scorer}.h5"
-            write_scorer(path, networks, data, [], {"golden": True}, "make_lkv_golden.py")
+            trained = TrainedNetworks(networks, data.prompts)
+            write_scorer(path, data.shape, trained, [], with_queries, {}, "make_lkv_golden.py")
             with h5py.File(path, "a") as file, torch.no_grad():
                 for network, layer in zip(networks, data.shape.layers):
                     scores = network(data.features(0, layer)).numpy()

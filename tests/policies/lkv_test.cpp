@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -158,7 +159,7 @@ TEST_CASE("lkv sees keys before RoPE: where a token stands changes nothing but i
   networks.ws = {10, 1, 0, 0, 0, 0, 0, 0};
   networks.b = {0};
   const Scores scores = ScorerRun(layer, 40).scores(Written(policy).text);
-  // clamp(10-fold key)? No: features are clamped, not products. 10 * 2 + 1 * 1
+  // 10 * 2 + 1 * 1
   for (std::size_t i = 0; i < 40; ++i) CHECK(scores.head(0)[i] == doctest::Approx(21).epsilon(1e-5));
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -15,39 +16,48 @@ from recorder.errors import InputError, first_line
 
 from .features import FEATURES, QUERY_FEATURES
 from .networks import LayerNetworks
-from .trace_input import ModelShape
-from .training_set import KEEP_FIRST, KEEP_LAST, TrainingSet
+from .trace_input import ModelShape, Prompt
+from .training_set import KEEP_FIRST, KEEP_LAST
 
 FORMAT = "kvlkv-1"
 ARRAYS = ("mu", "sd", "w1", "b1", "w2", "ws", "b")
 TEXT = h5py.string_dtype("utf-8")
 
 
+@dataclass
+class TrainedNetworks:
+    """Networks for each covered layer, and the prompts that they were trained on."""
+
+    networks: nn.ModuleList
+    prompts: list[Prompt]
+
+
 def write_scorer(
     path: Path,
-    networks: nn.ModuleList,
-    data: TrainingSet,
-    folds: list[tuple[nn.ModuleList, TrainingSet]],
+    shape: ModelShape,
+    trained: TrainedNetworks,
+    folds: list[TrainedNetworks],
+    with_queries: bool,
     recipe: dict,
     creator: str,
 ) -> None:
     """Writes under a temporary name, then renames: the file is whole or absent. The same input gives the same bytes.
 
-    \\param folds   networks that have seen a part of the prompts only, each with that part
+    \\param folds   trained on a part of the prompts only
     \\param recipe  how it was trained, for the record
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
         with h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
-            write_model(file, data.shape, creator)
+            write_model(file, shape, creator)
             scorer = file.create_group("scorer")
-            scorer.attrs["name"] = "lkv-q" if data.with_queries else "lkv"
-            scorer.attrs["features"] = FEATURES + ("," + QUERY_FEATURES if data.with_queries else "")
+            scorer.attrs["name"] = "lkv-q" if with_queries else "lkv"
+            scorer.attrs["features"] = FEATURES + ("," + QUERY_FEATURES if with_queries else "")
             scorer.attrs["keep_first"], scorer.attrs["keep_last"] = KEEP_FIRST, KEEP_LAST
             scorer.attrs["recipe"] = json.dumps(recipe, sort_keys=True)
-            write_networks(scorer, networks, data)
-            for index, (fold_networks, part) in enumerate(folds):
-                write_networks(scorer.create_group(f"fold{index}"), fold_networks, part)
+            write_networks(scorer, trained)
+            for index, fold in enumerate(folds):
+                write_networks(scorer.create_group(f"fold{index}"), fold)
         descriptor = os.open(temporary, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
@@ -64,17 +74,16 @@ def write_model(file: h5py.File, shape: ModelShape, creator: str) -> None:
         file.attrs[name] = getattr(shape, name)
 
 
-def write_networks(group: h5py.Group, networks: nn.ModuleList, data: TrainingSet) -> None:
+def write_networks(group: h5py.Group, trained: TrainedNetworks) -> None:
     """Arrays [n_layers, n_kv_heads, ...] with check sums, and which prompts they were trained on."""
     for name in ARRAYS:
-        values = torch.stack([getattr(network, name).detach() for network in networks]).float().numpy()
+        values = torch.stack([getattr(network, name).detach() for network in trained.networks]).float().numpy()
         if not np.isfinite(values).all():
             raise InputError(f"training went astray: {name} is not finite; a smaller --learning-rate may help")
         group.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-    prompts = [instance.prompt for instance in data.instances]
-    group.create_dataset("trained_on", data=[prompt.digest for prompt in prompts], dtype=TEXT)
-    group.create_dataset("trained_on_traces", data=[prompt.fingerprint for prompt in prompts], dtype=TEXT)
-    group.create_dataset("trained_on_names", data=[prompt.name for prompt in prompts], dtype=TEXT)
+    for name, field in (("trained_on", "digest"), ("trained_on_traces", "fingerprint"), ("trained_on_names", "name")):
+        texts = [getattr(prompt, field) for prompt in trained.prompts]
+        group.create_dataset(name, shape=(len(texts),), data=texts or None, dtype=TEXT)
 
 
 def read_networks(path: Path, group: str = "scorer") -> nn.ModuleList:

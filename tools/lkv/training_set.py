@@ -43,6 +43,10 @@ class TrainingSet:
     def n_features(self) -> int:
         return n_features(self.shape, self.with_queries)
 
+    @property
+    def prompts(self) -> list[Prompt]:
+        return [instance.prompt for instance in self.instances]
+
     def subset(self, chosen: list[int]) -> TrainingSet:
         part = TrainingSet([self.instances[index] for index in chosen], self.with_queries)
         part._targets = {
