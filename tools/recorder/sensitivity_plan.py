@@ -47,6 +47,11 @@ def plan_sensitivities(
     `targets`: what --sensitivity-targets says; `where`: the prompt's file and line. InputError when no point can.
     """
     plans, reasons = [], []
+    if targets not in (DECODED_TARGETS, EVERY_TARGET, *(span.name for span in plan.spans)):
+        known = ", ".join(sorted({span.name for span in plan.spans})) or "none"
+        raise InputError(
+            f"{where}: no sensitivity can be recorded for '{plan.name}': no span '{targets}' (its spans: {known})"
+        )
     for point, position in plan.compression_points:
         mask = _target_mask(plan, position, targets)
         unrecorded = _first_without_query(plan, position)
