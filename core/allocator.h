@@ -14,6 +14,8 @@
 
 namespace kvreplay {
 
+struct TraceOffer;
+
 /// How many tokens each head of one layer keeps.
 struct HeadBudgets {
   std::vector<std::vector<std::size_t>> tokens;  ///< [n_budgets][n_heads]
@@ -83,6 +85,10 @@ struct Allocator {
   std::size_t (*query_window)(const Parameters&) = nullptr;
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   bool needs_block_cosine = false;
+  std::string (*unmet_need)(const TraceOffer&, const Parameters&) = nullptr;
+  /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
+  /// \param table  of the scorer
+  std::string (*from_scorer)(const ParameterTable& table, const Parameters& scorer) = nullptr;
 };
 
 const std::vector<Allocator>& all_allocators();

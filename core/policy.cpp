@@ -54,7 +54,11 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     name_ += "+" + part.row->name + modifiers_.back().parameters.canonical();
   }
   for (const NamedPart<Allocator>& part : parsed.allocators) {
-    const Parameters parameters = parameters_of(part);
+    NamedPart<Allocator> complete = part;
+    if (part.row->from_scorer != nullptr)
+      complete.parameters = merged_parameters(
+          part.row->from_scorer(scorer_.row.parameters, scorer_.parameters), part.parameters);
+    const Parameters parameters = parameters_of(complete);
     if (part.row->name == "uniform") continue;
     (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};
     complete_ += "+" + part.row->name + parameters.complete();
@@ -65,7 +69,7 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     // Without a plus, a name that is a preset's means the preset, whatever parameters follow it.
     if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name)) name_ += "+uniform";
   }
-  if (!parsed.label.empty()) name_ = parsed.label;
+  if (!parsed.label.empty()) name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
 }
 
 std::vector<const Modifier*> Policy::modifiers() const {

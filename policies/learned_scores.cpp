@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/linear_algebra.h"
 #include "core/policy.h"
+#include "policies/learned_model.h"
 #include "policies/token_features.h"
 
 namespace kvreplay {
@@ -22,17 +23,8 @@ std::string mismatch(const LearnedPolicy& learned, const ModelInfo& model, std::
   if (!learned.scorer) return "its file holds no scorer, only budgets";
   const LearnedScorer& scorer = *learned.scorer;
   if (scorer.name != name) return fmt::format("its file is for the scorer {}", scorer.name);
-  if (learned.model_id != model.model_id && !parameters.is_word("model", "any"))
-    return fmt::format("its file was learned from the model '{}', and this is '{}' (model=any takes it all the same)",
-                       learned.model_id, model.model_id);
-  if (learned.n_layers != model.n_layers || learned.n_q_heads != model.n_q_heads ||
-      learned.n_kv_heads != model.n_kv_heads || learned.head_dim != model.head_dim ||
-      learned.value_dim != model.value_dim)
-    return fmt::format(
-        "its file is for {} layers, {} query heads, {} KV heads, keys of {} and values of {}; the trace has {}, {}, "
-        "{}, {} and {}",
-        learned.n_layers, learned.n_q_heads, learned.n_kv_heads, learned.head_dim, learned.value_dim, model.n_layers,
-        model.n_q_heads, model.n_kv_heads, model.head_dim, model.value_dim);
+  if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty())
+    return other;
   if (!learned.place_of(layer))
     return fmt::format("its file has no networks for layer {}, only for {}", layer, fmt::join(learned.layers, ", "));
   const char* features = with_queries ? kQueryFeatures : kTokenFeatures;

@@ -48,6 +48,13 @@ class LkvReader {
     return static_cast<std::size_t>(read_integer_attribute(object, name, low, high));
   }
 
+  static double real(hid_t object, const std::string& name, double high) {
+    const double value = read_real_attribute(object, name);
+    if (!(value >= 0 && value <= high))
+      throw Violation(fmt::format("attribute {} of /budget: expected a number from 0 to {}, found {}", name, high, value));
+    return value;
+  }
+
   void read_layers(LearnedPolicy& policy) const {
     std::int64_t last = -1;
     for (const std::int64_t layer : read_integers_attribute(file_, "layers")) {
@@ -105,6 +112,9 @@ class LkvReader {
     const Group group = open_group(file_, "budget");
     LearnedBudgets budgets{.scorer = read_string_attribute(group, "scorer"),
                            .metric = read_string_attribute(group, "metric"),
+                           .prompt_length = real(group, "prompt_length", 1e12),
+                           .uniform_mix = real(group, "uniform_mix", 1),
+                           .least_tokens = count(group, "least_tokens", 0, kMostHeads),
                            .grid = read_fractions("budget/grid"),
                            .curve = {},
                            .retained = read_fractions("budget/retained"),

@@ -32,6 +32,9 @@ void write_budgets(const File& file, const LearnedBudgets& budgets, const Extent
   const Group group = create_group(file, "budget");
   write_attribute(group, "scorer", budgets.scorer);
   write_attribute(group, "metric", budgets.metric);
+  write_attribute(group, "prompt_length", budgets.prompt_length);
+  write_attribute(group, "uniform_mix", budgets.uniform_mix);
+  write_attribute(group, "least_tokens", static_cast<std::int64_t>(budgets.least_tokens));
   write_fractions(group, "grid", budgets.grid);
   write_fractions(group, "retained", budgets.retained);
   write_array(group, "curve", {n.layers, n.kv_heads, budgets.grid.size()}, budgets.curve);
