@@ -7,6 +7,7 @@
 #include <set>
 
 #include "analysis/dataset_take.h"
+#include "analysis/prediction_notes.h"
 #include "analysis/results_check.h"
 #include "analysis/samples.h"
 #include "core/error.h"
@@ -153,6 +154,7 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   comparison.level = options.level;
   comparison.bounds_given = !options.at_most.empty() || !options.at_least.empty();
   comparison.level_budget = find_budget(comparison.budgets, nominal_kept_fraction(results), options.budget);
+  comparison.ranking = rank_policies(results, comparison.policies, comparison.level_budget);
   std::optional<PairedComparer> paired;
   if (!options.against.empty()) {
     const std::size_t against = find_all("policy", {options.against}, label_texts(results.dimension("policy"))).front();
@@ -189,6 +191,8 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
     comparison.unified = unified_view(results, comparison.policies, comparison.level_budget);
   }
   for (std::string& text : joined.notes) comparison.notes.push_back({.metric = "", .text = std::move(text)});
+  for (auto& [metric, text] : prediction_notes(results))
+    comparison.notes.push_back({.metric = std::move(metric), .text = std::move(text)});
   for (Note& note : comparison_notes(comparison)) comparison.notes.push_back(std::move(note));
   return comparison;
 }

@@ -10,6 +10,7 @@
 #include "analysis/compared_policy.h"
 #include "analysis/curve_figures.h"
 #include "analysis/paired_comparison.h"
+#include "analysis/policy_ranking.h"
 #include "analysis/pooling.h"
 #include "analysis/results_join.h"
 #include "analysis/surrogate_report.h"
@@ -77,6 +78,7 @@ struct Comparison {
   std::vector<ComparedPolicy> policies;
   std::vector<double> budgets;             ///< labels, in the order of the results
   std::vector<double> compression_ratios;  ///< [n_budgets] share removed that a budget asks for
+  std::optional<PolicyRanking> ranking;
   std::vector<ComparedMetric> metrics;
   Level level = Level::all;
   std::size_t level_budget = 0;       ///< index of the budget at which something is shown at one

@@ -97,6 +97,18 @@ Json groups(const Comparison& comparison, const LevelMetric& metric) {
   return all;
 }
 
+Json ranking(const Comparison& comparison) {
+  if (!comparison.ranking) return Json();
+  const PolicyRanking& ranking = *comparison.ranking;
+  Json policies = Json::array();
+  for (const std::size_t p : ranking.policies) policies.push_back(comparison.policies[p].name);
+  return {{"metric", ranking.metric},
+          {"why", ranking.why},
+          {"by", ranking.by_area ? Json("area") : Json(comparison.budgets[comparison.level_budget])},
+          {"policies", std::move(policies)},
+          {"scores", ranking.scores}};
+}
+
 }  // namespace
 
 std::string comparison_json(const Comparison& comparison) {
@@ -137,6 +149,7 @@ std::string comparison_json(const Comparison& comparison) {
             {"compression_ratios", comparison.compression_ratios},
             {"by", name_of(comparison.level)},
             {"against", comparison.against ? Json(comparison.policies[comparison.against->policy].name) : Json()},
+            {"ranking", ranking(comparison)},
             {"policies", std::move(policies)},
             {"metrics", std::move(metrics)},
             {"notes", std::move(notes)}};

@@ -33,6 +33,19 @@ std::string headline(const Comparison& comparison) {
   return text;
 }
 
+/// "Ranked by predicted_kl, area (...): 1 snapkv, 2 h2o, ..."
+std::string ranking_text(const Comparison& comparison) {
+  if (!comparison.ranking || comparison.ranking->policies.empty()) return "";
+  const PolicyRanking& ranking = *comparison.ranking;
+  std::string text = fmt::format(
+      "Ranked by {}, {} ({}):", ranking.metric,
+      ranking.by_area ? "area" : fmt::format("value at {}", compact(comparison.budgets[comparison.level_budget])),
+      ranking.why);
+  for (std::size_t i = 0; i < ranking.policies.size(); ++i)
+    text += fmt::format("{} {} {}", i == 0 ? "" : ",", i + 1, comparison.policies[ranking.policies[i]].name);
+  return "\n" + wrapped(text, 0, kTextWidth) + "\n";
+}
+
 /// Rows that read the same become one where at least three do: most policies keep just what they are asked to.
 std::string render_collapsed(const Comparison& comparison, const std::string& corner, std::vector<std::string> headers,
                              const std::vector<Cells>& rows) {
@@ -237,17 +250,20 @@ bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
 }  // namespace
 
 const std::vector<std::string>& default_text_metrics() {
-  static const std::vector<std::string> names{"output_error",       "projected_error", "attention_recall", "capacity",
-                                              "mutual_information", "needle_recall",   "kept_fraction"};
+  static const std::vector<std::string> names{"predicted_kl",           "output_error",     "projected_error",
+                                              "summed_projected_error", "attention_recall", "capacity",
+                                              "mutual_information",     "needle_recall",    "kept_fraction"};
   return names;
 }
 
 std::string comparison_text(const Comparison& comparison, const std::vector<std::string>& metrics) {
   std::string text = headline(comparison);
   if (comparison.surrogates) return text + surrogate_text(comparison) + notes_text(comparison, {});
+  text += ranking_text(comparison);
   std::vector<const ComparedMetric*> shown;
   std::vector<std::size_t> indices;  // of the same
   std::vector<std::string> titles;
+  if (comparison.ranking) titles.push_back(comparison.ranking->metric);
   for (const std::string& name : metrics.empty() ? default_text_metrics() : metrics) {
     for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {
       const ComparedMetric& metric = comparison.metrics[m];
@@ -259,7 +275,8 @@ std::string comparison_text(const Comparison& comparison, const std::vector<std:
       }
       shown.push_back(&metric);
       indices.push_back(m);
-      text += comparison.level == Level::all ? metric_table(comparison, metric) : level_text(comparison, m);
+      const bool divides = comparison.level == Level::by_case || !metric.pooled.whole_model;
+      text += comparison.level == Level::all || !divides ? metric_table(comparison, metric) : level_text(comparison, m);
     }
   }
   if (comparison.level == Level::all) text += bounds_table(comparison, shown);

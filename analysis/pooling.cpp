@@ -193,7 +193,7 @@ double PooledMetric::value(std::size_t group, std::size_t policy, std::size_t bu
 }
 
 bool PooledMetric::is_contest() const {
-  return metric != "kept_fraction" && formula != MetricFormula::sum && part_dimension != "other_policy";
+  return contest && metric != "kept_fraction" && formula != MetricFormula::sum && part_dimension != "other_policy";
 }
 
 bool PooledMetric::has_values() const {
@@ -224,8 +224,10 @@ std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string&
   pooled.summary = text_attribute(variable.attributes, "long_name");
   pooled.better = text_attribute(variable.attributes, "better") == "higher" ? Better::higher : Better::lower;
   pooled.monotone = is_monotone(variable);
+  pooled.contest = is_contest(variable);
   pooled.formula = metric_formula(text_attribute(variable.attributes, "formula"));
   pooled.sum_units = text_attribute(variable.attributes, "sum_units");
+  pooled.whole_model = std::ranges::find(variable.dimensions, "layer") == variable.dimensions.end();
   pooled.head_axis = layout.head_axis;
   pooled.part_dimension = layout.part_dimension;
   pooled.n_policies = layout.policies.size;

@@ -46,8 +46,10 @@ struct PooledMetric {
   Better better = Better::lower;
   bool monotone = true;  ///< false: beyond the full cache's value more is no gain, and no policy is the best
   MetricFormula formula = MetricFormula::ratio;
-  std::string sum_units;  ///< of numerator and denominator: "nats" for measures of information, mostly ""
-  std::string head_axis;  ///< "q_head", "kv_head", or "" for metrics of whole layers
+  bool contest = true;       ///< false: policies do not compete in it
+  std::string sum_units;     ///< of numerator and denominator: "nats" for measures of information, mostly ""
+  bool whole_model = false;  ///< of all layers together: there is nothing to tell apart by layer or head
+  std::string head_axis;     ///< "q_head", "kv_head", or "" for metrics of whole layers
 
   std::vector<PoolGroup> groups;
   std::size_t n_policies = 0;

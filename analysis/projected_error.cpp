@@ -1,6 +1,7 @@
 // Output errors after W_O: what the residual stream sees.
 
 #include <cblas.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +12,7 @@
 
 #include "analysis/lane_sums.h"
 #include "core/backend.h"
+#include "core/error.h"
 #include "core/matrix.h"
 #include "core/parallel.h"
 #include "core/prompt_view.h"
@@ -74,11 +76,14 @@ class ProjectedError final : public MetricAccumulator {
         reference_(n_rows_ * kPanelWidth),
         errors_(used_errors().take()),
         n_policies_at_once_(shape.n_policies_at_once),
+        targets_(shape.targets),
         backend_(shape.view->backend()),
         held_(backend_.hold(std::as_const(factor_).matrix(0), *shape.layer)) {
     errors_.reserve_discard(shape.n_policies_at_once * n_rows_ * shape.n_budgets * kPanelWidth);
     sums_.numerator.assign(shape.n_policies * shape.n_budgets, 0.0);
     sums_.denominator.assign(1, 0.0);
+    target_sums_.assign(shape.n_policies * shape.n_budgets, 0.0);
+    sums_.carried.common = {static_cast<float>(std::ranges::count(targets_, 1))};
   }
   ~ProjectedError() override { used_errors().give(std::move(errors_)); }
 
@@ -115,11 +120,18 @@ class ProjectedError final : public MetricAccumulator {
       backend_.projected_norms(factor_.matrix(0), exact_ ? FactorForm::trapezoidal : FactorForm::dense,
                                {errors_of(p), n_rows_, cols, cols}, norms);
       for (std::size_t b = 0; b < n_budgets_; ++b)
-        for (std::size_t l = 0; l < n_queries_; ++l) sums_.numerator[p * n_budgets_ + b] += norms[b * kPanelWidth + l];
+        for (std::size_t l = 0; l < n_queries_; ++l) {
+          sums_.numerator[p * n_budgets_ + b] += norms[b * kPanelWidth + l];
+          if (targets_[first_query_ + l] != 0) target_sums_[p * n_budgets_ + b] += norms[b * kPanelWidth + l];
+        }
     });
+    if (policies.end * n_budgets_ == target_sums_.size()) first_query_ += n_queries_;
   }
 
-  MetricSums finish() override { return std::move(sums_); }
+  MetricSums finish() override {
+    sums_.carried.values.assign(target_sums_.begin(), target_sums_.end());
+    return std::move(sums_);
+  }
 
  private:
   // From unit to unit: tens of megabytes that the system would have to clear again for each.
@@ -141,6 +153,9 @@ class ProjectedError final : public MetricAccumulator {
   Buffer<float> reference_;  // [n_q_heads * value_dim, kPanelWidth]
   Buffer<float> errors_;     // [n_policies_at_once, n_q_heads * value_dim, n_budgets * kPanelWidth]
   std::size_t n_policies_at_once_;
+  std::vector<std::uint8_t> targets_;  // [n_queries of the unit] 1 for those that target_sums_ are of
+  std::size_t first_query_ = 0;
+  std::vector<double> target_sums_;  // [n_policies, n_budgets]
   Backend& backend_;
   std::unique_ptr<Residency> held_;  // factor_
   MetricSums sums_;
@@ -151,8 +166,10 @@ class HeadProjectedError final : public QueryHeadSums {
  public:
   explicit HeadProjectedError(const UnitShape& shape)
       : QueryHeadSums(shape), dim_(shape.layer->model.value_dim), backend_(shape.view->backend()) {
-    for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h)
+    for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h) {
       factors_.push_back(triangular_factor_of(shape.layer->output_projection.matrix(h)));
+      held_.push_back(backend_.hold(std::as_const(factors_.back()).matrix(0), *shape.layer));
+    }
   }
 
   void add_reference(const PanelReference& panel) override {
@@ -191,9 +208,27 @@ class HeadProjectedError final : public QueryHeadSums {
 
   std::size_t dim_;
   Backend& backend_;
-  std::vector<Tensor> factors_;  // [n_q_heads] R of each head
+  std::vector<Tensor> factors_;                   // [n_q_heads] R of each head
+  std::vector<std::unique_ptr<Residency>> held_;  // [n_q_heads] these
   ScratchPool<Scratch> scratch_;
 };
+
+// The errors of all layers' target queries, squared, in the order of the layers.
+CaseSums sum_over_layers(const CaseLayers& layers) {
+  MetricSums sums;
+  sums.numerator.assign(layers.n_policies * layers.n_budgets, 0.0);
+  for (std::size_t layer = 0; layer < layers.n_layers; ++layer) {
+    const CarriedSums carried = layers.read(layer);
+    if (carried.common.size() != 1 || carried.values.size() != sums.numerator.size())
+      throw InputError(fmt::format("layer {} in the results' order carries {} sums, expected {}: a damaged file", layer,
+                                   carried.values.size(), sums.numerator.size()));
+    sums.denominator = {double{carried.common[0]}};
+    for (std::size_t i = 0; i < sums.numerator.size(); ++i) sums.numerator[i] += double{carried.values[i]};
+  }
+  return {{"summed_projected_error", std::move(sums)}};
+}
+
+double one_sum(const UnitDimensions&) { return 1; }
 
 double panel_columns(const UnitDimensions& unit) { return static_cast<double>(unit.n_budgets * kPanelWidth); }
 
@@ -239,7 +274,22 @@ const RegisterMetric projected_error{{
                                    .max = 4096}}},
     .needs_output_projection = always,
     .cost = cost_of_projected,
+    .finish_case = sum_over_layers,
+    .n_carried = one_sum,
     .make = make_accumulator<ProjectedError>,
+}};
+
+const RegisterMetric summed_projected_error{{
+    .name = "summed_projected_error",
+    .unit = "squared residual stream",
+    .summary = "squared error of the attention blocks' outputs, all heads after W_O, summed over layers: mean over the "
+               "queries that predict the answer (spans called `answer`, else decoded tokens)",
+    .better = Better::lower,
+    .formula = MetricFormula::ratio,
+    .axis = MetricAxis::model,
+    .needs = "W_O",
+    .needs_output_projection = always,
+    .carried_by = "projected_error",
 }};
 
 const RegisterMetric absolute_projected_error{{

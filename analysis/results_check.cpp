@@ -52,7 +52,9 @@ void check_metric(const std::string& file, const Dataset& dataset, const std::st
   const auto lies_along = [&](const std::string& dimension) {
     return std::find(numerator.dimensions.begin(), numerator.dimensions.end(), dimension) != numerator.dimensions.end();
   };
+  const bool of_case = !text_attribute(metric.attributes, "of_layers").empty();
   for (const char* dimension : {"case", "layer", "policy", "budget"}) {
+    if (of_case && std::string_view(dimension) == "layer") continue;
     if (!lies_along(dimension)) refuse(file, fmt::format("'{}' does not lie along '{}'", numerator.name, dimension));
   }
   if (!std::all_of(denominator.dimensions.begin(), denominator.dimensions.end(), lies_along)) {
@@ -109,10 +111,17 @@ std::vector<std::string> metric_names(const Dataset& results) {
   return names;
 }
 
-bool is_monotone(const Variable& metric) {
-  const auto found = metric.attributes.find("monotone");
+namespace {
+
+bool is_not_denied(const Variable& metric, const char* attribute) {
+  const auto found = metric.attributes.find(attribute);
   return found == metric.attributes.end() || found->second != Attribute(std::int64_t{0});
 }
+
+}  // namespace
+
+bool is_monotone(const Variable& metric) { return is_not_denied(metric, "monotone"); }
+bool is_contest(const Variable& metric) { return is_not_denied(metric, "contest"); }
 
 std::string text_attribute(const Attributes& attributes, const std::string& name) {
   const auto found = attributes.find(name);

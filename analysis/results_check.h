@@ -20,6 +20,9 @@ std::vector<std::string> metric_names(const Dataset& results);
 /// Whether a metric is at its best where nothing is evicted; results before 1.1 do not say, and hold no other kind.
 bool is_monotone(const Variable& metric);
 
+/// Whether policies compete in a metric; most do not say, and do.
+bool is_contest(const Variable& metric);
+
 /// A text attribute; "" when there is none.
 std::string text_attribute(const Attributes& attributes, const std::string& name);
 

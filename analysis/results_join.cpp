@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <tuple>
 
@@ -199,6 +200,21 @@ void join_variable(std::span<const ResultsFile> files, const Variable& first, co
   joined.variables.push_back(std::move(target));
 }
 
+/// Sums of some layers of a case cannot be put together with sums of others. Names of the variables that the files have
+/// of different layers.
+std::vector<std::string> of_different_layers(std::span<const ResultsFile> files) {
+  std::map<std::string, std::string> layers;
+  std::set<std::string> names;
+  for (const ResultsFile& file : files)
+    for (const Variable& variable : file.data.variables) {
+      const std::string of_layers = text_attribute(variable.attributes, "of_layers");
+      if (of_layers.empty()) continue;
+      const auto [first, is_new] = layers.emplace(variable.name, of_layers);
+      if (first->second != of_layers) names.insert(variable.name);
+    }
+  return {names.begin(), names.end()};
+}
+
 void mark_replayed(std::span<const ResultsFile> files, const IndexMaps& maps, Dataset& joined) {
   Variable replayed{
       .name = std::string(kReplayed), .dimensions = {"case", "layer", "policy"}, .values = {}, .attributes = {}};
@@ -261,13 +277,19 @@ JoinedResults join_results(std::vector<ResultsFile> files) {
       if (!result.data.has_dimension(dimension.name)) join_dimension(files, dimension, result.data, maps);
     }
   }
+  const std::vector<std::string> apart = of_different_layers(files);
   for (const ResultsFile& file : files) {
     for (const Variable& variable : file.data.variables) {
+      if (std::ranges::binary_search(apart, variable.name)) continue;
       if (!result.data.has_variable(variable.name)) join_variable(files, variable, maps, result.data);
     }
   }
   mark_replayed(files, maps, result.data);
   result.notes = differing_options(files);
+  for (const std::string& name : apart)
+    if (!name.ends_with("_numerator") && !name.ends_with("_denominator"))
+      result.notes.push_back(fmt::format(
+          "{} is left out: files have it of different layers, and layers cannot be put together any more", name));
   return result;
 }
 

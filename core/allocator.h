@@ -85,6 +85,8 @@ struct Allocator {
   std::size_t (*query_window)(const Parameters&) = nullptr;
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   bool needs_block_cosine = false;
+  /// Whether it needs sensitivities of the compression point with these parameters; nullptr for never.
+  bool (*needs_sensitivity)(const Parameters&) = nullptr;
   std::string (*unmet_need)(const TraceOffer&, const Parameters&) = nullptr;
   /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
   /// \param table  of the scorer

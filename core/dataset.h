@@ -42,11 +42,21 @@ struct TextVariable {
   std::vector<std::string> values;
 };
 
+/// Numbers on their way from one step to a later one: float32, without dimensions, of no use to anybody else.
+struct CarriedArray {
+  std::string name;
+  std::vector<float> values;
+};
+
+/// What of a dataset is wanted: the carried arrays are large, and few look at them.
+enum class DatasetPart { whole, described, carried };
+
 struct Dataset {
   Attributes attributes;
   std::vector<Dimension> dimensions;
   std::vector<Variable> variables;
   std::vector<TextVariable> texts;
+  std::vector<CarriedArray> carried = {};
 
   /// Throws InputError naming what is there when there is no such thing.
   const Dimension& dimension(std::string_view name) const;

@@ -2,6 +2,7 @@
 // The tensors of one layer of one sample, in float32: what a work unit reads.
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -18,6 +19,19 @@ struct LayerProbes {
   Tensor keys;     ///< [n_kv_heads, n_probe, head_dim], after RoPE
 };
 
+/// How the model's predictions depend on this layer's attention outputs, sketched: row (r, t) of `gradient` times
+/// scale (r, t) is the gradient of z_r . logits with respect to the outputs of query t, all heads side by side, before
+/// W_O; z_r has the covariance of a Fisher metric. Belongs to one compression point.
+struct LayerSensitivity {
+  std::vector<float> level;           ///< [n_sketches] share of the prefill that a pass had dropped
+  std::size_t n_targets = 0;          ///< predictions that count
+  std::size_t n_queries = 0;          ///< evaluation queries
+  Buffer<std::int8_t> gradient = {};  ///< [n_sketches, n_queries, n_q_heads * value_dim]
+  std::vector<float> scale = {};      ///< [n_sketches, n_queries]
+
+  std::size_t n_sketches() const { return level.size(); }
+};
+
 struct LayerData {
   ModelInfo model;
   LayerInfo layer;
@@ -29,7 +43,8 @@ struct LayerData {
   /// [n_tokens]: cosine of the residual stream before and after the attention block; empty when not recorded
   std::vector<float> block_cosine = {};
 
-  std::optional<LayerProbes> probes = {};  ///< of the unit's compression point, where the trace carries them
+  std::optional<LayerProbes> probes = {};            ///< of the unit's compression point, where the trace carries them
+  std::optional<LayerSensitivity> sensitivity = {};  ///< likewise
 
   std::size_t n_tokens() const { return keys.rows(); }
 };

@@ -29,6 +29,8 @@ std::string_view name_of(MetricFormula formula) {
       return "sqrt_ratio";
     case MetricFormula::sum:
       return "sum";
+    case MetricFormula::sqrt_over:
+      return "sqrt_over";
   }
   return "?";
 }
@@ -41,12 +43,15 @@ std::string_view name_of(MetricAxis axis) {
       return "kv_head";
     case MetricAxis::q_head:
       return "q_head";
+    case MetricAxis::model:
+      return "model";
   }
   return "?";
 }
 
 MetricFormula metric_formula(std::string_view name) {
-  for (const MetricFormula formula : {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum})
+  for (const MetricFormula formula :
+       {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum, MetricFormula::sqrt_over})
     if (name_of(formula) == name) return formula;
   throw InputError(fmt::format("unknown metric formula '{}'", name));
 }
@@ -54,6 +59,7 @@ MetricFormula metric_formula(std::string_view name) {
 double metric_value(MetricFormula formula, double numerator, double denominator) {
   if (formula == MetricFormula::sum) return numerator;
   if (denominator == 0 || std::isnan(denominator)) return std::numeric_limits<double>::quiet_NaN();
+  if (formula == MetricFormula::sqrt_over) return std::sqrt(numerator) / denominator;
   const double ratio = numerator / denominator;
   return formula == MetricFormula::ratio ? ratio : std::sqrt(ratio);
 }
@@ -82,7 +88,8 @@ bool ChosenMetric::needs_output_projection() const {
 std::vector<ChosenMetric> metrics_with_sums(std::span<const ChosenMetric> metrics) {
   std::vector<ChosenMetric> sources;
   for (const ChosenMetric& metric : metrics) {
-    const ChosenMetric source = metric.row().mean_of.empty() ? metric : ChosenMetric(metric.row().mean_of);
+    const std::string& other = metric.row().mean_of.empty() ? metric.row().carried_by : metric.row().mean_of;
+    const ChosenMetric source = other.empty() ? metric : ChosenMetric(other);
     if (std::ranges::find(sources, source.name(), &ChosenMetric::name) == sources.end()) sources.push_back(source);
   }
   return sources;

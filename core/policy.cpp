@@ -32,6 +32,9 @@ std::string unmet(const Row& row, const Parameters& parameters, const TraceOffer
     if (row.unmet_need != nullptr) return row.unmet_need(offer, parameters);
   if constexpr (requires { row.needs_block_cosine; })
     if (row.needs_block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
+  if constexpr (requires { row.needs_sensitivity; })
+    if (row.needs_sensitivity != nullptr && row.needs_sensitivity(parameters) && !offer.sensitivity)
+      return "it needs sensitivities (tools/record.py --sensitivity), and none are recorded";
   return "";
 }
 
@@ -125,6 +128,13 @@ bool Policy::needs_output_projection() const {
 
 bool Policy::needs_block_cosine() const {
   return std::ranges::any_of(allocators(), [](const Allocator* row) { return row->needs_block_cosine; });
+}
+
+bool Policy::needs_sensitivity() const {
+  const auto needs = [](const std::optional<Part<Allocator>>& part) {
+    return part && part->row.needs_sensitivity != nullptr && part->row.needs_sensitivity(part->parameters);
+  };
+  return needs(layers_) || needs(heads_);
 }
 
 RowCost Policy::scorer_cost(const UnitDimensions& unit) const {

@@ -46,6 +46,7 @@ struct TraceOffer {
   bool output_projection = false;
   bool block_cosine = false;
   bool probes = false;
+  bool sensitivity = false;
   const ModelInfo* model = nullptr;
   std::size_t layer = 0;    ///< index in the model
   std::string prompt = {};  ///< prompt_digest() of the sample
@@ -77,6 +78,7 @@ class Policy {
   std::size_t query_window() const;
   bool needs_output_projection() const;
   bool needs_block_cosine() const;
+  bool needs_sensitivity() const;
   /// What its scorer takes besides reading the keys and keeping scores.
   RowCost scorer_cost(const UnitDimensions& unit) const;
   /// Whether scores, or a modifier's choice, are made for each budget.

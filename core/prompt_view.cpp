@@ -123,6 +123,11 @@ EvaluationErrors PromptView::evaluation_errors(const LayerSelection& selection, 
   return kvreplay::evaluation_errors(*data_, candidates_, selection, projected, *backend_);
 }
 
+std::vector<std::vector<double>> PromptView::predicted_damage(const LayerSelection& selection) const {
+  check_lookahead();
+  return kvreplay::predicted_damage(*data_, candidates_, selection, *backend_);
+}
+
 EvaluationWeights PromptView::evaluation_weights(std::size_t kv_head) const {
   return evaluation_weights(kv_head, {0, n_evaluation_panels()});
 }

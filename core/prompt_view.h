@@ -16,6 +16,7 @@
 #include "core/layer_data.h"
 #include "core/parallel.h"
 #include "core/parameters.h"
+#include "core/predicted_damage.h"
 #include "core/scores.h"
 
 namespace kvreplay {
@@ -90,6 +91,10 @@ class PromptView {
   /// Oracles only: what each query head loses on the evaluation queries under these sets. Throws Error unless
   /// look-ahead was granted. \param projected  after W_O
   EvaluationErrors evaluation_errors(const LayerSelection& selection, bool projected) const;
+  /// Oracles only: what the model is predicted to lose under these sets of each head alone,
+  /// [selection.heads][n_budgets] (core/predicted_damage.h). Throws Error unless look-ahead was granted, InputError
+  /// without sensitivities.
+  std::vector<std::vector<double>> predicted_damage(const LayerSelection& selection) const;
   /// Oracles only: how the evaluation queries that read a KV head spread their attention, in all of their panels or in
   /// some; made anew by each call. Throws Error unless look-ahead was granted.
   EvaluationWeights evaluation_weights(std::size_t kv_head) const;

@@ -24,4 +24,15 @@ const ProbeInfo* SampleInfo::find_probe(std::string_view compression_point) cons
   return found == probes.end() ? nullptr : &*found;
 }
 
+std::size_t SensitivityInfo::n_targets() const {
+  return static_cast<std::size_t>(std::count(target_mask.begin(), target_mask.end(), std::uint8_t{1}));
+}
+
+const SensitivityInfo* SampleInfo::find_sensitivity(std::string_view compression_point) const {
+  const auto found = std::find_if(sensitivities.begin(), sensitivities.end(), [&](const SensitivityInfo& each) {
+    return each.compression_point == compression_point;
+  });
+  return found == sensitivities.end() ? nullptr : &*found;
+}
+
 }  // namespace kvreplay

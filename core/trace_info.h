@@ -77,6 +77,21 @@ struct ProbeInfo {
   std::vector<ProbeChunk> chunks;  ///< ascending; their rows follow each other from 0 to n_rows
 };
 
+/// Gradients of the model's predictions with respect to its attention outputs, recorded for one compression point by
+/// `n_sketches()` backward passes: traces/SCHEMA.md.
+struct SensitivityInfo {
+  std::string compression_point;          ///< name
+  std::size_t keep_first = 0;             ///< prefill positions that no pass dropped
+  std::vector<float> level;               ///< [n_sketches] share of the other ones that a pass dropped; 0: none
+  std::vector<std::uint64_t> seed;        ///< [n_sketches] of the pass's random numbers
+  std::vector<std::uint8_t> target_mask;  ///< [n_queries] 1 where the prediction counts
+  std::vector<float> perturbed_kl;        ///< [n_sketches] mean KL(clean || dropped) over the targets, nats
+
+  std::size_t n_sketches() const { return level.size(); }
+  std::size_t n_queries() const { return target_mask.size(); }
+  std::size_t n_targets() const;
+};
+
 /// One recorded prompt with its answer.
 struct SampleInfo {
   std::string name;
@@ -89,13 +104,16 @@ struct SampleInfo {
   std::vector<CompressionPoint> compression_points;
   std::vector<Range> query_ranges;
   bool has_block_cosine = false;
-  std::vector<ProbeInfo> probes;  ///< at most one per compression point; empty when not recorded
+  std::vector<ProbeInfo> probes;               ///< at most one per compression point; empty when not recorded
+  std::vector<SensitivityInfo> sensitivities;  ///< likewise
 
   std::size_t n_recorded_queries() const;
   /// Position of each recorded query, ascending, [n_recorded_queries].
   std::vector<std::size_t> query_positions() const;
   /// The probe of a compression point, null when it has none.
   const ProbeInfo* find_probe(std::string_view compression_point) const;
+  /// The sensitivities of a compression point, null when there are none.
+  const SensitivityInfo* find_sensitivity(std::string_view compression_point) const;
 };
 
 struct TraceInfo {

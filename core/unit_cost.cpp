@@ -74,6 +74,8 @@ std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Polic
   if (unit.output_projection) slice += n_q * number(unit.value_dim * unit.hidden_size) * kFloat;
   if (std::ranges::any_of(policies, needs_probes))
     slice += (n_q + n_kv) * number(unit.n_probe_rows * unit.head_dim) * kFloat;
+  const double sensitivities =
+      number(unit.n_sketches * unit.n_queries) * (n_q * number(unit.value_dim) * sizeof(std::int8_t) + kFloat);
 
   // Each policy has the order of its tokens twice, as candidates and as positions; its scores are shared, mostly.
   double sets = 0, evidence = 0;
@@ -86,10 +88,13 @@ std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Polic
   double buffers = 0;
   for (const ChosenMetric& metric : metrics) buffers += cost_of(metric, unit).bytes;
 
-  std::vector<CostPart> parts{{"slice of the trace", slice},
+  std::vector<CostPart> parts{{"slice of the trace", slice + sensitivities},
                               {"retained sets", sets + tokens * sizeof(std::uint32_t)},
                               {"evidence", evidence},
                               {"metrics", buffers}};
+  // Once in the unit's sums, and once in the journal's entry.
+  if (const double carried = carried_bytes(unit, metrics); carried > 0)
+    parts.push_back({"carried to the end of the case", 2 * carried});
   // The journal's entry holds float64.
   double entry = 0;
   if (kept.retained)
@@ -163,13 +168,21 @@ UnitCost unit_cost(const UnitDimensions& unit, std::span<const Policy> policies,
 
 double n_sums(const UnitDimensions& unit, std::size_t n_spans, const ChosenMetric& metric) {
   const Metric& row = metric.row();
-  const std::size_t heads = row.axis == MetricAxis::layer     ? 1
+  const std::size_t heads = row.axis == MetricAxis::q_head    ? unit.n_q_heads
                             : row.axis == MetricAxis::kv_head ? unit.n_kv_heads
-                                                              : unit.n_q_heads;
+                                                              : 1;
   const std::size_t parts = row.parts == MetricParts::span           ? n_spans
                             : row.parts == MetricParts::other_policy ? unit.n_policies
                                                                      : 1;
   return number(heads * parts * (unit.n_policies * unit.n_budgets + 1));
+}
+
+double carried_bytes(const UnitDimensions& unit, std::span<const ChosenMetric> metrics) {
+  double floats = 0;
+  for (const ChosenMetric& metric : metrics)
+    if (metric.row().n_carried != nullptr)
+      floats += number(unit.n_policies * unit.n_budgets) * metric.row().n_carried(unit);
+  return floats * kFloat;
 }
 
 double survey_bytes(const UnitDimensions& unit, std::span<const Policy> policies) {

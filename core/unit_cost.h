@@ -41,6 +41,9 @@ UnitCost unit_cost(const UnitDimensions& unit, std::span<const Policy> policies,
 /// Float64 numbers that a unit leaves for each metric: its sums. The results hold as many for every unit.
 double n_sums(const UnitDimensions& unit, std::size_t n_spans, const ChosenMetric& metric);
 
+/// Bytes of what a unit carries to the end of its case.
+double carried_bytes(const UnitDimensions& unit, std::span<const ChosenMetric> metrics);
+
 /// Bytes that are held for every layer of a case until all of them have been looked at, for policies that share
 /// budgets between layers.
 double survey_bytes(const UnitDimensions& unit, std::span<const Policy> policies);

@@ -17,6 +17,7 @@ struct UnitDimensions {
   std::size_t n_prompt_queries = 0;  ///< recorded before the compression point
   std::size_t n_queries = 0;         ///< evaluation queries
   std::size_t n_probe_rows = 0;      ///< queries and keys of the probe; 0 without one
+  std::size_t n_sketches = 0;        ///< of the sensitivities; 0 without them
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
 };

@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "core/prompt_view.h"
 #include "core/selection_replay.h"
+#include "core/target_queries.h"
 
 namespace kvreplay {
 namespace {
@@ -127,6 +128,8 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                         .dtype = task.dtype,
                         .candidates = input.candidates,
                         .spans = task.spans,
+                        .targets = target_queries(std::span(data.query_positions).subspan(input.query_rows.begin),
+                                                  *task.spans, task.decode_start),
                         .n_queries = result.n_queries,
                         .n_policies = task.policies->size(),
                         .n_budgets = task.budgets->values.size(),

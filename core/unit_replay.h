@@ -23,6 +23,7 @@ struct UnitTask {
   const LayerData* data = nullptr;
   DType dtype = DType::float16;
   const std::vector<Span>* spans = nullptr;
+  std::size_t decode_start = 0;  ///< position of the first decoded token
   std::size_t compression_point = 0;
   bool evict_sliding = false;
   const std::vector<Policy>* policies = nullptr;

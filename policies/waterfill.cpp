@@ -24,6 +24,10 @@ LayerSurvey survey_losses(const PromptView& view, const Scores& scores, std::spa
   LayerSelection selection{.axis = scores.axis, .heads = {}};
   for (std::size_t h = 0; h < scores.n_heads(); ++h)
     selection.heads.push_back(plan_nested(rank(scores.head(h), scores.protection), survey.curve_tokens));
+  if (parameters.choice("metric") == "predicted_kl") {
+    survey.curve = view.predicted_damage(selection);
+    return survey;
+  }
   const bool relative = parameters.choice("metric") == "output_error";
   const EvaluationErrors errors = view.evaluation_errors(selection, !relative);
 
@@ -64,12 +68,14 @@ const RegisterAllocator waterfill{{
     .formula =
         "minimise sum of loss_{l,h}(b_{l,h}) over the lower convex hulls of the measured curves, sum b_{l,h} = sum b",
     .paper = "the bound of LKV-H (arXiv 2605.06676): greedy water-filling is optimal on convex curves",
-    .needs = "the evaluation queries",
+    .needs = "the evaluation queries; for metric=predicted_kl sensitivities of the compression point",
     .parameters = {.parameters = {{.name = "metric",
                                    .kind = ParameterKind::choice,
                                    .default_value = "output_error",
-                                   .help = "loss: the squared error as a share of the head's output, or after W_O",
-                                   .choices = {"output_error", "projected_error"}},
+                                   .help = "loss: the squared error as a share of the head's output, or after W_O; or "
+                                           "what the model is predicted to lose through this head alone (LKV-H's "
+                                           "budgets from one trace, without training)",
+                                   .choices = {"output_error", "projected_error", "predicted_kl"}},
                                   {.name = "points",
                                    .default_value = "48",
                                    .help = "where the curves are measured, log-spaced",
@@ -79,7 +85,8 @@ const RegisterAllocator waterfill{{
     .survey = survey_losses,
     .share = share_by_gain,
     .needs_output_projection =
-        [](const Parameters& parameters) { return parameters.choice("metric") != "output_error"; },
+        [](const Parameters& parameters) { return parameters.choice("metric") == "projected_error"; },
+    .needs_sensitivity = [](const Parameters& parameters) { return parameters.choice("metric") == "predicted_kl"; },
 }};
 
 }  // namespace

@@ -2,6 +2,7 @@
 // One metric of one replay, indexed.
 
 #include <cstddef>
+#include <span>
 #include <string>
 
 #include "tests/captured_replay.h"
@@ -22,7 +23,10 @@ class Measured {
   double denominator(std::size_t head, std::size_t part = 0) const;
   double value(std::size_t head, std::size_t policy, std::size_t budget, std::size_t part = 0) const;
   const MetricSums& sums() const { return result_.sums[0]; }
+  /// What the sums of whole cases are made of.
+  const CarriedSums& carried() const { return carried_; }
   const UnitResult& result() const { return result_; }
+  const ReplayCase& replay_case() const { return case_; }
   /// Positions that a query head retains.
   reference::Positions retained(std::size_t policy, std::size_t q_head, std::size_t budget) const;
 
@@ -30,7 +34,11 @@ class Measured {
   ReplayCase case_;
   const Metric* metric_;
   UnitResult result_;
+  CarriedSums carried_;
 };
+
+/// What `carrier` makes of the layers of a case. \param layers  measured by `carrier`
+CaseSums finish_case(const std::string& carrier, std::span<const Measured> layers);
 
 /// Replays and measures; ReplayCase::metrics is not looked at. \param metric  may have parameters
 Measured measure(const std::string& metric, ReplayCase replay_case);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "tests/random_sensitivity.h"
+
 namespace kvreplay::testing {
 namespace {
 
@@ -122,6 +124,7 @@ LayerData copy_of(const LayerData& layer) {
   if (layer.probes)
     copy.probes.emplace(LayerProbes{
         .chunks = layer.probes->chunks, .queries = copied(layer.probes->queries), .keys = copied(layer.probes->keys)});
+  if (layer.sensitivity) copy.sensitivity = copy_of(*layer.sensitivity);
   return copy;
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job, from nothing: install what is missing, build, replay the shipped trace through every policy at 16 budgets,
-# compare. KVzip, which needs a trace with probe queries, has a shorter one. A second run only does what has changed.
+# compare. KVzip, which needs a trace with probe queries, has a shorter one; predicted_kl, which needs all layers, another.
+# A second run only does what has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/install_dependencies.sh
@@ -19,6 +20,11 @@ probe=traces/examples/smollm2-probe.h5
 build/kvreplay replay "$probe" --policy kvzip,kvzip+uniform,expected-attention,capkv,snapkv,keydiff,random,oracle \
   --output build/demo-probe-results.h5 --force
 build/kvreplay compare build/demo-probe-results.h5 --metric output_error,needle_recall
+
+layers=traces/examples/smollm2-all-layers.h5  # with sensitivities: what the model itself would lose
+build/kvreplay replay "$layers" --policy default,snapkv+waterfill:metric=predicted_kl \
+  --output build/demo-layers-results.h5 --force
+build/kvreplay compare build/demo-layers-results.h5 --metric predicted_kl
 
 echo
 echo "results: $results (xarray opens it), build/demo-results.csv, build/demo-results.json"

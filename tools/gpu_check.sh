@@ -67,11 +67,14 @@ export OPENBLAS_NUM_THREADS=1
     echo "$backend: $(echo "$(date +%s.%N) $begun" | awk '{print $1 - $2}') s"
     "$bundle/kvreplay" compare "$work/$backend.h5" --by head --csv "$work/$backend.csv" --force >/dev/null || true
   }
-  agreement() {  # the last column is the value
-    paste -d, "$work/cpu.csv" "$work/cuda.csv" | awk -F, 'NR > 1 {
-      n = NF / 2; if ($n == "" || $NF == "") next
-      d = $n - $NF; if (d < 0) d = -d; m = ($n < 0 ? -$n : $n); if (m > 1e-6 && d / m > worst) worst = d / m; ++count
-    } END {printf "largest relative difference of %d values: %.2g\n", count, worst}'
+  agreement() {
+    paste -d, "$work/cpu.csv" "$work/cuda.csv" | awk -F, '
+      NR == 1 { n = NF / 2; for (i = 1; i <= n; ++i) if ($i == "value") c = i; next }
+      NF != 2 * n || $1 != $(n + 1) || $3 != $(n + 3) { ++unlike; next }
+      $c == "" { next }
+      { d = $c - $(n + c); if (d < 0) d = -d; m = ($c < 0 ? -$c : $c)
+        if (m > 1e-6 && d / m > worst) { worst = d / m; at = $1 " of " $3 " at " $5 } ++count }
+      END {printf "largest relative difference of %d values: %.2g (%s); %d lines not compared\n", count, worst, at, unlike}'
   }
   echo "== a recorded trace, on the CPU and on the device"
   for backend in cpu cuda; do replay traces/examples/smollm2-needle.h5 $backend; done
@@ -84,18 +87,21 @@ export OPENBLAS_NUM_THREADS=1
       -p snapkv,tova,knorm,keydiff,streaming-llm,lagkv,value-norm:of=value,random,ada-snapkv,oracle
   done
   agreement
-  rm -r "$work"
   sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
   if [ -n "$sanitizer" ]; then
     for tool in memcheck racecheck synccheck initcheck; do
       echo "== compute-sanitizer $tool"
-      timeout "$(left)" "$sanitizer" --tool $tool --error-exitcode 9 "$bundle/cuda_device_test" \
-        -tc="norms come*,wide heads*,plans of more*,column sums of attention*,outer products*" 2>&1 | tail -40 ||
-        echo "exit code $?"
+      timeout "$(left)" "$sanitizer" --tool $tool --print-limit 10000 --error-exitcode 9 "$bundle/cuda_device_test" \
+        -tc="norms *,wide heads*,plans of more*,column sums*,outer products*,log determinants*,Gram *" \
+        >"$work/sanitizer.txt" 2>&1 || echo "exit code $?"
+      # What it finds, by kernel; then its summary.
+      grep -oE '^=========  *at [^(<+]*' "$work/sanitizer.txt" | sort | uniq -c | sort -rn | head -12 || true
+      tail -12 "$work/sanitizer.txt"
     done
   else
     echo "== compute-sanitizer: not there"
   fi
+  rm -r "$work"
   echo "seconds  $((SECONDS - begin))"
   exit $status
 } 2>&1 | tee "$record"

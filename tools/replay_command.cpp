@@ -249,7 +249,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   try {
     check_output_files(files);  // again: another replay may have finished before this one had the journal
     with_threads(output.threads, [&] { replay_units(plan, share, output, journal, *backend, err); });
-    const auto read_unit = [&](std::size_t unit) { return journal.read(unit); };
+    const auto read_unit = [&](std::size_t unit, DatasetPart part) { return journal.read(unit, part); };
     if (shard)
       write_shard(plan, share, output, files, read_unit, journal);
     else

@@ -20,6 +20,7 @@ UnitDimensions dimensions_of(const ReplayPlan& plan, const ReplayUnit& unit) {
   const ModelInfo& model = plan.model();
   const LayerInfo& layer = plan.layer(unit);
   const ProbeInfo* const probe = sample.find_probe(each.point.name);
+  const SensitivityInfo* const sensitivity = plan.reads_sensitivities() ? plan.sensitivity(each) : nullptr;
   // Of the queries only those that something looks at are read.
   const LayerParts parts = plan.layer_parts(unit);
   std::size_t n_before = 0, n_after = 0;
@@ -41,18 +42,23 @@ UnitDimensions dimensions_of(const ReplayPlan& plan, const ReplayUnit& unit) {
           .n_prompt_queries = n_before,
           .n_queries = n_after,
           .n_probe_rows = probe == nullptr ? 0 : probe->n_rows,
+          .n_sketches = sensitivity == nullptr ? 0 : sensitivity->n_sketches(),
           .n_policies = plan.policies.size(),
           .n_budgets = plan.budgets.values.size()};
 }
 
-// Sums of all units, and the values that are made of them.
+// Sums of all units, and the values that are made of them; and what a unit carries, as it is and summed over the
+// layers of its case in float64.
 double results_bytes(const ReplayPlan& plan) {
   const UnitDimensions unit = dimensions_of(plan, plan.units.front());
+  double carried = 0;
+  for (const ReplayUnit& each : plan.units)
+    carried = std::max(carried, carried_bytes(dimensions_of(plan, each), plan.computed));
   const std::size_t n_spans = span_names(plan).size();
   double numbers = 0;
   for (const auto* metrics : {&plan.computed, &plan.metrics})
     for (const ChosenMetric& metric : *metrics) numbers += n_sums(unit, n_spans, metric);
-  return numbers * static_cast<double>(plan.units.size()) * sizeof(double);
+  return numbers * static_cast<double>(plan.units.size()) * sizeof(double) + 3 * carried;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "core/error.h"
@@ -197,12 +198,22 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
   }
 }
 
-// "" when every unit can feed the metric.
+// Labels of the cases that lack sensitivities.
+std::vector<std::string> without_sensitivity(const ReplayPlan& plan) {
+  std::vector<std::string> labels;
+  for (const ReplayCase& each : plan.cases)
+    if (plan.sensitivity(each) == nullptr) labels.push_back(each.label);
+  return labels;
+}
+
+// "" when every unit can feed the metric; one that needs sensitivities, when some case can.
 std::string unmet_need(const ReplayPlan& plan, const ChosenMetric& metric) {
   const Metric& row = metric.row();
   const bool any_span =
       std::ranges::any_of(plan.cases, [&](const ReplayCase& each) { return !plan.sample(each).spans.empty(); });
   if (row.parts == MetricParts::span && !any_span) return "no span is marked";
+  if (row.needs_sensitivity && without_sensitivity(plan).size() == plan.cases.size())
+    return "no sensitivities are recorded at these compression points (tools/record.py --sensitivity)";
   for (const ReplayUnit& unit : plan.units) {
     const ReplayCase& each = plan.cases[unit.case_index];
     const LayerInfo& layer = plan.layer(unit);
@@ -216,6 +227,13 @@ std::string unmet_need(const ReplayPlan& plan, const ChosenMetric& metric) {
     if (!missing.empty()) return fmt::format("{} in case {}, layer {}", missing, each.label, layer.index);
   }
   return "";
+}
+
+// The first metric that can stand in for one whose needs are not met.
+std::optional<ChosenMetric> fallback_of(const ReplayPlan& plan, const ChosenMetric& metric) {
+  for (const std::string& name : metric.row().fallbacks)
+    if (ChosenMetric other(name); unmet_need(plan, other).empty()) return other;
+  return std::nullopt;
 }
 
 // The rows that are measured unless others are asked for.
@@ -247,15 +265,31 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
   if (wanted.empty()) throw UsageError("--metric names no metric");
   for (const auto& [metric, asked] : wanted) {
     if (const std::string lack = unmet_need(plan, metric); !lack.empty()) {
-      if (asked) throw InputError(fmt::format("metric '{}': {}", metric.name(), lack));
-      talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
+      const std::optional<ChosenMetric> other = asked ? fallback_of(plan, metric) : std::nullopt;
+      if (asked && !other) throw InputError(fmt::format("metric '{}': {}", metric.name(), lack));
+      if (other) {
+        talk << "measuring " << other->name() << " instead of " << metric.name() << ": " << lack << '\n';
+        if (std::ranges::none_of(named, is_called(other->name())) &&
+            std::ranges::none_of(plan.metrics, is_called(other->name())))
+          plan.metrics.push_back(*other);
+      } else {
+        talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
+      }
       continue;
     }
-    if (std::ranges::any_of(plan.metrics, is_called(metric.name())))
+    if (std::ranges::any_of(plan.metrics, is_called(metric.name()))) {
+      if (!asked) continue;  // it stands in for another one already
       throw UsageError(fmt::format("metric '{}' is given twice", metric.name()));
+    }
     plan.metrics.push_back(metric);
   }
   plan.computed = metrics_with_sums(plan.metrics);
+  const std::vector<std::string> lacking = without_sensitivity(plan);
+  if (!lacking.empty())
+    for (const ChosenMetric& metric : plan.metrics)
+      if (metric.row().needs_sensitivity)
+        talk << fmt::format("metric {} has no value where no sensitivities are recorded: {}\n", metric.name(),
+                            fmt::join(lacking, ", "));
 }
 
 // Returns the identity of each score file: other scores, other results.
@@ -315,6 +349,7 @@ TraceOffer ReplayPlan::offer(const ReplayUnit& unit, Range candidates) const {
           .output_projection = layer(unit).has_output_projection,
           .block_cosine = info.has_block_cosine,
           .probes = info.find_probe(each.point.name) != nullptr,
+          .sensitivity = info.find_sensitivity(each.point.name) != nullptr,
           .model = &traces[each.trace]->info().model,
           .layer = layer(unit).index,
           .prompt = prompt_digest(info)};
@@ -335,6 +370,11 @@ LayerParts ReplayPlan::layer_parts(const ReplayUnit& unit) const {
   }
   parts.first_query = candidates.end - std::min(window, candidates.size());
   return parts;
+}
+
+bool ReplayPlan::reads_sensitivities() const {
+  return std::ranges::any_of(computed, [](const ChosenMetric& metric) { return metric.row().needs_sensitivity; }) ||
+         std::ranges::any_of(policies, &Policy::needs_sensitivity);
 }
 
 std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {

@@ -67,6 +67,12 @@ struct ReplayPlan {
   TraceOffer offer(const ReplayUnit& unit, Range candidates) const;
   /// What the policies and metrics look at in this unit.
   LayerParts layer_parts(const ReplayUnit& unit) const;
+  /// Whether policies or metrics look at the sensitivities of a compression point.
+  bool reads_sensitivities() const;
+  /// The sensitivities of a case, null where there are none.
+  const SensitivityInfo* sensitivity(const ReplayCase& each) const {
+    return sample(each).find_sensitivity(each.point.name);
+  }
   std::uint64_t unit_seed(const ReplayUnit& unit) const;
 };
 

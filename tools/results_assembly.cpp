@@ -12,6 +12,7 @@
 namespace kvreplay {
 namespace {
 
+constexpr const char* kCommon = "_common";  // after the name of what a metric carries
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 // A unit's sums have one entry per span of its sample; the results have one per name. Spans of one name add up.
@@ -40,6 +41,11 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
   for (std::size_t m = 0; m < plan.computed.size(); ++m) {
     const Metric& metric = plan.computed[m].row();
     const std::string name = plan.computed[m].name();
+    if (const CarriedSums& carried = result.sums[m].carried; !carried.empty()) {
+      dataset.carried.push_back({name, carried.values});
+      dataset.carried.push_back({name + kCommon, carried.common});
+    }
+    if (plan.computed[m].of_case()) continue;
     const auto add = [&](const char* suffix, std::vector<std::string> dimensions, const std::vector<double>& sums) {
       Variable variable{.name = name + suffix, .dimensions = std::move(dimensions), .values = sums, .attributes = {}};
       if (metric.parts == MetricParts::span) variable.values = by_span_name(plan, unit, sums);
@@ -60,10 +66,10 @@ class Assembly {
   explicit Assembly(const ResultsFrame& frame) : frame_(frame), results_(frame.dataset) {
     results_.attributes["format"] = std::string(results::kFormat);
     results_.attributes["format_version"] = std::string(results::kFormatVersion);
-    for (const ChosenMetric& metric : frame.computed) {
-      add_sums(metric, "_numerator", numerator_dimensions(metric.row()));
-      add_sums(metric, "_denominator", denominator_dimensions(metric.row()));
-    }
+    for (const ChosenMetric& metric : frame.computed)
+      if (!metric.of_case()) add_sums(metric);
+    for (const ChosenMetric& metric : frame.metrics)
+      if (metric.of_case()) add_sums(metric);
   }
 
   void add_unit(std::size_t unit, const Dataset& sums) {
@@ -76,10 +82,33 @@ class Assembly {
     made_by_.push_back(backend == sums.attributes.end() ? "cpu" : std::get<std::string>(backend->second));
     for (const ChosenMetric& metric : frame_.computed)
       for (const char* suffix : {"_numerator", "_denominator"}) {
+        if (metric.of_case()) continue;
         const Variable& part = sums.variable(metric.name() + suffix);
         std::ranges::copy(part.values,
                           variable(part.name).values.begin() + static_cast<std::ptrdiff_t>(unit * part.values.size()));
       }
+  }
+
+  /// When all of its units have been added.
+  void finish_case(std::size_t case_index, const UnitReader& read_unit) {
+    for (const ChosenMetric& carrier : frame_.computed) {
+      const auto is_made_of_it = [&](const ChosenMetric& metric) { return metric.row().carried_by == carrier.name(); };
+      if (carrier.row().finish_case == nullptr || std::ranges::none_of(frame_.metrics, is_made_of_it)) continue;
+      const CaseLayers layers{
+          .n_layers = frame_.n_layers(),
+          .n_policies = results_.dimension("policy").size(),
+          .n_budgets = results_.dimension("budget").size(),
+          .n_q_heads = results_.dimension("q_head").size(),
+          .read = [&](std::size_t layer) {
+            return carried_by(carrier.name(), read_unit(case_index * frame_.n_layers() + layer, DatasetPart::carried));
+          }};
+      const CaseSums all = finished(carrier, layers, case_index);
+      for (const ChosenMetric& metric : frame_.metrics)
+        if (const auto sums = all.find(metric.row().name); is_made_of_it(metric) && sums != all.end()) {
+          put(metric.name() + "_numerator", case_index, sums->second.numerator);
+          put(metric.name() + "_denominator", case_index, sums->second.denominator);
+        }
+    }
   }
 
   Dataset finish() {
@@ -110,12 +139,42 @@ class Assembly {
     add(std::move(which));
   }
 
-  void add_sums(const ChosenMetric& metric, const char* suffix, const std::vector<std::string>& below) {
-    std::vector<std::string> dimensions = {"case", "layer"};
-    dimensions.insert(dimensions.end(), below.begin(), below.end());
+  CaseSums finished(const ChosenMetric& carrier, const CaseLayers& layers, std::size_t case_index) const try {
+    return carrier.row().finish_case(layers);
+  } catch (const InputError& error) {
+    const auto& cases = std::get<std::vector<std::string>>(results_.dimension("case").labels);
+    throw InputError(fmt::format("case {}, metric '{}': {}", cases[case_index], carrier.name(), error.what()));
+  }
+
+  static CarriedSums carried_by(const std::string& metric, Dataset unit) {
+    CarriedSums sums;
+    for (CarriedArray& array : unit.carried) {
+      if (array.name == metric) sums.values = std::move(array.values);
+      if (array.name == metric + kCommon) sums.common = std::move(array.values);
+    }
+    return sums;
+  }
+
+  void put(const std::string& name, std::size_t case_index, const std::vector<double>& sums) {
+    std::ranges::copy(sums, variable(name).values.begin() + static_cast<std::ptrdiff_t>(case_index * sums.size()));
+  }
+
+  void add_sums(const ChosenMetric& metric) {
     Attributes attributes;
     if (!metric.row().sum_unit.empty()) attributes["units"] = metric.row().sum_unit;
-    add({.name = metric.name() + suffix, .dimensions = std::move(dimensions), .values = {}, .attributes = attributes});
+    if (metric.of_case()) attributes["of_layers"] = layers_text();
+    const auto add_sum = [&](const char* suffix, const std::vector<std::string>& below) {
+      std::vector<std::string> dimensions = outer_dimensions(metric.row());
+      dimensions.insert(dimensions.end(), below.begin(), below.end());
+      add({.name = metric.name() + suffix, .dimensions = dimensions, .values = {}, .attributes = attributes});
+    };
+    add_sum("_numerator", numerator_dimensions(metric.row()));
+    add_sum("_denominator", denominator_dimensions(metric.row()));
+  }
+
+  // The layers that stand together in the sums of a case.
+  std::string layers_text() const {
+    return fmt::format("{}", fmt::join(std::get<std::vector<std::int64_t>>(results_.dimension("layer").labels), ","));
   }
 
   void add(Variable variable) {
@@ -142,6 +201,8 @@ class Assembly {
                                   {"numerator", numerator.name},
                                   {"denominator", denominator.name}}};
     if (!metric.sum_unit.empty()) value.attributes["sum_units"] = metric.sum_unit;
+    if (!metric.contest) value.attributes["contest"] = std::int64_t{0};
+    if (chosen.of_case()) value.attributes["of_layers"] = layers_text();
     if (!metric.parameters.parameters.empty()) value.attributes["parameters"] = chosen.parameters().complete();
     // numerator [case, layer, H, policy, budget, parts], denominator [case, layer, H, parts], or [case] alone
     const std::size_t n_parts =
@@ -173,6 +234,7 @@ void check_unit(const ResultsFrame& frame, const Dataset& unit) {
     if (found != expected) throw InputError(fmt::format("{}: expected {} values, found {}", name, expected, found));
   };
   for (const ChosenMetric& metric : frame.computed) {
+    if (metric.of_case()) continue;
     check(metric.name() + "_numerator", numerator_dimensions(metric.row()));
     check(metric.name() + "_denominator", denominator_dimensions(metric.row()));
   }
@@ -180,7 +242,10 @@ void check_unit(const ResultsFrame& frame, const Dataset& unit) {
 
 Dataset assemble_results(const ResultsFrame& frame, const UnitReader& read_unit) {
   Assembly assembly(frame);
-  for (std::size_t unit = 0; unit < frame.n_units(); ++unit) assembly.add_unit(unit, read_unit(unit));
+  for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
+    assembly.add_unit(unit, read_unit(unit, DatasetPart::described));
+    if ((unit + 1) % frame.n_layers() == 0) assembly.finish_case(unit / frame.n_layers(), read_unit);
+  }
   return assembly.finish();
 }
 

@@ -14,13 +14,13 @@ namespace kvreplay {
 Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitResult& result);
 
 /// Gives what unit_dataset() made of a unit (and unit_extras.h added), by index into ReplayPlan::units.
-using UnitReader = std::function<Dataset(std::size_t unit)>;
+using UnitReader = std::function<Dataset(std::size_t unit, DatasetPart part)>;
 
 /// Throws InputError when these are not the sums of a unit of such results: for units from other processes.
 void check_unit(const ResultsFrame& frame, const Dataset& unit);
 
 /// Puts the units together, in canonical order whatever the order in which they were made. Holds all sums at once, and
-/// one unit.
+/// one unit, and what of a case is carried by one layer twice.
 Dataset assemble_results(const ResultsFrame& frame, const UnitReader& read_unit);
 
 }  // namespace kvreplay

@@ -23,7 +23,7 @@ std::vector<std::int64_t> count_up(std::size_t n) {
 
 // Dimensions of a metric below (case, layer): its numerator's, its denominator's.
 std::vector<std::string> head_dimensions(const Metric& metric) {
-  if (metric.axis == MetricAxis::layer) return {};
+  if (metric.axis == MetricAxis::layer || metric.axis == MetricAxis::model) return {};
   return {std::string(name_of(metric.axis))};
 }
 
@@ -49,6 +49,7 @@ class Frame {
                            {"backend", std::string("cpu")},
                            {"model_id", plan_.model().model_id},
                            {"options", plan_.options},
+                           {"model_layers", static_cast<std::int64_t>(plan_.model().n_layers)},
                            {"seed", static_cast<std::int64_t>(plan_.seed)},
                            {"budget_kind", std::string(name_of(plan_.budgets.kind))}};
   }
@@ -90,12 +91,28 @@ class Frame {
          .dimensions = {"case", "layer"},
          .values = {},
          .attributes = {{"long_name", "tokens up for eviction"}, {"units", "tokens"}}});
+    add_sensitivity_ranges();
     add({.name = "policy_is_oracle", .dimensions = {"policy"}, .values = oracles, .attributes = {}});
     if (plan_.budgets.kind == BudgetKind::compression_ratio)
       add({.name = "compression_ratio",
            .dimensions = {"budget"},
            .values = plan_.budgets.values,
            .attributes = {{"long_name", "share removed"}, {"units", "1"}}});
+  }
+
+  // Sketches taken where little was lost say little about where much is.
+  void add_sensitivity_ranges() {
+    if (!plan_.reads_sensitivities()) return;
+    Variable ranges{.name = "sensitivity_range",
+                    .dimensions = {"case"},
+                    .values = {},
+                    .attributes = {{"long_name", "largest mean KL of the passes that recorded the sensitivities"},
+                                   {"units", "nats per token"}}};
+    for (const ReplayCase& each : plan_.cases) {
+      const SensitivityInfo* const info = plan_.sensitivity(each);
+      ranges.values.push_back(info == nullptr ? kMissing : double{std::ranges::max(info->perturbed_kl)});
+    }
+    add(std::move(ranges));
   }
 
   void add(Variable variable) {
@@ -130,6 +147,11 @@ std::string parts_dimension(const Metric& metric) {
       return "other_policy";
   }
   return "";
+}
+
+std::vector<std::string> outer_dimensions(const Metric& metric) {
+  if (metric.axis == MetricAxis::model) return {"case"};
+  return {"case", "layer"};
 }
 
 std::vector<std::string> numerator_dimensions(const Metric& metric) {

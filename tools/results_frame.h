@@ -29,7 +29,9 @@ std::vector<Dimension> shared_dimensions(const ReplayPlan& plan);
 /// All span names of all cases, in alphabetical order: a case has its own spans, the results one dimension.
 std::vector<std::string> span_names(const ReplayPlan& plan);
 
-/// Dimensions of a metric's sums below (case, layer).
+/// Dimensions that come before those below: (case, layer), or case alone.
+std::vector<std::string> outer_dimensions(const Metric& metric);
+/// Dimensions of a metric's sums below (case, layer), or below the case for MetricAxis::model.
 std::vector<std::string> numerator_dimensions(const Metric& metric);
 std::vector<std::string> denominator_dimensions(const Metric& metric);
 /// The dimension of what a metric has one value each of; "" for none.

@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "kvreplay-shard";
-constexpr const char* kFormatVersion = "1.0";
+constexpr const char* kFormatVersion = "1.1";
 constexpr std::string_view kUnit = "unit-";
 constexpr const char* kOwnAttributes[] = {"format", "format_version", "shard", "retained", "outputs"};
 
@@ -77,7 +77,7 @@ std::unique_ptr<NewFile> write_shard_file(const fs::path& path, const ResultsFra
   own.attributes["retained"] = std::int64_t{kept.retained};
   own.attributes["outputs"] = std::int64_t{kept.outputs};
   NewDatasetCollection file(path, own);
-  for (const std::size_t unit : units) file.add(unit_name(unit), read_unit(unit));
+  for (const std::size_t unit : units) file.add(unit_name(unit), read_unit(unit, DatasetPart::whole));
   return file.finish();
 }
 
@@ -92,8 +92,9 @@ ShardFile::ShardFile(const fs::path& path) : file_(open_shard(path)) {
   for (const std::string& name : file_.names()) units_.push_back(unit_of(path, name, frame_.n_units()));
 }
 
-Dataset ShardFile::read(std::size_t unit) const {
-  Dataset dataset = file_.read(unit_name(unit));
+Dataset ShardFile::read(std::size_t unit, DatasetPart part) const {
+  Dataset dataset = file_.read(unit_name(unit), part);
+  if (part == DatasetPart::carried) return dataset;
   try {
     check_unit(frame_, dataset);
   } catch (const InputError& error) {

@@ -37,7 +37,7 @@ class ShardFile {
   KeptExtras kept() const { return kept_; }
   const std::vector<std::size_t>& units() const { return units_; }
   /// Throws InputError when it is broken.
-  Dataset read(std::size_t unit) const;
+  Dataset read(std::size_t unit, DatasetPart part) const;
 
  private:
   DatasetCollection file_;

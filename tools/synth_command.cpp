@@ -49,6 +49,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.value("prompt", trace.n_prompt, "TOKENS", "prompt, with its question");
   options.value("question", trace.n_question, "TOKENS", "question at the end of the prompt");
   options.value("decode", trace.n_decode, "TOKENS", "answer after the prompt");
+  options.value(
+      "sensitivity", trace.n_sketches, "R",
+      "record R random sketches of sensitivities at every compression point, to try predicted_kl on; 0: none");
   options.flag("last-queries-only", trace.prompt_queries,
                "record the queries of the last 128 prompt tokens only, instead of the whole prompt", false);
   options.group("Structure of the attention");

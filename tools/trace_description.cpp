@@ -1,10 +1,12 @@
 #include "tools/trace_description.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tools/two_columns.h"
 
@@ -48,6 +50,18 @@ std::size_t probe_bytes(const TraceInfo& trace, const ProbeInfo& probe) {
   const ModelInfo& model = trace.model;
   return (model.n_q_heads + model.n_kv_heads) * probe.n_rows * model.head_dim * size_of(trace.dtype) *
          trace.layers.size();
+}
+
+/// Gradients and their scales, all layers together, in bytes.
+std::size_t sensitivity_bytes(const TraceInfo& trace, const SensitivityInfo& sensitivity) {
+  const std::size_t row = trace.model.n_q_heads * trace.model.value_dim + sizeof(float);
+  return sensitivity.n_sketches() * sensitivity.n_queries() * row * trace.layers.size();
+}
+
+/// "0, 0.25, 0.5": each once.
+std::string levels_text(const SensitivityInfo& sensitivity) {
+  const std::set<float> levels(sensitivity.level.begin(), sensitivity.level.end());
+  return fmt::format("{}", fmt::join(levels, ", "));
 }
 
 std::string rope_text(const Rope& rope) {
@@ -119,6 +133,13 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
                              range_text(repeated), probe.chunks.size(), probe.chunks.size() == 1 ? "chunk" : "chunks",
                              probe.n_rows, bytes_text(probe_bytes(trace, probe))));
   }
+  for (const SensitivityInfo& each : sample.sensitivities) {
+    add("sensitivities",
+        fmt::format("{}: {} sketches at levels {}, {} of {} queries are targets, passes lost up to {:.3g} nats, {}",
+                    each.compression_point, each.n_sketches(), levels_text(each), each.n_targets(), each.n_queries(),
+                    *std::max_element(each.perturbed_kl.begin(), each.perturbed_kl.end()),
+                    bytes_text(sensitivity_bytes(trace, each))));
+  }
   const TensorBytes bytes = tensor_bytes(trace, sample);
   add("tensors", fmt::format("queries {}, keys {}, values {}", bytes_text(bytes.queries), bytes_text(bytes.keys),
                              bytes_text(bytes.values)));
@@ -149,6 +170,16 @@ Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
                                    {"chunks", std::move(chunks)},
                                    {"tensor_bytes", probe_bytes(trace, probe)}}));
   }
+  Json sensitivities = Json::array();
+  for (const SensitivityInfo& each : sample.sensitivities)
+    sensitivities.push_back(Json::object({{"compression_point", each.compression_point},
+                                          {"n_sketches", each.n_sketches()},
+                                          {"n_queries", each.n_queries()},
+                                          {"n_targets", each.n_targets()},
+                                          {"keep_first", each.keep_first},
+                                          {"level", each.level},
+                                          {"perturbed_kl", each.perturbed_kl},
+                                          {"tensor_bytes", sensitivity_bytes(trace, each)}}));
   const TensorBytes bytes = tensor_bytes(trace, sample);
   return Json::object(
       {{"name", sample.name},
@@ -161,6 +192,7 @@ Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
        {"token_texts", !sample.token_texts.empty()},
        {"block_cosine", sample.has_block_cosine},
        {"probes", std::move(probes)},
+       {"sensitivities", std::move(sensitivities)},
        {"tensor_bytes", Json::object({{"queries", bytes.queries}, {"keys", bytes.keys}, {"values", bytes.values}})}});
 }
 

@@ -105,7 +105,7 @@ std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, 
   ArrayFile file(path, file_attributes(frame, "kvreplay-retained"));
   const auto& policies = std::get<std::vector<std::string>>(frame.dataset.dimension("policy").labels);
   for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
-    const Dataset entry = read_unit(unit);
+    const Dataset entry = read_unit(unit, DatasetPart::described);
     for (std::size_t p = 0; p < policies.size(); ++p) {
       const Variable& cells = entry.variable(cells_name(p));
       const Variable& holders = entry.variable(holders_name(p));
@@ -134,7 +134,7 @@ std::unique_ptr<NewFile> write_outputs_file(const std::filesystem::path& path, c
                                             const UnitReader& read_unit) {
   ArrayFile file(path, file_attributes(frame, "kvreplay-outputs"));
   for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
-    const Dataset entry = read_unit(unit);
+    const Dataset entry = read_unit(unit, DatasetPart::described);
     const Variable& outputs = entry.variable(kOutputs);
     std::vector<std::size_t> shape;
     for (const std::string& name : outputs.dimensions) shape.push_back(entry.dimension(name).size());

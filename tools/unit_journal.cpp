@@ -117,7 +117,7 @@ bool UnitJournal::empty() const {
 
 bool UnitJournal::has(std::size_t unit) const { return fs::exists(file_of(unit)); }
 
-Dataset UnitJournal::read(std::size_t unit) const { return read_dataset(file_of(unit)); }
+Dataset UnitJournal::read(std::size_t unit, DatasetPart part) const { return read_dataset(file_of(unit), part); }
 
 void UnitJournal::write(std::size_t unit, const Dataset& dataset) const { write_dataset(file_of(unit), dataset); }
 

@@ -32,7 +32,7 @@ class UnitJournal {
   /// Whether no unit is finished.
   bool empty() const;
   bool has(std::size_t unit) const;
-  Dataset read(std::size_t unit) const;
+  Dataset read(std::size_t unit, DatasetPart part = DatasetPart::whole) const;
   void write(std::size_t unit, const Dataset& dataset) const;
 
   /// Lets finished files appear under their names, one after the other, the output itself last. A process that is

@@ -64,10 +64,10 @@ const std::filesystem::path& DatasetCollection::path() const { return impl_->pat
 const Dataset& DatasetCollection::own() const { return impl_->own; }
 const std::vector<std::string>& DatasetCollection::names() const { return impl_->names; }
 
-Dataset DatasetCollection::read(const std::string& name) const {
+Dataset DatasetCollection::read(const std::string& name, DatasetPart part) const {
   return naming_file<InputError>(impl_->path, [&] {
     const hdf5::Group members = hdf5::open_group(impl_->file, kMembersGroup);
-    return read_dataset_content(hdf5::open_group(members, name), impl_->bytes.size());
+    return read_dataset_content(hdf5::open_group(members, name), impl_->bytes.size(), part);
   });
 }
 

@@ -44,7 +44,7 @@ class DatasetCollection {
   const Dataset& own() const;
   /// Of the members, in the order in which they were added.
   const std::vector<std::string>& names() const;
-  Dataset read(const std::string& name) const;
+  Dataset read(const std::string& name, DatasetPart part = DatasetPart::whole) const;
 
  private:
   struct Impl;

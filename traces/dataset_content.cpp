@@ -65,6 +65,42 @@ void check_dataset(const Dataset& dataset) {
     if (text.values.size() != dataset.dimension(text.dimension).size())
       refuse(fmt::format("{} has {} values along {}", text.name, text.values.size(), text.dimension));
   }
+  names.clear();
+  for (const CarriedArray& array : dataset.carried)
+    if (array.name.empty() || array.name.find('/') != array.name.npos || !names.insert(array.name).second)
+      refuse(fmt::format("{:?} is not a name of its own", array.name));
+}
+
+void write_carried(const hdf5::Group& root, const std::vector<CarriedArray>& arrays) {
+  if (arrays.empty()) return;
+  const hdf5::Group group = hdf5::create_group(root, kCarriedGroup, true);
+  for (const CarriedArray& array : arrays) {
+    const hdf5::Dataset dataset =
+        hdf5::create_dataset(group, array.name, H5T_IEEE_F32LE,
+                             hdf5::new_space(std::array<hsize_t, 1>{array.values.size()}), hdf5::dataset_creation());
+    if (!array.values.empty())
+      hdf5::check("write", dataset, "", [&] {
+        return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array.values.data());
+      });
+  }
+}
+
+std::vector<CarriedArray> read_carried(const hdf5::Group& root, std::uint64_t file_size) {
+  std::vector<CarriedArray> arrays;
+  if (!hdf5::has_link(root, kCarriedGroup)) return arrays;
+  const hdf5::Group group = hdf5::open_group(root, kCarriedGroup);
+  for (const std::string& name : hdf5::link_names(group)) {
+    const hdf5::StoredArray stored = hdf5::open_array(group, name, {std::nullopt}, file_size);
+    if (hdf5::kind_of_type(hdf5::type_of(stored.dataset)) != hdf5::ValueKind::real)
+      throw hdf5::Violation(
+          fmt::format("{}: expected real numbers, found another type", hdf5::path_of(stored.dataset)));
+    CarriedArray& array = arrays.emplace_back(CarriedArray{name, std::vector<float>(stored.dims[0])});
+    if (!array.values.empty())
+      hdf5::check("read", stored.dataset, "", [&] {
+        return H5Dread(stored.dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array.values.data());
+      });
+  }
+  return arrays;
 }
 
 void write_attributes(hid_t object, const Attributes& attributes) {
@@ -222,14 +258,18 @@ void write_dataset_content(const hdf5::Group& root, const Dataset& dataset) {
   }
   for (const TextVariable& text : dataset.texts)
     attach_scale(hdf5::write_strings(root, text.name, text.values), scales[text.dimension], 0);
+  write_carried(root, dataset.carried);
 }
 
-Dataset read_dataset_content(const hdf5::Group& root, std::uint64_t file_size) {
+Dataset read_dataset_content(const hdf5::Group& root, std::uint64_t file_size, DatasetPart part) {
   Dataset dataset;
+  if (part != DatasetPart::described) dataset.carried = read_carried(root, file_size);
+  if (part == DatasetPart::carried) return dataset;
   dataset.attributes = read_attributes(root);
   // Dimensions come first: write_dataset_content() creates them first, and links are listed in that order.
   for (const std::string& name : hdf5::link_names(root))
-    if (name != kMembersGroup) read_object(name, hdf5::open_array(root, name, file_size), dataset);
+    if (name != kMembersGroup && name != kCarriedGroup)
+      read_object(name, hdf5::open_array(root, name, file_size), dataset);
   return dataset;
 }
 

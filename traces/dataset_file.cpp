@@ -20,11 +20,11 @@ void write_dataset(const std::filesystem::path& path, const Dataset& dataset) {
   write_dataset_aside(path, dataset)->commit();
 }
 
-Dataset read_dataset(const std::filesystem::path& path) {
+Dataset read_dataset(const std::filesystem::path& path, DatasetPart part) {
   const FileBytes bytes(path);
   return naming_file<InputError>(path, [&] {
     const hdf5::File file = hdf5::open_file(path);
-    return read_dataset_content(hdf5::open_group(file, "/"), bytes.size());
+    return read_dataset_content(hdf5::open_group(file, "/"), bytes.size(), part);
   });
 }
 

@@ -18,6 +18,6 @@ void write_dataset(const std::filesystem::path& path, const Dataset& dataset);
 std::unique_ptr<NewFile> write_dataset_aside(const std::filesystem::path& path, const Dataset& dataset);
 
 /// Reads what write_dataset() wrote. Throws InputError when it is something else, truncated or absurd.
-Dataset read_dataset(const std::filesystem::path& path);
+Dataset read_dataset(const std::filesystem::path& path, DatasetPart part = DatasetPart::whole);
 
 }  // namespace kvreplay

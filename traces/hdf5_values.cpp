@@ -247,6 +247,35 @@ std::vector<std::string> read_strings(const Dataset& dataset) { return strings(o
 std::vector<std::int64_t> read_integers(const Dataset& dataset) { return integers(open_source(dataset)); }
 std::vector<double> read_reals(const Dataset& dataset) { return reals(open_source(dataset)); }
 
+std::vector<std::uint64_t> read_unsigned(const Dataset& dataset) {
+  const Source source = open_source(dataset);
+  require_kind(source.type, ValueKind::integer, source.object);
+  if (H5Tget_sign(source.type) == H5T_SGN_2) {
+    std::vector<std::uint64_t> result;
+    for (const std::int64_t value : integers(source)) {
+      if (value < 0) throw Violation(fmt::format("{}: expected integers from 0, found {}", source.object, value));
+      result.push_back(static_cast<std::uint64_t>(value));
+    }
+    return result;
+  }
+  const Lock lock;
+  if (H5Tget_size(source.type) > sizeof(std::uint64_t))
+    throw Violation(
+        fmt::format("{}: expected integers of at most 8 bytes, found {}", source.object, H5Tget_size(source.type)));
+  std::vector<std::uint64_t> result(source.n_elements);
+  if (!result.empty()) source.read(H5T_NATIVE_UINT64, result.data());
+  return result;
+}
+
+void read_bytes(const Dataset& dataset, std::span<std::int8_t> out) {
+  const Source source = open_source(dataset);
+  const Lock lock;
+  if (H5Tget_class(source.type) != H5T_INTEGER || H5Tget_size(source.type) != 1 ||
+      H5Tget_sign(source.type) != H5T_SGN_2)
+    throw Violation(fmt::format("{}: expected int8, found another type", source.object));
+  if (!out.empty()) source.read(H5T_NATIVE_INT8, out.data());
+}
+
 Dataset write_strings(hid_t location, const std::string& name, const std::vector<std::string>& values) {
   std::vector<const char*> pointers(values.size());
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -261,6 +290,16 @@ Dataset write_strings(hid_t location, const std::string& name, const std::vector
 Dataset write_integers(hid_t location, const std::string& name, hid_t file_type, std::span<const hsize_t> dims,
                        const std::vector<std::int64_t>& values) {
   return write_array(location, name, file_type, H5T_NATIVE_INT64, dims, values.data(), values.size());
+}
+
+Dataset write_unsigned(hid_t location, const std::string& name, const std::vector<std::uint64_t>& values) {
+  const hsize_t n = values.size();
+  return write_array(location, name, H5T_STD_U64LE, H5T_NATIVE_UINT64, {&n, 1}, values.data(), values.size());
+}
+
+Dataset write_floats(hid_t location, const std::string& name, const std::vector<float>& values) {
+  const hsize_t n = values.size();
+  return write_array(location, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, {&n, 1}, values.data(), values.size());
 }
 
 Dataset write_reals(hid_t location, const std::string& name, const std::vector<double>& values) {

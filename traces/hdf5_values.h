@@ -33,11 +33,17 @@ ValueKind kind_of_attribute(hid_t object, const std::string& name);
 std::vector<std::string> read_strings(const Dataset& dataset);
 std::vector<std::int64_t> read_integers(const Dataset& dataset);
 std::vector<double> read_reals(const Dataset& dataset);
+/// Integers of 8 bytes at most, not negative.
+std::vector<std::uint64_t> read_unsigned(const Dataset& dataset);
+/// Integers of one byte with a sign, into out [number of elements]. Throws Violation when they are of another type.
+void read_bytes(const Dataset& dataset, std::span<std::int8_t> out);
 
 // New contiguous datasets; `values` has as many elements as `dims` says.
 Dataset write_strings(hid_t location, const std::string& name, const std::vector<std::string>& values);
 Dataset write_integers(hid_t location, const std::string& name, hid_t file_type, std::span<const hsize_t> dims,
                        const std::vector<std::int64_t>& values);
+Dataset write_unsigned(hid_t location, const std::string& name, const std::vector<std::uint64_t>& values);
+Dataset write_floats(hid_t location, const std::string& name, const std::vector<float>& values);
 Dataset write_reals(hid_t location, const std::string& name, const std::vector<double>& values);
 
 }  // namespace kvreplay::hdf5

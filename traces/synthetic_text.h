@@ -13,7 +13,15 @@ namespace kvreplay {
 enum SyntheticStream : std::uint64_t { sample_stream, head_stream, projection_stream };
 
 /// Streams below that of a sample.
-enum class SampleStream : std::uint64_t { token_ids, token_clusters, topics, needle_places, heads, block_cosines };
+enum class SampleStream : std::uint64_t {
+  token_ids,
+  token_clusters,
+  topics,
+  needle_places,
+  heads,
+  block_cosines,
+  sensitivities
+};
 
 /// The topic drifts from one cluster to the next.
 struct TopicMix {

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "traces/synthetic_head.h"
 #include "traces/synthetic_rope.h"
+#include "traces/synthetic_sensitivity.h"
 #include "traces/synthetic_text.h"
 #include "traces/trace_writer.h"
 
@@ -46,6 +47,7 @@ void check_sizes(const SyntheticTraceOptions& o) {
   require_range("the prompt's length", o.n_prompt, 1, kMaxTokens);
   require_range("the number of decoded tokens", o.n_decode, 0, kMaxTokens);
   require_range("the number of clusters", o.n_clusters, 1, 65'536);
+  require_range("the number of sketches", o.n_sketches, 0, 4'096);
   require_range("the sliding window", o.sliding_window, 0, kMaxTokens);
 }
 
@@ -89,7 +91,13 @@ void check_bytes(const SyntheticTraceOptions& o) {
   const double n_tokens = real(o.n_prompt) + real(o.n_decode);
   const double cache = n_tokens * real(o.n_kv_heads) * (real(o.head_dim) + real(o.value_dim));
   const double queries = (n_tokens - real(first_query_of(o))) * real(o.n_q_heads) * real(o.head_dim);
-  const double bytes = real(o.n_samples) * real(o.n_layers) * (cache + queries) * real(size_of(o.dtype));
+  // Questions and answers follow the first of two points.
+  const double gradients =
+      real(o.n_sketches) * (real(o.n_question) + 2 * real(o.n_decode)) * real(o.n_q_heads) * real(o.value_dim);
+  if (gradients > kMaxProjectionBytes)
+    throw UsageError(fmt::format("synthetic trace: the sensitivities of a layer take {:.1f} GB, {:.1f} GB is the most",
+                                 gradients / 1e9, kMaxProjectionBytes / 1e9));
+  const double bytes = real(o.n_samples) * real(o.n_layers) * ((cache + queries) * real(size_of(o.dtype)) + gradients);
   if (bytes > kMaxTraceBytes)
     throw UsageError(fmt::format("synthetic trace: it would take {:.0f} TB, {:.0f} TB is the most", bytes / 1e12,
                                  kMaxTraceBytes / 1e12));
@@ -135,6 +143,11 @@ SampleInfo sample_info(const SyntheticTraceOptions& o, const SyntheticText& text
   if (o.n_decode > 0) info.compression_points.push_back({"prompt", o.n_prompt});
   info.query_ranges = {{first_query_of(o), info.n_tokens}};
   info.has_block_cosine = true;
+  if (o.n_sketches > 0)
+    for (const CompressionPoint& point : info.compression_points)
+      info.sensitivities.push_back(synthetic_sensitivity(point, o.n_sketches, info.n_tokens - point.position,
+                                                         o.n_prompt - point.position,
+                                                         text.rng(SampleStream::sensitivities)));
   return info;
 }
 
@@ -215,12 +228,22 @@ void write_block_cosine(TraceWriter& writer, const SyntheticTraceOptions& o, con
   writer.write_block_cosine(sample, layer, cosine);
 }
 
+void write_sensitivities(TraceWriter& writer, const SampleInfo& info, const SyntheticTraceOptions& o,
+                         const SyntheticText& text, std::size_t sample, std::size_t layer) {
+  for (const SensitivityInfo& each : info.sensitivities) {
+    const CounterRng rng = text.rng(SampleStream::sensitivities).stream(layer, each.n_queries());
+    const SyntheticGradient gradient = synthetic_gradient(each, o.n_q_heads * o.value_dim, rng);
+    writer.write_sensitivity(sample, layer, each.compression_point, gradient.values, gradient.scale);
+  }
+}
+
 }  // namespace
 
 void write_synthetic_trace(const std::filesystem::path& path, const SyntheticTraceOptions& options, bool overwrite) {
   check(options);
   const SyntheticRope rope(options.head_dim);
-  TraceWriter writer(path, trace_info(options, rope), {.overwrite = overwrite});
+  const TraceInfo info = trace_info(options, rope);
+  TraceWriter writer(path, info, {.overwrite = overwrite});
   if (options.output_projection)
     for (std::size_t layer = 0; layer < options.n_layers; ++layer) write_projection(writer, options, layer);
   for (std::size_t sample = 0; sample < options.n_samples; ++sample) {
@@ -228,6 +251,7 @@ void write_synthetic_trace(const std::filesystem::path& path, const SyntheticTra
     for (std::size_t layer = 0; layer < options.n_layers; ++layer) {
       write_block_cosine(writer, options, text, sample, layer);
       write_heads(writer, options, text, rope, sample, layer);
+      write_sensitivities(writer, info.samples[sample], options, text, sample, layer);
     }
   }
   writer.commit();

@@ -19,10 +19,13 @@ namespace kvreplay {
 /// Queries of question and answer look for the needles in turn. Half of the dimensions at most carry RoPE.
 /// Block cosines are recorded too, nearer to 1 the deeper the layer.
 ///
+/// Sensitivities, where asked for, are independent normal numbers that decay over 16 decoded tokens: a prediction made
+/// with them means nothing, but it takes as long as a real one.
+///
 /// Every value depends on (seed, sample, layer, head, token) alone, so a longer trace begins like a shorter one, but
 /// for the needles, which are spread over the whole context, and the queries that look for them. Tensors are made 512
-/// tokens at a time: the memory is that of one layer's output projection, and a few bytes for each token. No clock
-/// is read: the same options give the same file.
+/// tokens at a time: the memory is that of one layer's output projection or sensitivities, and a few bytes for each
+/// token. No clock is read: the same options give the same file.
 struct SyntheticTraceOptions {
   std::size_t n_samples = 1;
   std::size_t n_layers = 4;
@@ -44,6 +47,7 @@ struct SyntheticTraceOptions {
   std::size_t sliding_window = 0;  ///< tokens; layers 0, 2, 4, ... get it when not 0
   double logit_softcap = 0;
   bool output_projection = true;
+  std::size_t n_sketches = 0;  ///< random sensitivities at every compression point; 0: none
   bool prompt_queries = true;  ///< record queries of the whole prompt, else only of its last 128 tokens
   DType dtype = DType::float16;
   std::uint64_t seed = 1;

@@ -147,9 +147,11 @@ class InfoReader {
     read_spans(group, sample);
     read_compression_points(group, sample);
     read_probes(group, sample);
+    read_sensitivities(group, sample);
     rules::check_sample(index, sample);
     read_tensors(index, sample);
     check_probe_tensors(index, sample);
+    check_sensitivity_arrays(index, sample);
     return sample;
   }
 
@@ -201,6 +203,48 @@ class InfoReader {
       if (!probe.chunks.empty()) probe.n_rows = probe.chunks.back().rows.end;
       sample.probes.push_back(std::move(probe));
     }
+  }
+
+  /// Their small arrays; whether these fit the sample is for check_sample().
+  void read_sensitivities(const Group& group, SampleInfo& sample) {
+    if (!has_link(group, "sensitivity")) return;
+    const Group all = open_group(group, "sensitivity");
+    for (std::string& name : link_names(all)) {
+      const Group own = open_group(all, name);
+      if (const std::string kind = read_string_attribute(own, "kind"); kind != rules::kGaussianFisher)
+        throw Violation(
+            fmt::format("attribute kind of {}: expected {:?}, found {:?}", path_of(own), rules::kGaussianFisher, kind));
+      SensitivityInfo info;
+      info.compression_point = std::move(name);
+      info.keep_first = read_count(own, "keep_first", 0, kMaxInteger);
+      const auto floats = [&](const char* array) {
+        const std::vector<double> values = read_reals(open_values(own, array, std::nullopt));
+        return std::vector<float>(values.begin(), values.end());
+      };
+      info.level = floats("level");
+      info.perturbed_kl = floats("perturbed_kl");
+      info.seed = read_unsigned(open_values(own, "seed", std::nullopt));
+      for (const std::int64_t target : read_integers(open_values(own, "target_mask", std::nullopt))) {
+        if (target != 0 && target != 1)
+          throw Violation(fmt::format("{}/target_mask: expected 0 and 1, found {}", path_of(own), target));
+        info.target_mask.push_back(static_cast<std::uint8_t>(target));
+      }
+      sample.sensitivities.push_back(std::move(info));
+    }
+  }
+
+  void check_sensitivity_arrays(std::size_t index, const SampleInfo& sample) {
+    for (const SensitivityInfo& each : sample.sensitivities)
+      for (const LayerInfo& layer : info_.layers) {
+        const Group group =
+            open_group(file_, rules::sensitivity_layer_path(index, each.compression_point, layer.index));
+        const StoredArray gradient =
+            open_array(group, "gradient", {each.n_sketches(), each.n_queries(), n_concatenated()}, file_size_);
+        read_bytes(gradient.dataset, {});  // checks the type
+        const StoredArray scale = open_array(group, "scale", {each.n_sketches(), each.n_queries()}, file_size_);
+        if (kind_of_type(type_of(scale.dataset)) != ValueKind::real)
+          throw Violation(fmt::format("{}: expected real numbers, found another type", path_of(scale.dataset)));
+      }
   }
 
   void check_probe_tensors(std::size_t index, const SampleInfo& sample) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "traces/file_bytes.h"
 #include "traces/hdf5_values.h"
@@ -162,6 +163,30 @@ std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, st
     const StoredArray keys = impl_->open(group, "keys", {model.n_kv_heads, probe->n_rows, model.head_dim});
     data.queries = impl_->read(queries, {0, probe->n_rows}, row_name);
     data.keys = impl_->read(keys, {0, probe->n_rows}, row_name);
+  });
+  return data;
+}
+
+std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample_index, std::size_t layer_index,
+                                                              std::string_view compression_point) const {
+  const ModelInfo& model = impl_->info.model;
+  const LayerInfo& layer = impl_->info.layers.at(layer_index);
+  const SensitivityInfo* const info = impl_->info.samples.at(sample_index).find_sensitivity(compression_point);
+  if (!info) return std::nullopt;
+  const std::string group = rules::sensitivity_layer_path(sample_index, info->compression_point, layer.index);
+  LayerSensitivity data{.level = info->level, .n_targets = info->n_targets(), .n_queries = info->n_queries()};
+  naming_file<InputError>(impl_->path, [&] {
+    const std::size_t width = model.n_q_heads * model.value_dim, n_rows = info->n_sketches() * info->n_queries();
+    const StoredArray gradient = impl_->open(group, "gradient", {info->n_sketches(), info->n_queries(), width});
+    data.gradient = Buffer<std::int8_t>(n_rows * width);
+    read_bytes(gradient.dataset, data.gradient.span());
+    const StoredArray scale = impl_->open(group, "scale", {info->n_sketches(), info->n_queries()});
+    const std::vector<double> scales = read_reals(scale.dataset);
+    data.scale.assign(scales.begin(), scales.end());
+    for (std::size_t i = 0; i < n_rows; ++i)
+      if (!(std::isfinite(data.scale[i]) && data.scale[i] >= 0))
+        throw Violation(fmt::format("{}: sketch {}, query {}: expected a finite number from 0, found {}",
+                                    path_of(scale.dataset), i / info->n_queries(), i % info->n_queries(), scales[i]));
   });
   return data;
 }

@@ -48,6 +48,11 @@ class TraceReader {
   std::optional<LayerProbes> read_probes(std::size_t sample, std::size_t layer,
                                          std::string_view compression_point) const;
 
+  /// The sensitivities of one compression point in one layer; nothing when the trace has none for that point. Throws
+  /// InputError when a scale is negative, NaN or infinite, naming dataset, sketch and query.
+  std::optional<LayerSensitivity> read_sensitivity(std::size_t sample, std::size_t layer,
+                                                   std::string_view compression_point) const;
+
   /// Which recording this is, as 32 hex digits: a hash of the file's size and of samples spread over its bytes. It
   /// tells recordings apart at a cost that does not grow with the file; it is no proof that every byte is intact.
   std::string fingerprint() const;

@@ -136,19 +136,76 @@ void check_chunks(const std::string& path, const ProbeInfo& probe, std::size_t p
     violate("{}/chunks: expected rows up to n_probe = {}, found {}", path, probe.n_rows, n_rows);
 }
 
+/// The position of the compression point that an entry of the group `path` belongs to. \param names  those before it
+std::size_t check_point_name(const std::string& path, const SampleInfo& sample, const std::string& name,
+                             std::set<std::string_view>& names) {
+  const auto point = std::find_if(sample.compression_points.begin(), sample.compression_points.end(),
+                                  [&](const CompressionPoint& each) { return each.name == name; });
+  if (point == sample.compression_points.end())
+    violate("{}: expected names of compression points, found {:?}", path, name);
+  // The name becomes one link in a path.
+  if (name.empty() || name == "." || name.find('/') != name.npos)
+    violate("{}: expected a name that a group can have, found {:?}", path, name);
+  if (!names.insert(name).second) violate("{}: expected names that differ, found {:?} twice", path, name);
+  return point->position;
+}
+
 void check_probes(const std::string& path, const SampleInfo& sample) {
   std::set<std::string_view> names;
   for (const ProbeInfo& probe : sample.probes) {
-    const std::string& name = probe.compression_point;
-    const auto point = std::find_if(sample.compression_points.begin(), sample.compression_points.end(),
-                                    [&](const CompressionPoint& each) { return each.name == name; });
-    if (point == sample.compression_points.end())
-      violate("{}/probes: expected names of compression points, found {:?}", path, name);
-    // The name becomes one link in a path.
-    if (name.empty() || name == "." || name.find('/') != name.npos)
-      violate("{}/probes: expected a name that a group can have, found {:?}", path, name);
-    if (!names.insert(name).second) violate("{}/probes: expected names that differ, found {:?} twice", path, name);
-    check_chunks(fmt::format("{}/probes/{}", path, name), probe, point->position);
+    const std::size_t position = check_point_name(path + "/probes", sample, probe.compression_point, names);
+    check_chunks(fmt::format("{}/probes/{}", path, probe.compression_point), probe, position);
+  }
+}
+
+/// Of queries that follow each other to the end of the sample, as many as the sample has from `position` on.
+void check_targets(const std::string& path, const SampleInfo& sample, const SensitivityInfo& sensitivity,
+                   std::size_t position) {
+  std::size_t n_queries = 0, next = 0;
+  for (const Range& range : sample.query_ranges) {
+    const std::size_t begin = std::max(range.begin, position);
+    if (range.end <= position) continue;
+    if (n_queries > 0 && begin != next)
+      violate("{}: expected recorded queries without gaps from the compression point to the end, found none at {}",
+              path, next);
+    n_queries += range.end - begin;
+    next = range.end;
+  }
+  if (n_queries > 0 && next != sample.n_tokens)
+    violate("{}: expected recorded queries to the end, position {}, found the last at {}", path, sample.n_tokens - 1,
+            next - 1);
+  if (sensitivity.n_queries() != n_queries)
+    violate("{}/target_mask: expected one element for each of the {} recorded queries from position {} on, found {}",
+            path, n_queries, position, sensitivity.n_queries());
+  for (std::size_t t = 0; t < sensitivity.target_mask.size(); ++t)
+    if (sensitivity.target_mask[t] > 1)
+      violate("{}/target_mask[{}]: expected 0 or 1, found {}", path, t, sensitivity.target_mask[t]);
+  if (sensitivity.n_targets() == 0) violate("{}/target_mask: expected at least one 1, found none", path);
+}
+
+void check_sensitivities(const std::string& sample_path, const SampleInfo& sample) {
+  std::set<std::string_view> names;
+  for (const SensitivityInfo& each : sample.sensitivities) {
+    const std::string& name = each.compression_point;
+    const std::size_t position = check_point_name(sample_path + "/sensitivity", sample, name, names);
+    const std::string path = fmt::format("{}/sensitivity/{}", sample_path, name);
+    const std::size_t n = each.n_sketches();
+    if (n == 0 || n > static_cast<std::size_t>(kMaxSketches))
+      violate("{}/level: expected 1 to {} sketches, found {}", path, kMaxSketches, n);
+    if (each.seed.size() != n)
+      violate("{}/seed: expected n_sketches = {} elements, found {}", path, n, each.seed.size());
+    if (each.perturbed_kl.size() != n)
+      violate("{}/perturbed_kl: expected n_sketches = {} elements, found {}", path, n, each.perturbed_kl.size());
+    if (each.keep_first > position)
+      violate("attribute keep_first of {}: expected 0 to the point's position {}, found {}", path, position,
+              each.keep_first);
+    for (std::size_t r = 0; r < n; ++r) {
+      if (!(each.level[r] >= 0 && each.level[r] < 1))
+        violate("{}/level[{}]: expected a probability from 0 to below 1, found {}", path, r, each.level[r]);
+      if (!std::isfinite(each.perturbed_kl[r]))
+        violate("{}/perturbed_kl[{}]: expected a finite number, found {}", path, r, each.perturbed_kl[r]);
+    }
+    check_targets(path, sample, each, position);
   }
 }
 
@@ -177,6 +234,7 @@ void check_sample(std::size_t index, const SampleInfo& sample) {
   check_spans(path, sample);
   check_compression_points(path, sample);
   check_probes(path, sample);
+  check_sensitivities(path, sample);
 }
 
 std::string layer_name(std::size_t index) { return fmt::format("{:02}", index); }
@@ -189,6 +247,13 @@ std::string sample_layer_path(std::size_t sample, std::size_t layer_index) {
 
 std::string probe_layer_path(std::size_t sample, std::string_view compression_point, std::size_t layer_index) {
   return fmt::format("{}/probes/{}/layers/{}", sample_path(sample), compression_point, layer_name(layer_index));
+}
+
+std::string sensitivity_path(std::size_t sample, std::string_view compression_point) {
+  return fmt::format("{}/sensitivity/{}", sample_path(sample), compression_point);
+}
+std::string sensitivity_layer_path(std::size_t sample, std::string_view compression_point, std::size_t layer_index) {
+  return fmt::format("{}/layers/{}", sensitivity_path(sample, compression_point), layer_name(layer_index));
 }
 
 std::string_view name_of(RopeLayout layout) { return kRopeLayouts.at(static_cast<std::size_t>(layout)); }

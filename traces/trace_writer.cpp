@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -46,6 +47,10 @@ std::array<hsize_t, 3> shape_of(const TraceInfo& info, const SampleInfo& sample,
 /// \param tensor  queries or keys
 std::array<hsize_t, 3> probe_shape(const ModelInfo& model, const ProbeInfo& probe, TraceTensor tensor) {
   return {tensor == TraceTensor::queries ? model.n_q_heads : model.n_kv_heads, probe.n_rows, model.head_dim};
+}
+
+std::array<hsize_t, 3> gradient_shape(const ModelInfo& model, const SensitivityInfo& sensitivity) {
+  return {sensitivity.n_sketches(), sensitivity.n_queries(), model.n_q_heads * model.value_dim};
 }
 
 std::filesystem::path checked_target(const std::filesystem::path& path, bool overwrite) {
@@ -134,6 +139,27 @@ class StructureWriter {
                        dataset_creation());
     }
     if (!sample.probes.empty()) write_probes(create_group(group, "probes"), sample.probes);
+    if (!sample.sensitivities.empty()) write_sensitivities(create_group(group, "sensitivity"), sample.sensitivities);
+  }
+
+  void write_sensitivities(const Group& group, const std::vector<SensitivityInfo>& sensitivities) const {
+    for (const SensitivityInfo& each : sensitivities) {
+      const Group own = create_group(group, each.compression_point);
+      write_attribute(own, "kind", std::string(rules::kGaussianFisher));
+      write_count(own, "keep_first", each.keep_first);
+      write_floats(own, "level", each.level);
+      write_unsigned(own, "seed", each.seed);
+      write_numbers(own, "target_mask", H5T_STD_U8LE, {each.target_mask.begin(), each.target_mask.end()});
+      write_floats(own, "perturbed_kl", each.perturbed_kl);
+      const Group layers = create_group(own, "layers");
+      for (const LayerInfo& layer : info_.layers) {
+        const Group layer_group = create_group(layers, rules::layer_name(layer.index));
+        const auto gradient = gradient_shape(info_.model, each);
+        create_dataset(layer_group, "gradient", H5T_STD_I8LE, new_space(gradient), tensor_creation(gradient, 1, gzip_));
+        const std::array<hsize_t, 2> scale{gradient[0], gradient[1]};
+        create_dataset(layer_group, "scale", H5T_IEEE_F32LE, new_space(scale), dataset_creation());
+      }
+    }
   }
 
   void write_probes(const Group& group, const std::vector<ProbeInfo>& probes) const {
@@ -289,6 +315,9 @@ struct TraceWriter::Impl {
                 fmt::format("{}/{}", rules::probe_layer_path(s, probe.compression_point, layer.index), name_of(tensor)),
                 shape[0] * shape[1]);
           }
+        for (const SensitivityInfo& each : info.samples[s].sensitivities)
+          require_complete(rules::sensitivity_layer_path(s, each.compression_point, layer.index) + "/gradient",
+                           each.n_sketches() * each.n_queries());
       }
   }
 
@@ -367,6 +396,32 @@ void TraceWriter::write_probes(std::size_t sample, std::size_t layer, std::strin
   };
   write_tensor(TraceTensor::queries, queries);
   write_tensor(TraceTensor::keys, keys);
+}
+
+void TraceWriter::write_sensitivity(std::size_t sample, std::size_t layer, std::string_view compression_point,
+                                    std::span<const std::int8_t> gradient, std::span<const float> scale) {
+  const SensitivityInfo* const info = impl_->info.samples.at(sample).find_sensitivity(compression_point);
+  const std::string group =
+      rules::sensitivity_layer_path(sample, compression_point, impl_->info.layers.at(layer).index);
+  if (!info) throw std::logic_error(fmt::format("{}: no such sensitivities", group));
+  const std::array<hsize_t, 3> shape = gradient_shape(impl_->info.model, *info);
+  if (gradient.size() != shape[0] * shape[1] * shape[2] || scale.size() != shape[0] * shape[1])
+    throw std::logic_error(fmt::format("{}/gradient is {}: cannot write {} elements with {} scales", group,
+                                       shape_text(shape), gradient.size(), scale.size()));
+  naming_file<SystemError>(impl_->new_file.path(), [&] {
+    for (std::size_t i = 0; i < scale.size(); ++i)
+      if (!(std::isfinite(scale[i]) && scale[i] >= 0))
+        throw Violation(fmt::format("{}/scale: sketch {}, query {}: expected a finite number from 0, found {}", group,
+                                    i / shape[1], i % shape[1], scale[i]));
+    const auto put = [&](const std::string& path, hid_t type, const void* values) {
+      const Dataset& dataset = impl_->open(path);
+      check("write", dataset, "", [&] { return H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values); });
+      impl_->rows_written[path] += scale.size();
+    };
+    if (scale.empty()) return;
+    put(group + "/gradient", H5T_NATIVE_INT8, gradient.data());
+    put(group + "/scale", H5T_NATIVE_FLOAT, scale.data());
+  });
 }
 
 void TraceWriter::commit() {

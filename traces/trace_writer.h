@@ -1,6 +1,7 @@
 #pragma once
 // Writes traces (traces/SCHEMA.md), head by head and block by block, so that no layer has to fit into memory.
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -44,6 +45,12 @@ class TraceWriter {
   /// \param queries, keys  float32 [n_q_heads, n_probe, head_dim] and [n_kv_heads, n_probe, head_dim]
   void write_probes(std::size_t sample, std::size_t layer, std::string_view compression_point, const Tensor& queries,
                     const Tensor& keys);
+
+  /// The gradients of one compression point in one layer; SampleInfo::sensitivities has the rest.
+  /// \param gradient  int8 [n_sketches, n_queries, n_q_heads * value_dim]
+  /// \param scale     [n_sketches, n_queries], finite, not negative
+  void write_sensitivity(std::size_t sample, std::size_t layer, std::string_view compression_point,
+                         std::span<const std::int8_t> gradient, std::span<const float> scale);
 
   /// Makes the file appear under its name. Throws SystemError when the disk is full.
   void commit();

@@ -18,15 +18,26 @@ constexpr unsigned kBlocksAtOnce = kThreads == 128 ? 3 : 256 / kThreads;
 
 constexpr std::uint32_t kNoToken = ~0u;
 
+// Four values as they lie in memory, 16 or 8 bytes: widened only when they are put into shared memory, for whoever
+// converts a number first waits for it.
+template <typename Value>
+struct FourOf {
+  using Bits = uint2;
+};
+template <>
+struct FourOf<float> {
+  using Bits = float4;
+};
+
 __device__ float4 load4(const float* p) { return *reinterpret_cast<const float4*>(p); }
-__device__ float4 load4(const __half* p) {
-  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+
+__device__ float4 widen(const float*, float4 x) { return x; }
+__device__ float4 widen(const __half*, uint2 bits) {
   const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
   const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
   return make_float4(low.x, low.y, high.x, high.y);
 }
-__device__ float4 load4(const __nv_bfloat16* p) {
-  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+__device__ float4 widen(const __nv_bfloat16*, uint2 bits) {
   return make_float4(__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u),
                      __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u));
 }
@@ -61,7 +72,9 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
   const bool adds_weights = dim_tile == 0 && ty == 0;
   float* out = a.partials + run.slot + column0;
 
-  float4 next_weights[kWeightLoads], next_values[kValueLoads];
+  using Bits = typename FourOf<Value>::Bits;
+  float4 next_weights[kWeightLoads];
+  Bits next_values[kValueLoads];
   // Tile after tile: rows beyond the last token, columns and dimensions beyond the last are 0.
   const auto fetch = [&](unsigned first) {
 #pragma unroll
@@ -76,8 +89,9 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
     for (unsigned i = 0; i < kValueLoads; ++i) {
       const unsigned at = thread + i * kThreads, row = at / kValueLanes, dim = at % kValueLanes * 4;
       const std::uint32_t token = tokens[first + row];
-      next_values[i] = token != kNoToken && dim < n_dims ? load4(all_values + token * a.value_stride + dim)
-                                                         : make_float4(0, 0, 0, 0);
+      next_values[i] = token != kNoToken && dim < n_dims
+                           ? *reinterpret_cast<const Bits*>(all_values + token * a.value_stride + dim)
+                           : Bits{};
     }
   };
   const auto put = [&](unsigned buffer) {
@@ -86,7 +100,8 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
       reinterpret_cast<float4*>(weights + buffer * kTokensOfTile * kColumns)[thread + i * kThreads] = next_weights[i];
 #pragma unroll
     for (unsigned i = 0; i < kValueLoads; ++i)
-      reinterpret_cast<float4*>(values + buffer * kTokensOfTile * kDims)[thread + i * kThreads] = next_values[i];
+      reinterpret_cast<float4*>(values + buffer * kTokensOfTile * kDims)[thread + i * kThreads] =
+          widen(all_values, next_values[i]);
   };
 
   unsigned begin = 0;

@@ -98,22 +98,54 @@ __global__ void __launch_bounds__(kWide* kHigh) exponentials(LogitColumns a, con
   }
 }
 
-// A warp per key and head goes over the head's queries. Grid: (keys / 8, heads of a group, n_batch).
+// A warp has 32 keys of a head and goes over the head's queries, 32 * kPanels of them, whose maxima and sums it keeps
+// in registers. Lane i keeps the mass of its key i. Grid: (keys / 256, heads of a group, n_batch).
+template <unsigned kPanels>
 __global__ void __launch_bounds__(kWide* kHigh)
     column_sums(LogitColumns a, const float* maxima, const float* sums, unsigned n_queries, std::size_t first_key,
                 std::size_t n_totals, double* totals) {
-  const std::size_t key = blockIdx.x * std::size_t{kHigh} + threadIdx.y;
-  if (key >= a.n_keys) return;  // a whole warp leaves
+  const std::size_t key0 = (blockIdx.x * std::size_t{kHigh} + threadIdx.y) * kWide;
+  if (key0 >= a.n_keys) return;  // a whole warp leaves
   const std::size_t head = blockIdx.y * a.n_lanes, batch = blockIdx.z;
-  const float* logits = a.logits + (batch * a.n_keys + key) * a.n_columns + head;
-  const float* max = maxima + batch * a.n_columns + head;
-  const float* sum = sums + batch * a.n_columns + head;
-  float mass = 0;
-  for (unsigned q = threadIdx.x; q < n_queries; q += kWide)
-    if (static_cast<std::int32_t>(key) >= a.first[q] && static_cast<std::int32_t>(key) <= a.last[q])
-      mass += weight(logits[q], max[q], a.softcap) / sum[q];
-  for (int step = 16; step > 0; step /= 2) mass += __shfl_xor_sync(~0u, mass, step);
-  if (threadIdx.x == 0) totals[(batch * gridDim.y + blockIdx.y) * n_totals + first_key + key] += double{mass};
+  const float* logits = a.logits + (batch * a.n_keys + key0) * a.n_columns + head + threadIdx.x;
+  float max[kPanels], share[kPanels];
+  std::int32_t first[kPanels], last[kPanels];
+#pragma unroll
+  for (unsigned p = 0; p < kPanels; ++p) {
+    const unsigned q = p * kWide + threadIdx.x;
+    const bool used = q < n_queries;
+    const std::size_t column = batch * a.n_columns + head + q;
+    max[p] = used ? maxima[column] : 0.0f;
+    share[p] = used ? 1 / sums[column] : 0.0f;
+    // Counted from the warp's first key; a lane without a query sees none.
+    first[p] = used ? a.first[q] - static_cast<std::int32_t>(key0) : 0;
+    last[p] = used ? a.last[q] - static_cast<std::int32_t>(key0) : -1;
+  }
+  constexpr unsigned kKeysAtOnce = kPanels > 4 ? 2 : 4;  // their logits are on their way together
+  const unsigned n = static_cast<unsigned>(min(std::size_t{kWide}, a.n_keys - key0));
+  float own = 0;
+  for (unsigned k = 0; k < n; k += kKeysAtOnce) {
+    float mass[kKeysAtOnce] = {}, logit[kKeysAtOnce][kPanels];
+    const auto seen = [&](unsigned i, unsigned p) {
+      const auto key = static_cast<std::int32_t>(k + i);
+      return k + i < n && key >= first[p] && key <= last[p];
+    };
+#pragma unroll
+    for (unsigned i = 0; i < kKeysAtOnce; ++i)
+#pragma unroll
+      for (unsigned p = 0; p < kPanels; ++p)
+        logit[i][p] = seen(i, p) ? logits[(k + i) * a.n_columns + p * kWide] : 0.0f;
+#pragma unroll
+    for (unsigned i = 0; i < kKeysAtOnce; ++i) {
+#pragma unroll
+      for (unsigned p = 0; p < kPanels; ++p)
+        if (seen(i, p)) mass[i] += weight(logit[i][p], max[p], a.softcap) * share[p];
+      for (int step = 16; step > 0; step /= 2) mass[i] += __shfl_xor_sync(~0u, mass[i], step);
+      if (threadIdx.x == k + i) own = mass[i];
+    }
+  }
+  if (threadIdx.x < n)
+    totals[(batch * gridDim.y + blockIdx.y) * n_totals + first_key + key0 + threadIdx.x] += double{own};
 }
 
 dim3 chunk_grid(const LogitColumns& columns) {
@@ -155,10 +187,18 @@ cudaError_t sum_exponentials(const LogitColumns& columns, const float* maxima, f
 
 cudaError_t add_column_sums(const LogitColumns& columns, const float* maxima, const float* sums, std::size_t n_queries,
                             std::size_t first_key, std::size_t n_totals, double* totals, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>((columns.n_keys + kHigh - 1) / kHigh),
+  constexpr std::size_t kKeysOfBlock = kWide * kHigh;
+  const dim3 grid(static_cast<unsigned>((columns.n_keys + kKeysOfBlock - 1) / kKeysOfBlock),
                   static_cast<unsigned>(columns.n_columns / columns.n_lanes), static_cast<unsigned>(columns.n_batch));
-  return launch(column_sums, grid, dim3(kWide, kHigh), 0, stream, columns, maxima, sums,
-                static_cast<unsigned>(n_queries), first_key, n_totals, totals);
+  const auto start = [&](auto kernel) {
+    return launch(kernel, grid, dim3(kWide, kHigh), 0, stream, columns, maxima, sums, static_cast<unsigned>(n_queries),
+                  first_key, n_totals, totals);
+  };
+  static_assert(kMostLanesOfSums == 8 * kWide);
+  if (n_queries <= kWide) return start(column_sums<1>);
+  if (n_queries <= 2 * kWide) return start(column_sums<2>);
+  if (n_queries <= 4 * kWide) return start(column_sums<4>);
+  return start(column_sums<8>);
 }
 
 }  // namespace kvreplay::cuda

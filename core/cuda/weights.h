@@ -35,8 +35,11 @@ cudaError_t write_weights(const LogitColumns& columns, const float* maxima, cuda
 cudaError_t sum_exponentials(const LogitColumns& columns, const float* maxima, float* chunks, float* sums,
                              cudaStream_t stream);
 
+/// Queries of a head that add_column_sums() takes at once, at most.
+inline constexpr std::size_t kMostLanesOfSums = 256;
+
 /// totals[b, h, first_key + i] += sum over the queries of head h of KV head b of exp(logit - max) / sum.
-/// \param n_queries  lanes in use, of n_lanes per head
+/// \param n_queries  lanes in use, of n_lanes per head; kMostLanesOfSums at most
 /// \param totals     [n_batch, n_columns / n_lanes, n_totals]
 cudaError_t add_column_sums(const LogitColumns& columns, const float* maxima, const float* sums, std::size_t n_queries,
                             std::size_t first_key, std::size_t n_totals, double* totals, cudaStream_t stream);

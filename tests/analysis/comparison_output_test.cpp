@@ -43,29 +43,34 @@ TEST_CASE("the text ranks policies, marks the best, and puts oracles below a rul
   const std::string text = comparison_text(small_comparison(), {"output_error"});
   // Areas: knorm (0.35 * 0.25 + 0.15 * 0.5) / 0.75 = 0.21667; snapkv (0.15 * 0.25 + 0.05 * 0.5) / 0.75 = 0.08333;
   // oracle (0.075 * 0.25 + 0.025 * 0.5) / 0.75 = 0.041667.
-  CHECK(text ==
-        "hand-made: 1 case of 1 sample, 1 layer, 10 evaluation queries, 1 query head on 1 KV head\n"
-        "Figures pool cases, layers and heads by adding sums, not by averaging ratios. Budgets are shares of the cache "
-        "that are kept.\n"
-        "One sample: another prompt may order the policies otherwise.\n"
-        "\n"
-        "output_error: what output_error is (lower is better; * best)\n"
-        "area = mean height of the curve over kept fractions 0.25 to 1\n"
-        "budget                     0.25   0.5  1    area\n"
-        "snapkv:window=16,kernel=5  *0.2  *0.1  0 *0.0833\n"
-        "knorm                       0.4   0.3  0   0.217\n"
-        "------------------------------------------------\n"
-        "oracle                      0.1  0.05  0  0.0417\n"
-        "\n"
-        "Smallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest budget "
-        "measured holds "
-        "it)\n"
-        // snapkv: 0.05 halfway between 0.1 at 0.5 and 0 at 1; knorm: 0.2 a third of the way from 0.3 at 0.5 to 0 at 1.
-        "bound                      output_error<=0.05  output_error<=0.1  output_error<=0.2\n"
-        "snapkv:window=16,kernel=5               *0.75               *0.5            *<=0.25\n"
-        "knorm                                   0.917              0.833              0.667\n"
-        "-----------------------------------------------------------------------------------\n"
-        "oracle                                    0.5             <=0.25             <=0.25\n");
+  CHECK(
+      text ==
+      "hand-made: 1 case of 1 sample, 1 layer, 10 evaluation queries, 1 query head on 1 KV head\n"
+      "Figures pool cases, layers and heads by adding sums, not by averaging ratios. Budgets are shares of the cache "
+      "that are kept.\n"
+      "One sample: another prompt may order the policies otherwise.\n"
+      "\n"
+      "Ranked by output_error, area (neither sensitivities nor W_O here: relative errors of the attention outputs): 1 "
+      "snapkv:window=16,kernel=5, 2\n"
+      "knorm\n"
+      "\n"
+      "output_error: what output_error is (lower is better; * best)\n"
+      "area = mean height of the curve over kept fractions 0.25 to 1\n"
+      "budget                     0.25   0.5  1    area\n"
+      "snapkv:window=16,kernel=5  *0.2  *0.1  0 *0.0833\n"
+      "knorm                       0.4   0.3  0   0.217\n"
+      "------------------------------------------------\n"
+      "oracle                      0.1  0.05  0  0.0417\n"
+      "\n"
+      "Smallest share of the cache that holds a bound (interpolated between budgets; - never; <= the smallest budget "
+      "measured holds "
+      "it)\n"
+      // snapkv: 0.05 halfway between 0.1 at 0.5 and 0 at 1; knorm: 0.2 a third of the way from 0.3 at 0.5 to 0 at 1.
+      "bound                      output_error<=0.05  output_error<=0.1  output_error<=0.2\n"
+      "snapkv:window=16,kernel=5               *0.75               *0.5            *<=0.25\n"
+      "knorm                                   0.917              0.833              0.667\n"
+      "-----------------------------------------------------------------------------------\n"
+      "oracle                                    0.5             <=0.25             <=0.25\n");
 }
 
 TEST_CASE("equal rows of what the budget decides become one, metrics without values say so") {
@@ -125,18 +130,19 @@ TEST_CASE("CSV is tidy: one row per figure, empty where something is pooled or m
   const std::string csv = comparison_csv(small_comparison());
   CHECK(
       csv.starts_with("metric,part,policy,reference,budget,compression_ratio,case,layer,head,value,numerator,"
-                      "denominator,kept_fraction\n"
-                      "kept_fraction,,knorm,0,0.25,0.75,,,,0.25,25,100,0.25\n"));
-  CHECK(csv.find("\noutput_error,,\"snapkv:window=16,kernel=5\",0,0.5,0.5,,,,0.1,1,10,0.5\n") != std::string::npos);
-  CHECK(csv.find("\noutput_error,,oracle,1,0.25,0.75,,,,0.1,1,10,0.25\n") != std::string::npos);
-  CHECK(csv.find("\nprojected_error,,oracle,1,0.25,0.75,,,,,,,0.25\n") != std::string::npos);
+                      "denominator,kept_fraction,ranked_by,rank\n"
+                      "kept_fraction,,knorm,0,0.25,0.75,,,,0.25,25,100,0.25,output_error,2\n"));
+  CHECK(csv.find("\noutput_error,,\"snapkv:window=16,kernel=5\",0,0.5,0.5,,,,0.1,1,10,0.5,output_error,1\n") !=
+        std::string::npos);
+  CHECK(csv.find("\noutput_error,,oracle,1,0.25,0.75,,,,0.1,1,10,0.25,output_error,\n") != std::string::npos);
+  CHECK(csv.find("\nprojected_error,,oracle,1,0.25,0.75,,,,,,,0.25,output_error,\n") != std::string::npos);
   CHECK(std::count(csv.begin(), csv.end(), '\n') == 1 + 3 * 3 * 3);
 }
 
 TEST_CASE("CSV by level names the level") {
   const std::string csv = comparison_csv(small_comparison(Level::by_head));
-  CHECK(csv.find("\noutput_error,,knorm,0,0.25,0.75,,4,0,0.4,4,10,0.25\n") != std::string::npos);
-  CHECK(csv.find("\nprojected_error,,knorm,0,0.25,0.75,,4,,,,,0.25\n") != std::string::npos);
+  CHECK(csv.find("\noutput_error,,knorm,0,0.25,0.75,,4,0,0.4,4,10,0.25,output_error,2\n") != std::string::npos);
+  CHECK(csv.find("\nprojected_error,,knorm,0,0.25,0.75,,4,,,,,0.25,output_error,2\n") != std::string::npos);
 }
 
 TEST_CASE("numbers in CSV read back as they were") {
@@ -155,6 +161,10 @@ TEST_CASE("JSON holds curves, areas, smallest budgets and notes") {
   CHECK(json["format"] == "kvreplay-comparison");
   CHECK(json["budgets"] == nlohmann::json({0.25, 0.5, 1.0}));
   CHECK(json["policies"][2]["oracle"] == true);
+  CHECK(json["ranking"]["metric"] == "output_error");
+  CHECK(json["ranking"]["by"] == "area");
+  CHECK(json["ranking"]["policies"] == nlohmann::json({"snapkv:window=16,kernel=5", "knorm"}));
+  CHECK(json["ranking"]["scores"][0].get<double>() == doctest::Approx(0.0625 / 0.75));
   const auto& error = json["metrics"][1];
   CHECK(error["metric"] == "output_error");
   CHECK(error["values"][1] == nlohmann::json({0.2, 0.1, 0.0}));

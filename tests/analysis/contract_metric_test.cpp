@@ -9,6 +9,7 @@
 
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
+#include "tests/random_sensitivity.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -28,17 +29,21 @@ ReplayCase standard_case(const LayerData& layer) {
 std::vector<std::string> metrics_with_sums() {
   std::vector<std::string> names;
   for (const Metric& metric : all_metrics())
-    if (metric.mean_of.empty()) names.push_back(metric.name);
+    if (metric.make != nullptr) names.push_back(metric.name);
   return names;
 }
 
+constexpr std::size_t kSketches = 5;
+
 LayerData standard_layer(std::size_t sliding_window = 0) {
-  return random_layer({.n_q_heads = 4,
-                       .n_kv_heads = 2,
-                       .value_dim = 6,
-                       .hidden_size = 10,
-                       .n_tokens = 80,
-                       .sliding_window = sliding_window});
+  LayerData layer = random_layer({.n_q_heads = 4,
+                                  .n_kv_heads = 2,
+                                  .value_dim = 6,
+                                  .hidden_size = 10,
+                                  .n_tokens = 80,
+                                  .sliding_window = sliding_window});
+  layer.sensitivity = random_sensitivity(layer, 40, kSketches, 3);
+  return layer;
 }
 
 bool finite(const MetricSums& sums) {
@@ -54,7 +59,16 @@ TEST_CASE("every metric describes itself, and has sums of its own or reads anoth
     CHECK(!metric.unit.empty());
     CHECK(!metric.summary.empty());
     CHECK((metric.needs_output_projection == nullptr || metric.needs.find("W_O") != std::string::npos));
-    CHECK((metric.make != nullptr) == metric.mean_of.empty());
+    CHECK((metric.make != nullptr) ==
+          (metric.mean_of.empty() && (metric.carried_by.empty() || metric.carried_by == metric.name)));
+    const bool finishes = metric.finish_case != nullptr, carries = metric.n_carried != nullptr;
+    CHECK(finishes == carries);
+    CHECK((metric.axis != MetricAxis::model || !metric.carried_by.empty()));
+    if (!metric.carried_by.empty()) {
+      const bool carrier_finishes = find_metric(metric.carried_by).finish_case != nullptr;
+      CHECK(carrier_finishes);
+    }
+    for (const std::string& fallback : metric.fallbacks) CHECK(find_metric(fallback).fallbacks.empty());
     if (!metric.mean_of.empty()) {
       const Metric& source = find_metric(metric.mean_of);
       CHECK(source.mean_of.empty());
@@ -115,6 +129,9 @@ TEST_CASE("every metric takes a layer with nothing to evict, or nothing to ask")
     ReplayCase replay_case = standard_case(sliding);
     CHECK(finite(measure(name, replay_case).sums()));
     replay_case = standard_case(layer);
+    LayerData unasked = copy_of(layer);
+    unasked.sensitivity = random_sensitivity(unasked, 80, kSketches, 3);
+    replay_case.data = &unasked;
     replay_case.compression_point = 80;
     CHECK(finite(measure(name, replay_case).sums()));
   }
@@ -131,8 +148,12 @@ TEST_CASE("the sums of a metric do not depend on which other metrics are measure
     for (std::size_t m = 0; m < names.size(); ++m) {
       CAPTURE(names[m]);
       const Measured alone = measure(names[m], standard_case(layer));
-      CHECK(captured.result.sums[m].numerator == alone.sums().numerator);
-      CHECK(captured.result.sums[m].denominator == alone.sums().denominator);
+      if (find_metric(names[m]).carried_by.empty()) {
+        CHECK(captured.result.sums[m].numerator == alone.sums().numerator);
+        CHECK(captured.result.sums[m].denominator == alone.sums().denominator);
+      }
+      CHECK(captured.result.sums[m].carried.values == alone.carried().values);
+      CHECK(captured.result.sums[m].carried.common == alone.carried().common);
     }
   }
 }
@@ -156,6 +177,23 @@ TEST_CASE("sums add up over queries: two halves of the evaluation queries give t
     std::ranges::copy(layer.keys.values(), part->keys.values().begin());
     std::ranges::copy(layer.values.values(), part->values.values().begin());
     std::ranges::copy(layer.output_projection.values(), part->output_projection.values().begin());
+    // The rows of the evaluation queries that it has, each a target of its own.
+    const LayerSensitivity& all = *layer.sensitivity;
+    LayerSensitivity& some = part->sensitivity.emplace();
+    some.level = all.level;
+    std::vector<std::size_t> queries;
+    for (const std::size_t position : part->query_positions)
+      if (position >= 40) queries.push_back(position - 40);
+    some.n_queries = queries.size();
+    some.n_targets = part == &early ? 15 : all.n_targets - 15;
+    const std::size_t width = 4 * 6;
+    some.gradient = Buffer<std::int8_t>(kSketches * queries.size() * width);
+    for (std::size_t r = 0; r < kSketches; ++r)
+      for (std::size_t t = 0; t < queries.size(); ++t) {
+        const std::size_t from = r * all.n_queries + queries[t];
+        std::copy_n(all.gradient.data() + from * width, width, some.gradient.data() + (r * queries.size() + t) * width);
+        some.scale.push_back(all.scale[from]);
+      }
   }
   for (const std::string& name : metrics_with_sums()) {
     if (!find_metric(name).needs_outputs) continue;

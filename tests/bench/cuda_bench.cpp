@@ -6,11 +6,8 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <functional>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -21,22 +18,12 @@
 #include "core/cuda/set_runs.h"
 #include "core/cuda/weights.h"
 #include "core/unit_replay.h"
+#include "tests/bench/cuda_bench_parts.h"
 
 using namespace kvreplay;
 using namespace kvreplay::cuda;
 
 namespace {
-
-// A large model of today: 32 query heads on 8 KV heads of 128 dimensions; 64 evaluation queries.
-constexpr std::size_t kQueryHeads = 32, kKvHeads = 8, kDim = 128, kQueries = 64, kBudgets = 16;
-
-void report(const std::string& name, double value, const char* unit, double of = 0) {
-  if (of > 0)
-    std::printf("%-44s %12.3f %-8s %5.1f %%\n", name.c_str(), value, unit, 100 * value / of);
-  else
-    std::printf("%-44s %12.3f %s\n", name.c_str(), value, unit);
-  std::fflush(stdout);
-}
 
 // Median seconds of some calls, by events on the lane's stream.
 double seconds(Lane& lane, const std::function<void()>& work) {
@@ -61,39 +48,6 @@ double seconds(Lane& lane, const std::function<void()>& work) {
   return times[2];
 }
 
-double wall_seconds(const std::function<void()>& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-// Numbers that look like heads', cheaply: the same everywhere.
-float number(std::size_t i) {
-  const auto mixed = static_cast<std::uint32_t>(i * 2654435761u);
-  return static_cast<float>(static_cast<std::int32_t>(mixed ^ mixed >> 15) >> 16) / 32768.0f;
-}
-
-LayerData make_layer(std::size_t n_tokens) {
-  LayerData data;
-  data.model.n_q_heads = kQueryHeads;
-  data.model.n_kv_heads = kKvHeads;
-  data.model.head_dim = data.model.value_dim = kDim;
-  data.model.softmax_scale = 1;
-  data.queries = Tensor(kQueryHeads, kQueries, kDim);
-  data.keys = Tensor(kKvHeads, n_tokens, kDim);
-  data.values = Tensor(kKvHeads, n_tokens, kDim);
-  std::size_t at = 0;
-  // Multiples of 1/32: exact in 16 bits.
-  for (Tensor* tensor : {&data.queries, &data.keys, &data.values})
-    for (float& x : tensor->values()) x = static_cast<float>(static_cast<int>(32 * number(at++))) / 32;
-  for (std::size_t q = 0; q < kQueries; ++q) data.query_positions.push_back(n_tokens - kQueries + q);
-  return data;
-}
-
-struct Peaks {
-  double half = 0, single = 0, bandwidth = 0;
-};
-
 Peaks measure_peaks(Lane& lane) {
   constexpr int kSize = 8192;
   constexpr std::size_t kElements = std::size_t{kSize} * kSize;
@@ -105,19 +59,27 @@ Peaks measure_peaks(Lane& lane) {
   const double flops = 2.0 * kSize * kSize * kSize;
   const auto multiply = [&](cudaDataType type) {
     return flops / seconds(lane, [&] {
-             KVREPLAY_CUDA(cublasGemmStridedBatchedEx(lane.blas(), CUBLAS_OP_T, CUBLAS_OP_N, kSize, kSize, kSize, &one,
-                                                      a.get(), type, kSize, 0, b.get(), type, kSize, 0, &zero, c.get(),
-                                                      CUDA_R_32F, kSize, 0, 1, CUBLAS_COMPUTE_32F,
-                                                      CUBLAS_GEMM_DEFAULT));
+             KVREPLAY_CUDA(cublasGemmStridedBatchedEx(
+                 lane.blas(), CUBLAS_OP_T, CUBLAS_OP_N, kSize, kSize, kSize, &one, a.get(), type, kSize, 0, b.get(),
+                 type, kSize, 0, &zero, c.get(), CUDA_R_32F, kSize, 0, 1, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
            });
   };
   Peaks peaks{.half = multiply(CUDA_R_16F), .single = multiply(CUDA_R_32F)};
+  constexpr int kSmall = 4096;  // as many bytes of float64
+  const double one64 = 1, zero64 = 0;
+  peaks.full = 2.0 * kSmall * kSmall * kSmall / seconds(lane, [&] {
+                 KVREPLAY_CUDA(cublasDgemm(lane.blas(), CUBLAS_OP_N, CUBLAS_OP_N, kSmall, kSmall, kSmall, &one64,
+                                           reinterpret_cast<const double*>(a.get()), kSmall,
+                                           reinterpret_cast<const double*>(b.get()), kSmall, &zero64,
+                                           reinterpret_cast<double*>(c.get()), kSmall));
+               });
   peaks.bandwidth = 2 * kElements * sizeof(float) / seconds(lane, [&] {
                       KVREPLAY_CUDA(cudaMemcpyAsync(b.get(), a.get(), kElements * sizeof(float),
                                                     cudaMemcpyDeviceToDevice, lane.stream()));
                     });
   report("cuBLAS, float16 products", 1e-12 * peaks.half, "TFLOP/s");
   report("cuBLAS, float32 products", 1e-12 * peaks.single, "TFLOP/s");
+  report("cuBLAS, float64 products", 1e-12 * peaks.full, "TFLOP/s");
   report("copy on the device, read and written", 1e-9 * peaks.bandwidth, "GB/s");
   return peaks;
 }
@@ -148,10 +110,10 @@ void measure_kernels(Lane& lane, const Peaks& peaks, std::size_t n_tokens, DType
   std::vector<std::size_t> ends;
   for (std::size_t b = 1; b <= kBudgets + 1; ++b) ends.push_back(n_tokens * b / (kBudgets + 1));
   SetRuns sets;
-  for (std::uint32_t h = 0; h < kKvHeads; ++h) sets.add(kDim, {h, 0, static_cast<std::uint32_t>(n_columns)}, 0, ends);
   std::vector<PlanWalk> walks;
   std::vector<std::uint16_t> held;
-  for (std::uint32_t h = 0; h < kKvHeads; ++h)
+  for (std::uint32_t h = 0; h < kPoliciesAtOnce * kKvHeads; ++h) {
+    sets.add(kDim, {h % static_cast<std::uint32_t>(kKvHeads), 0, static_cast<std::uint32_t>(n_columns)}, 0, ends);
     walks.push_back({.cells = h * ends.size(),
                      .held = 0,
                      .local = 0,
@@ -160,6 +122,7 @@ void measure_kernels(Lane& lane, const Peaks& peaks, std::size_t n_tokens, DType
                      .n_panels = static_cast<std::uint32_t>(n_columns / kPanelWidth),
                      .first_budget = 0,
                      .n_budgets = kBudgets});
+  }
   for (std::size_t c = 0; c < ends.size(); ++c) held.push_back(static_cast<std::uint16_t>(0xffffu << c));
   const SeenKeys seen = seen_keys({}, std::vector<std::size_t>(kQueries, n_tokens - 1), kQueries, {0, n_tokens});
   Tables& tables = lane.new_tables();
@@ -215,15 +178,17 @@ void measure_kernels(Lane& lane, const Peaks& peaks, std::size_t n_tokens, DType
                        .most_columns = sets.most_columns,
                        .partials = partials.get()};
   time = seconds(lane, [&] { KVREPLAY_CUDA(sum_runs(cells, lane.stream())); });
-  report("cell sums, " + shape, 1e-12 * 2 * static_cast<double>(n_weights) * kDim / time, "TFLOP/s",
+  report("cell sums, " + shape, 1e-12 * 2 * kPoliciesAtOnce * static_cast<double>(n_weights) * kDim / time, "TFLOP/s",
          1e-12 * peaks.single);
-  report("cell sums, weights read, " + shape, 1e-9 * weight_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
+  report("cell sums, weights read, " + shape, 1e-9 * kPoliciesAtOnce * weight_bytes / time, "GB/s",
+         1e-9 * peaks.bandwidth);
   time = seconds(lane, [&] {
     KVREPLAY_CUDA(
         fold_runs(tables.at<Fold>(folds), sets.folds.size(), sets.largest_fold(), partials.get(), lane.stream()));
   });
   report("folds, " + shape, 1e6 * time, "us");
-  const std::size_t n_panels = kQueryHeads * kQueries / kPanelWidth, n_norms = n_panels * kBudgets * kPanelWidth;
+  const std::size_t n_panels = kPoliciesAtOnce * kQueryHeads * kQueries / kPanelWidth,
+                    n_norms = n_panels * kBudgets * kPanelWidth;
   const DevicePointer<float> base = lane.room<float>(Room::base, (kDim + 1) * n_columns);
   lane.clear(base, (kDim + 1) * n_columns);
   const BudgetErrors errors{.walks = tables.at<PlanWalk>(at_walks),
@@ -240,7 +205,7 @@ void measure_kernels(Lane& lane, const Peaks& peaks, std::size_t n_tokens, DType
                             .recall = lane.room<float>(Room::recall, n_norms).get(),
                             .errors = nullptr};
   time = seconds(lane, [&] { KVREPLAY_CUDA(measure_budgets(errors, lane.stream())); });
-  const double cell_bytes = static_cast<double>(kKvHeads * ends.size() * (kDim + 1) * n_columns) * sizeof(float);
+  const double cell_bytes = static_cast<double>(walks.size() * ends.size() * (kDim + 1) * n_columns) * sizeof(float);
   report("errors of budgets, " + shape, 1e-9 * cell_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
   lane.wait();
 }
@@ -300,15 +265,17 @@ int main() {
   }
   std::printf("device: %s, %.1f GB\n", found.devices[0].name.c_str(),
               static_cast<double>(found.devices[0].memory) / 1e9);
+  Peaks peaks;
   {
     Gpu gpu(found.devices[0].index);
     const Lanes::Lease lane(gpu.lanes());
-    const Peaks peaks = measure_peaks(*lane);
+    peaks = measure_peaks(*lane);
     for (const std::size_t n_tokens : {4096u, 32768u, 131072u}) measure_kernels(*lane, peaks, n_tokens, DType::float16);
     measure_kernels(*lane, peaks, 32768, DType::bfloat16);
     measure_kernels(*lane, peaks, 32768, DType::float32);
   }
   const auto backend = make_cuda_backend({}), cpu = make_cpu_backend();
+  measure_primitives(*backend, peaks);
   measure_units(*backend, *cpu);
   return 0;
 }

@@ -84,6 +84,8 @@ struct Patient {
               reader.read_layer(s, l);
               for (const ProbeInfo& probe : reader.info().samples[s].probes)
                 reader.read_probes(s, l, probe.compression_point);
+              for (const SensitivityInfo& each : reader.info().samples[s].sensitivities)
+                reader.read_sensitivity(s, l, each.compression_point);
             }
         },
         &code);
@@ -475,6 +477,106 @@ TEST_CASE("a probe belongs to a compression point") {
     H5Lmove(file, "/samples/0000/probes/prompt", file, "/samples/0000/probes/answer", H5P_DEFAULT, H5P_DEFAULT);
   });
   CHECK(patient.complaint() == R"(/samples/0000/probes: expected names of compression points, found "answer")");
+}
+
+TEST_CASE("sensitivities must fit the sample, their sketches and each other") {
+  const Patient patient;
+  const std::string group = "/samples/0000/sensitivity/prompt";
+  const auto reals = [&](const std::string& name, const std::vector<double>& values) {
+    patient.remove(name);
+    patient.edit([&](hid_t file) { write_reals(file, name, values); });
+  };
+  const auto integers = [&](const std::string& name, const std::vector<std::int64_t>& values) {
+    patient.replace_integers(name, {values.size()}, values);
+  };
+  SUBCASE("of another kind") {
+    patient.set(group, "kind", std::string("hessian"));
+    CHECK(patient.complaint() == "attribute kind of " + group + R"(: expected "gaussian-fisher", found "hessian")");
+    patient.remove_attribute(group, "kind");
+    CHECK(patient.complaint() == "attribute kind of " + group + ": expected, found nothing");
+  }
+  SUBCASE("of no compression point") {
+    patient.edit([](hid_t file) {
+      H5Lmove(file, "/samples/0000/sensitivity/prompt", file, "/samples/0000/sensitivity/answer", H5P_DEFAULT,
+              H5P_DEFAULT);
+    });
+    CHECK(patient.complaint() == R"(/samples/0000/sensitivity: expected names of compression points, found "answer")");
+  }
+  SUBCASE("levels") {
+    const std::string expected = group + "/level[1]: expected a probability from 0 to below 1, found ";
+    for (const auto& [level, text] : {std::pair{-0.25, "-0.25"}, {1.0, "1"}, {double{NAN}, "nan"}}) {
+      reals(group + "/level", {0, level, 0.5});
+      CHECK(patient.complaint() == expected + text);
+    }
+    reals(group + "/level", {});
+    CHECK(patient.complaint() == group + "/level: expected 1 to 4096 sketches, found 0");
+    reals(group + "/level", {0, 0.5});
+    CHECK(patient.complaint() == group + "/seed: expected n_sketches = 2 elements, found 3");
+    reals(group + "/level", std::vector<double>(5000, 0.0));
+    CHECK(patient.complaint() == group + "/level: expected 1 to 4096 sketches, found 5000");
+  }
+  SUBCASE("what the passes lost") {
+    reals(group + "/perturbed_kl", {0, NAN, 1});
+    CHECK(patient.complaint() == group + "/perturbed_kl[1]: expected a finite number, found nan");
+    reals(group + "/perturbed_kl", {0});
+    CHECK(patient.complaint() == group + "/perturbed_kl: expected n_sketches = 3 elements, found 1");
+  }
+  SUBCASE("seeds") {
+    integers(group + "/seed", {1, -2, 3});
+    CHECK(patient.complaint() == group + "/seed: expected integers from 0, found -2");
+    integers(group + "/seed", {1, 2, 3});
+    CHECK(patient.complaint() == "");
+  }
+  SUBCASE("kept prefix") {
+    patient.set(group, "keep_first", std::int64_t{36});
+    CHECK(patient.complaint() ==
+          "attribute keep_first of " + group + ": expected 0 to the point's position 35, found 36");
+  }
+  SUBCASE("targets") {
+    integers(group + "/target_mask", {0, 0, 0, 0, 0});
+    CHECK(patient.complaint() == group + "/target_mask: expected at least one 1, found none");
+    integers(group + "/target_mask", {0, 0, 2, 0, 0});
+    CHECK(patient.complaint() == group + "/target_mask: expected 0 and 1, found 2");
+    integers(group + "/target_mask", {1, 1, 1, 1});
+    CHECK(patient.complaint() ==
+          group + "/target_mask: expected one element for each of the 5 recorded queries from position 35 on, found 4");
+    patient.remove(group + "/target_mask");
+    CHECK(patient.complaint() == group + "/target_mask: expected a dataset, found nothing");
+  }
+  SUBCASE("queries with gaps, or not to the end") {
+    patient.replace_integers("/samples/0000/query_ranges", {3, 2}, {2, 5, 10, 37, 38, 40});
+    CHECK(patient.complaint() ==
+          group + ": expected recorded queries without gaps from the compression point to the end, found none at 37");
+    patient.replace_integers("/samples/0000/query_ranges", {2, 2}, {2, 5, 10, 39});
+    CHECK(patient.complaint() == group + ": expected recorded queries to the end, position 39, found the last at 38");
+  }
+  SUBCASE("gradients") {
+    const PropertyList plain = dataset_creation();
+    const std::string gradient = group + "/layers/03/gradient";
+    patient.replace_tensor(gradient, {3, 5, 15}, H5T_STD_I8LE, plain);
+    CHECK(patient.complaint() == gradient + ": expected shape [3, 5, 16], found [3, 5, 15]");
+    patient.replace_tensor(gradient, {3, 5, 16}, H5T_STD_U8LE, plain);
+    CHECK(patient.complaint() == gradient + ": expected int8, found another type");
+    patient.replace_tensor(gradient, {3, 5, 16}, H5T_STD_I8LE, plain, false);
+    CHECK(patient.complaint() == gradient + ": expected 240 bytes, found that none was ever written");
+    patient.remove(group + "/layers/03");
+    CHECK(patient.complaint() == group + "/layers/03: expected a group, found nothing");
+  }
+  SUBCASE("scales") {
+    const std::string name = group + "/layers/01/scale";
+    for (const float bad : {-1.0f, NAN, INFINITY}) {
+      std::vector<float> scales(15, 1.0f);
+      scales[7] = bad;
+      patient.edit([&](hid_t file) {
+        const hdf5::Dataset dataset = open_dataset(file, name);
+        REQUIRE(H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, scales.data()) >= 0);
+      });
+      CHECK(patient.complaint() ==
+            fmt::format("{}: sketch 1, query 2: expected a finite number from 0, found {}", name, bad));
+    }
+    patient.remove(name);
+    CHECK(patient.complaint() == name + ": expected a dataset, found nothing");
+  }
 }
 
 TEST_CASE("a tensor of another shape, rank or type is refused") {

@@ -68,6 +68,15 @@ void check_same_info(const TraceInfo& found, const TraceInfo& expected) {
       CHECK(a.probes[i].n_rows == b.probes[i].n_rows);
       CHECK(a.probes[i].chunks == b.probes[i].chunks);
     }
+    REQUIRE(a.sensitivities.size() == b.sensitivities.size());
+    for (std::size_t i = 0; i < a.sensitivities.size(); ++i) {
+      CHECK(a.sensitivities[i].compression_point == b.sensitivities[i].compression_point);
+      CHECK(a.sensitivities[i].keep_first == b.sensitivities[i].keep_first);
+      CHECK(a.sensitivities[i].level == b.sensitivities[i].level);
+      CHECK(a.sensitivities[i].seed == b.sensitivities[i].seed);
+      CHECK(a.sensitivities[i].target_mask == b.sensitivities[i].target_mask);
+      CHECK(a.sensitivities[i].perturbed_kl == b.sensitivities[i].perturbed_kl);
+    }
   }
 }
 
@@ -156,6 +165,27 @@ TEST_CASE("probes are read for the compression point that they belong to") {
     }
 }
 
+TEST_CASE("sensitivities are read for the compression point that they belong to, bytes as they are") {
+  const TemporaryFolder folder;
+  for (const bool gzip : {false, true}) {
+    const TraceInfo info = small_info();
+    write_trace(folder / "trace.h5", info, {.gzip = gzip, .overwrite = true});
+    const TraceReader reader(folder / "trace.h5");
+    for (std::size_t l = 0; l < 2; ++l) {
+      const std::optional<LayerSensitivity> found = reader.read_sensitivity(0, l, "prompt");
+      REQUIRE(found.has_value());
+      const SensitivityInfo& expected = info.samples[0].sensitivities[0];
+      CHECK(found->level == expected.level);
+      CHECK(found->n_queries == 5);
+      CHECK(found->n_targets == 4);
+      CHECK(std::ranges::equal(found->gradient.span(), expected_gradient(expected, l)));
+      CHECK(found->scale == expected_scale(expected, l));
+      CHECK_FALSE(reader.read_sensitivity(0, l, "context").has_value());
+      CHECK_FALSE(reader.read_sensitivity(1, l, "prompt").has_value());
+    }
+  }
+}
+
 TEST_CASE("equal input gives equal bytes, whenever it is written") {
   const TemporaryFolder folder;
   for (const bool gzip : {false, true}) {
@@ -181,6 +211,7 @@ TEST_CASE("rows may be written in blocks of any size, in any order, from a wider
   sample.token_texts.clear();
   sample.has_block_cosine = false;
   sample.probes.clear();
+  sample.sensitivities.clear();
   sample.query_ranges = {{29000, 30000}};
   for (const bool gzip : {false, true}) {
     {
@@ -216,6 +247,7 @@ TEST_CASE("a trace without spans, points, queries and texts is a trace") {
     sample.spans.clear();
     sample.compression_points.clear();
     sample.probes.clear();
+    sample.sensitivities.clear();
     sample.query_ranges.clear();
     sample.token_texts.clear();
     sample.decode_start = sample.n_tokens;

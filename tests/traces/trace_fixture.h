@@ -20,7 +20,8 @@
 namespace kvreplay::testing {
 
 /// Two samples of 40 and 25 tokens, layers 1 and 3 of 5, 4 query heads over 2 KV heads, head_dim 6, value_dim 4. The
-/// first sample has block cosines, and a probe of two chunks at the compression point `prompt`.
+/// first sample has block cosines, and at the compression point `prompt` a probe of two chunks and sensitivities of
+/// three sketches.
 inline TraceInfo small_info(DType dtype = DType::float16) {
   TraceInfo info;
   info.creator = "kvreplay tests";
@@ -55,6 +56,13 @@ inline TraceInfo small_info(DType dtype = DType::float16) {
     sample.query_ranges = {{2, 4}, {10, n_tokens}};
     sample.has_block_cosine = n_tokens == 40;
     if (n_tokens == 40) sample.probes = {{"prompt", 39, {{{2, 20}, {0, 21}}, {{20, 35}, {21, 39}}}}};
+    if (n_tokens == 40)
+      sample.sensitivities = {{.compression_point = "prompt",
+                               .keep_first = 4,
+                               .level = {0, 0.25f, 0.5f},
+                               .seed = {7, 8, 0xffffffffffffffff},  // more than an int64 holds
+                               .target_mask = {0, 1, 1, 1, 1},
+                               .perturbed_kl = {0, 0.125f, 0.5f}}};
     info.samples.push_back(sample);
   }
   return info;
@@ -90,6 +98,18 @@ inline Tensor probe_tensor(const TraceInfo& info, const ProbeInfo& probe, TraceT
   return values;
 }
 
+/// What write_trace() stores in sensitivities, [n_sketches, n_queries, 16] and [n_sketches, n_queries].
+inline std::vector<std::int8_t> expected_gradient(const SensitivityInfo& info, std::size_t layer) {
+  std::vector<std::int8_t> values(info.n_sketches() * info.n_queries() * 16);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int8_t>((37 * i + layer) % 255);
+  return values;
+}
+inline std::vector<float> expected_scale(const SensitivityInfo& info, std::size_t layer) {
+  std::vector<float> scale(info.n_sketches() * info.n_queries());
+  for (std::size_t i = 0; i < scale.size(); ++i) scale[i] = static_cast<float>(i) / static_cast<float>(1 + layer);
+  return scale;
+}
+
 /// Writes a whole trace of expected_value() and commits it.
 inline void write_trace(const std::filesystem::path& path, const TraceInfo& info, TraceWriterOptions options = {}) {
   TraceWriter writer(path, info, options);
@@ -116,6 +136,8 @@ inline void write_trace(const std::filesystem::path& path, const TraceInfo& info
       for (const ProbeInfo& probe : info.samples[s].probes)
         writer.write_probes(s, l, probe.compression_point, probe_tensor(info, probe, TraceTensor::queries, s, l),
                             probe_tensor(info, probe, TraceTensor::keys, s, l));
+      for (const SensitivityInfo& each : info.samples[s].sensitivities)
+        writer.write_sensitivity(s, l, each.compression_point, expected_gradient(each, l), expected_scale(each, l));
     }
   for (std::size_t l = 0; l < info.layers.size(); ++l) {
     if (!info.layers[l].has_output_projection) continue;

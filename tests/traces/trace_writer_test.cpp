@@ -62,6 +62,7 @@ void write_large(const std::filesystem::path& path, bool gzip) {
   sample.token_texts.clear();
   sample.has_block_cosine = false;
   sample.probes.clear();
+  sample.sensitivities.clear();
   sample.decode_start = sample.n_tokens;
   sample.query_ranges.clear();
   TraceWriter writer(path, info, {.gzip = gzip});
@@ -234,6 +235,25 @@ TEST_CASE("probes are written whole, and only where the trace has them") {
   CHECK(message_of([&] { writer.write_probes(0, 0, "prompt", queries, keys); }) ==
         (folder / "a.h5").string() + ": " + path +
             "/keys: head 1, row 38, channel 5: expected a value that is finite as float16, found 1000000");
+}
+
+TEST_CASE("sensitivities are written whole, and only where the trace has them") {
+  const TemporaryFolder folder;
+  const TraceInfo info = small_info();
+  TraceWriter writer(folder / "a.h5", info);
+  const SensitivityInfo& sensitivity = info.samples[0].sensitivities[0];
+  const std::vector<std::int8_t> gradient = expected_gradient(sensitivity, 0);
+  std::vector<float> scale = expected_scale(sensitivity, 0);
+  const std::string path = "/samples/0000/sensitivity/prompt/layers/01";
+  CHECK_THROWS_WITH_AS(writer.write_sensitivity(0, 0, "prompt", std::span(gradient).first(7), scale),
+                       (path + "/gradient is [3, 5, 16]: cannot write 7 elements with 15 scales").c_str(),
+                       std::logic_error);
+  CHECK_THROWS_WITH_AS(writer.write_sensitivity(1, 0, "prompt", gradient, scale),
+                       "/samples/0001/sensitivity/prompt/layers/01: no such sensitivities", std::logic_error);
+  scale[7] = -1;
+  CHECK(message_of([&] { writer.write_sensitivity(0, 0, "prompt", gradient, scale); }) ==
+        (folder / "a.h5").string() + ": " + path +
+            "/scale: sketch 1, query 2: expected a finite number from 0, found -1");
 }
 
 TEST_CASE("on a full disk the file and the reason are named, and nothing stays behind") {

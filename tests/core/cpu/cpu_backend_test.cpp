@@ -211,6 +211,24 @@ TEST_CASE("column sums of attention are summed over every query, in panels") {
   }
 }
 
+TEST_CASE("column sums are the same however many queries there are at a time") {
+  // A panel, two of them, some, as many as are taken together, and more; the last panel full or not.
+  for (const std::size_t n_queries : {31u, 32u, 64u, 65u, 129u, 256u, 290u}) {
+    const LayerData data = random_layer(
+        {.n_q_heads = 2, .n_kv_heads = 1, .head_dim = 8, .n_tokens = 300, .query_ranges = {{300 - n_queries, 300}}});
+    std::vector<float> sums(2 * 300, -1.0f);
+    std::vector<ColumnTask> tasks;
+    for (std::size_t h = 0; h < 2; ++h)
+      tasks.push_back({data.queries.matrix(h), data.keys.matrix(0), std::span(sums).subspan(h * 300, 300)});
+    make_tested_backend()->attention_sums(attention_rule(data.model, data.layer), data.query_positions, tasks);
+    for (std::size_t h = 0; h < 2; ++h) {
+      const reference::Vector expected = reference::column_sums(reference_layer(data), h, 0, 300);
+      for (std::size_t i = 0; i < 300; ++i)
+        CHECK(sums[h * 300 + i] == doctest::Approx(expected[i]).epsilon(kOutputTolerance));
+    }
+  }
+}
+
 TEST_CASE("column sums over no queries are 0") {
   const LayerData data = random_layer({.n_tokens = 5});
   std::vector<float> sums(5, 1.0f);
