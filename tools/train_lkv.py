@@ -145,12 +145,8 @@ def train(options: argparse.Namespace) -> None:
     held = TrainingSet(open_instances(options.held_out), options.queries) if options.held_out else None
     if held is not None:
         _check_held_out(data, held)
-    if n < FEW_PROMPTS:
-        print(
-            f"train_lkv.py: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} they "
-            "lose to heuristics",
-            file=sys.stderr,
-        )
+    if options.end_to_end:
+        data.require_output_projections()
     steps = options.steps or max(80, 10 * n)
     recipe = {
         "seed": options.seed,
@@ -170,6 +166,12 @@ def train(options: argparse.Namespace) -> None:
     creator = f"kvreplay train_lkv.py {VERSION}"
     write_scorer(options.output, data.shape, trained, folds, options.queries, recipe, creator)
     print(f"{options.output}: scorer {'lkv-q' if options.queries else 'lkv'}, {n} prompts, {len(folds)} folds")
+    if n < FEW_PROMPTS:
+        print(
+            f"train_lkv.py: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} they "
+            "lose to heuristics",
+            file=sys.stderr,
+        )
     if held is not None:
         print(report(trained.networks, held))
 
