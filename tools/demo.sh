@@ -16,7 +16,7 @@ build/kvreplay replay "$trace" --output "$results" --force
 build/kvreplay compare "$results" --csv build/demo-results.csv --json build/demo-results.json --force
 
 probe=traces/examples/smollm2-probe.h5
-build/kvreplay replay "$probe" --policy kvzip,kvzip+uniform,expected-attention,capkv,snapkv,layer-defensivekv,random,oracle \
+build/kvreplay replay "$probe" --policy kvzip,kvzip+uniform,expected-attention,capkv,snapkv,keydiff,random,oracle \
   --output build/demo-probe-results.h5 --force
 build/kvreplay compare build/demo-probe-results.h5 --metric output_error,needle_recall
 

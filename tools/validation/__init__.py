@@ -1,0 +1,1 @@
+"""What tools/validate.py is made of."""
