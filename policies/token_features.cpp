@@ -25,6 +25,7 @@ double log_norm(std::span<const Number> x) {
 std::vector<std::vector<std::vector<double>>> log_attention(const PromptView& view) {
   const std::size_t n_heads = view.model().n_kv_heads, group_size = view.model().group_size();
   std::vector<std::vector<std::vector<double>>> logs;
+  view.attention_sums(kFeatureWindow);  // the longest first: one refusal names all queries that are missing
   for (const std::size_t window : kWindows) {
     const ConstMatrixView sums = view.attention_sums(window).matrix(0);
     auto& of_window = logs.emplace_back(n_heads, std::vector<double>(view.n_candidates(), 0.0));

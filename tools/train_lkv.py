@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from recorder import VERSION  # noqa: E402
+from recorder.command_line import OneLineParser, positive_number  # noqa: E402
 from recorder.errors import InputError, UsageError, first_line  # noqa: E402
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
@@ -36,11 +37,6 @@ exit codes: 0 ok, 1 failure, 2 usage, 3 the traces cannot be learned from
 """
 
 
-class OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UsageError(message)
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="train_lkv.py",
@@ -56,10 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--queries", action="store_true", help="also see the attention of the last 64 prompt queries: scorer lkv-q")
     add("--end-to-end", action="store_true", help="second stage: through a soft top-k to the attention output")
     add("--no-folds", action="store_true", help="leave out the networks trained on halves")
-    add("--steps", type=_positive, metavar="N", help="of stage 1, a prompt each (default: 10 per prompt, at least 80)")
+    add("--steps", type=positive_number, metavar="N", help="of stage 1, a prompt each (default: 10 per prompt, at least 80)")
     add("--learning-rate", type=_rate, default=3e-3, metavar="X", help="of stage 1 (default: 3e-3)")
     add("--seed", type=_whole, default=1, metavar="N", help="of everything random (default: 1)")
-    add("--threads", type=_positive, metavar="N", help="CPU threads (default: torch's own choice)")
+    add("--threads", type=positive_number, metavar="N", help="CPU threads (default: torch's own choice)")
     add("--force", action="store_true", help="replace the output if it exists")
     add("--quiet", action="store_true", help="no progress")
     return parser
@@ -68,12 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
 def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"expected a whole number below 2^31, found '{text}'")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if _whole(text) == 0:
-        raise argparse.ArgumentTypeError("expected at least 1")
     return int(text)
 
 
@@ -145,12 +135,8 @@ def train(options: argparse.Namespace) -> None:
     held = TrainingSet(open_instances(options.held_out), options.queries) if options.held_out else None
     if held is not None:
         _check_held_out(data, held)
-    if n < FEW_PROMPTS:
-        print(
-            f"train_lkv.py: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} they "
-            "lose to heuristics",
-            file=sys.stderr,
-        )
+    if options.end_to_end:
+        data.require_output_projections()
     steps = options.steps or max(80, 10 * n)
     recipe = {
         "seed": options.seed,
@@ -170,6 +156,12 @@ def train(options: argparse.Namespace) -> None:
     creator = f"kvreplay train_lkv.py {VERSION}"
     write_scorer(options.output, data.shape, trained, folds, options.queries, recipe, creator)
     print(f"{options.output}: scorer {'lkv-q' if options.queries else 'lkv'}, {n} prompts, {len(folds)} folds")
+    if n < FEW_PROMPTS:
+        print(
+            f"train_lkv.py: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} they "
+            "lose to heuristics",
+            file=sys.stderr,
+        )
     if held is not None:
         print(report(trained.networks, held))
 

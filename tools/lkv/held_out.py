@@ -26,7 +26,8 @@ def report(networks: nn.ModuleList, data: TrainingSet) -> str:
     """A table: per prompt, by the networks, by position alone, and by the attention that really came."""
     lines = [
         "held out: listwise loss in nats above the target's entropy (lower is better); at equal budgets of all heads the",
-        "future attention lost, and sum over heads of mean_t ||W_O^h (o~ - o)||^2: networks / newest tokens / oracle",
+        "future attention lost, and sum over heads of mean_t ||W_O^h (o~ - o)||^2 (nan without W_O):",
+        "networks / newest tokens / oracle",
     ]
     for index, instance in enumerate(data.instances):
         excess, n_heads = 0.0, 0
@@ -38,13 +39,15 @@ def report(networks: nn.ModuleList, data: TrainingSet) -> str:
             excess += float((listwise_loss(scores, target) - listwise_loss((target + 1e-30).log(), target)).sum())
             n_heads += len(scores)
             attention = DecodeAttention(tensors, instance.length, data.shape)
-            factor = projection_factor(instance.trace.read_output_projection(layer))
+            factor = None
+            if instance.trace.has_output_projection(layer):
+                factor = projection_factor(instance.trace.read_output_projection(layer))
             newest = torch.arange(instance.length).float().expand_as(scores)
             for f, fraction in enumerate(FRACTIONS):
                 for p, ranking in enumerate((scores, newest, target)):
                     kept = keep_best(ranking, round(fraction * instance.length))
                     lost[f, p] += (target * (1 - kept)).sum()
-                    error[f, p] += attention.squared_errors(kept, factor).sum()
+                    error[f, p] += attention.squared_errors(kept, factor).sum() if factor is not None else torch.nan
         lines.append(f"  {instance.prompt.name} ({instance.length} tokens): loss {excess / n_heads:.3f}")
         for f, fraction in enumerate(FRACTIONS):
             shares = " / ".join(f"{value / n_heads:.4f}" for value in lost[f].tolist())

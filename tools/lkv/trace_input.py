@@ -141,6 +141,9 @@ class Trace:
             rope=self._rope(layer),
         )
 
+    def has_output_projection(self, layer: int) -> bool:
+        return f"model/layers/{layer:02d}/output_projection" in self._file
+
     def read_output_projection(self, layer: int) -> torch.Tensor:
         """W_O of each query head, [n_q_heads, value_dim, hidden_size]."""
         name = f"model/layers/{layer:02d}/output_projection"

@@ -47,6 +47,11 @@ class TrainingSet:
     def prompts(self) -> list[Prompt]:
         return [instance.prompt for instance in self.instances]
 
+    def require_output_projections(self) -> None:
+        for instance in self.instances:
+            for layer in self.shape.layers:
+                instance.trace.read_output_projection(layer)
+
     def subset(self, chosen: list[int]) -> TrainingSet:
         part = TrainingSet([self.instances[index] for index in chosen], self.with_queries)
         part._targets = {
