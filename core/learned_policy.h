@@ -56,7 +56,8 @@ struct LearnedPolicy {
   std::size_t n_q_heads = 0, n_kv_heads = 0, head_dim = 0, value_dim = 0;
   std::optional<LearnedBudgets> budgets = {};
   std::optional<LearnedScorer> scorer = {};
-  std::string digest = {};  ///< of the file
+  std::filesystem::path path = {};  ///< of the file
+  std::string digest = {};          ///< of the file
 
   /// Where a layer of the model stands in `layers`; nothing when it is not covered.
   std::optional<std::size_t> place_of(std::size_t layer) const;

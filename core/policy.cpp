@@ -75,6 +75,12 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
   if (!parsed.label.empty()) name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
 }
 
+const LearnedPolicy* Policy::learned_scorer() const {
+  for (const ParameterSpec& spec : scorer_.row.parameters.parameters)
+    if (spec.kind == ParameterKind::learned) return &scorer_.parameters.learned(spec.name);
+  return nullptr;
+}
+
 std::vector<const Modifier*> Policy::modifiers() const {
   std::vector<const Modifier*> rows;
   for (const auto& modifier : modifiers_) rows.push_back(&modifier.row);

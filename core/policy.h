@@ -64,6 +64,8 @@ class Policy {
   /// Every part with every parameter.
   const std::string& complete() const { return complete_; }
   const Scorer& scorer() const { return scorer_.row; }
+  /// What its scorer has learned; nullptr where it is not a scorer that reads such a file.
+  const LearnedPolicy* learned_scorer() const;
   std::vector<const Modifier*> modifiers() const;
   /// Without uniform.
   std::vector<const Allocator*> allocators() const;

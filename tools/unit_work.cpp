@@ -60,6 +60,14 @@ UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShare
   });
 }
 
+std::vector<std::vector<double>> unit_damage(const ReplayPlan& plan, const ReplayUnit& unit, const BudgetGrid& budgets,
+                                             Damage damage, Backend& backend, UsedSlices& used) {
+  return with_task(plan, unit, used, [&](UnitTask& task) {
+    task.budgets = &budgets;
+    return unit_damage(task, damage, backend);
+  });
+}
+
 std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
                                       Backend& backend, UsedSlices& used) {
   const std::size_t n_layers = plan.layers.size();

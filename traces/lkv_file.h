@@ -12,6 +12,9 @@ LearnedPolicy read_lkv_file(const std::filesystem::path& path);
 
 /// Writes `path`.tmp, syncs it, renames it to `path`. The same policy gives the same bytes. Throws SystemError (disk
 /// full, no permission) and leaves nothing behind.
-void write_lkv_file(const std::filesystem::path& path, const LearnedPolicy& policy);
+/// \param scorer_from  a file whose scorer is copied as it stands, with everything that LearnedScorer does not hold;
+///                     the policy has none then. Empty: none is copied. May be `path`.
+void write_lkv_file(const std::filesystem::path& path, const LearnedPolicy& policy,
+                    const std::filesystem::path& scorer_from = {});
 
 }  // namespace kvreplay

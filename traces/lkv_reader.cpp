@@ -21,7 +21,7 @@ constexpr std::int64_t kMostHeads = 1 << 20, kMostWidth = 1 << 16;
 
 class LkvReader {
  public:
-  LkvReader(const std::filesystem::path& path) : bytes_(path), file_(open_file(path)) {}
+  explicit LkvReader(const std::filesystem::path& path) : path_(path), bytes_(path), file_(open_file(path)) {}
 
   LearnedPolicy read() {
     const std::string format = has_attribute(file_, "format") ? read_string_attribute(file_, "format") : "";
@@ -39,6 +39,7 @@ class LkvReader {
     if (has_link(file_, "budget")) policy.budgets = read_budgets(extents);
     if (has_link(file_, "scorer")) policy.scorer = read_scorer(extents);
     if (!policy.budgets && !policy.scorer) throw Violation("/: expected a group budget or scorer, found neither");
+    policy.path = path_;
     policy.digest = bytes_.fingerprint();
     return policy;
   }
@@ -154,6 +155,7 @@ class LkvReader {
     return networks;
   }
 
+  std::filesystem::path path_;
   FileBytes bytes_;
   File file_;
 };

@@ -61,6 +61,12 @@ void write_scorer(const File& file, const LearnedScorer& scorer, const Extents& 
     write_networks(create_group(group, lkv_layout::fold_name(fold)), scorer.folds[fold], n);
 }
 
+void copy_scorer(const std::filesystem::path& from, const File& to) {
+  const File source = open_file(from);
+  check("copy the scorer into", to, "scorer",
+        [&] { return H5Ocopy(source, "scorer", to, "scorer", H5P_DEFAULT, H5P_DEFAULT); });
+}
+
 void write_all(const File& file, const LearnedPolicy& policy) {
   write_attribute(file, "format", std::string(lkv_layout::kFormat));
   write_attribute(file, "creator", std::string("kvreplay ") + KVREPLAY_VERSION);
@@ -79,11 +85,13 @@ void write_all(const File& file, const LearnedPolicy& policy) {
 
 }  // namespace
 
-void write_lkv_file(const std::filesystem::path& path, const LearnedPolicy& policy) {
+void write_lkv_file(const std::filesystem::path& path, const LearnedPolicy& policy,
+                    const std::filesystem::path& scorer_from) {
   naming_file<SystemError>(path, [&] {
     NewHdf5File file(path, false);
     try {
       write_all(file.file(), policy);
+      if (!scorer_from.empty()) copy_scorer(scorer_from, file.file());
     } catch (...) {
       file.discard();
       throw;
