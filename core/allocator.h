@@ -14,6 +14,8 @@
 
 namespace kvreplay {
 
+struct TraceOffer;
+
 /// How many tokens each head of one layer keeps.
 struct HeadBudgets {
   std::vector<std::vector<std::size_t>> tokens;  ///< [n_budgets][n_heads]
@@ -85,6 +87,10 @@ struct Allocator {
   bool needs_block_cosine = false;
   /// Whether it needs sensitivities of the compression point with these parameters; nullptr for never.
   bool (*needs_sensitivity)(const Parameters&) = nullptr;
+  std::string (*unmet_need)(const TraceOffer&, const Parameters&) = nullptr;
+  /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
+  /// \param table  of the scorer
+  std::string (*from_scorer)(const ParameterTable& table, const Parameters& scorer) = nullptr;
 };
 
 const std::vector<Allocator>& all_allocators();

@@ -43,6 +43,7 @@ void check(const ParameterSpec& spec, std::string_view owner, const std::string&
                          spec.kind == ParameterKind::count_or_all ? " or 'all'" : ""));
       return;
     }
+    case ParameterKind::learned:
     case ParameterKind::table:
       if (text.empty()) throw UsageError(fmt::format("{}: {}=FILE must be given", owner, spec.name));
       return;
@@ -58,6 +59,11 @@ void check(const ParameterSpec& spec, std::string_view owner, const std::string&
       return;
     }
   }
+}
+
+bool is_file(const ParameterSpec& spec, const std::string& value) {
+  return spec.kind == ParameterKind::learned ||
+         (spec.kind == ParameterKind::table && std::ranges::find(spec.choices, value) == spec.choices.end());
 }
 
 std::map<std::string, std::string, std::less<>> split_assignments(std::string_view owner, std::string_view text) {
@@ -77,6 +83,12 @@ std::map<std::string, std::string, std::less<>> split_assignments(std::string_vi
 }
 
 }  // namespace
+
+bool ParameterTable::wants_file() const {
+  return std::ranges::any_of(parameters, [](const ParameterSpec& spec) {
+    return is_file(spec, spec.default_value) && spec.default_value.empty();
+  });
+}
 
 Parameters::Parameters(const ParameterTable& table, std::string_view owner, std::string_view text) {
   const auto given = split_assignments(owner, text);
@@ -107,13 +119,21 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
     if (spec.name == "dialect") dialect = &*std::ranges::find(table.dialects, value, &Dialect::name);
     std::string assignment = spec.name + "=" + value;
     std::string identity = assignment;
-    if (spec.kind == ParameterKind::table && std::ranges::find(spec.choices, value) == spec.choices.end()) {
-      identity = spec.name + "=" + tables_.emplace(spec.name, read_number_table(value)).first->second.digest;
+    if (is_file(spec, value)) {
+      identity = spec.name + "=" + read_file(spec, value);
       assignment = spec.name + "=" + std::filesystem::path(value).filename().string();
     }
     complete_ += (complete_.empty() ? ":" : ",") + identity;
     if (value != standard) canonical_ += (canonical_.empty() ? ":" : ",") + assignment;
   }
+}
+
+// Returns its digest.
+const std::string& Parameters::read_file(const ParameterSpec& spec, const std::string& path) {
+  if (spec.kind == ParameterKind::table)
+    return tables_.emplace(spec.name, read_number_table(path)).first->second.digest;
+  auto learned = std::make_shared<const LearnedPolicy>(read_learned_policy(path));
+  return learned_.emplace(spec.name, std::move(learned)).first->second->digest;
 }
 
 const std::string& Parameters::text(std::string_view name) const {
@@ -141,6 +161,11 @@ const NumberTable* Parameters::table(std::string_view name) const {
   text(name);
   const auto found = tables_.find(name);
   return found == tables_.end() ? nullptr : &found->second;
+}
+
+const LearnedPolicy& Parameters::learned(std::string_view name) const {
+  text(name);
+  return *learned_.at(std::string(name));
 }
 
 const std::string& Parameters::choice(std::string_view name) const { return text(name); }

@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/learned_policy.h"
 #include "core/number_table.h"
 
 namespace kvreplay {
@@ -22,7 +24,8 @@ enum class ParameterKind {
   real,
   choice,
   real_or_choice,
-  table,  ///< a file that read_number_table() reads, or one of the choices
+  table,    ///< a file that read_number_table() reads, or one of the choices
+  learned,  ///< a file that read_learned_policy() reads
 };
 
 struct ParameterSpec {
@@ -46,6 +49,9 @@ struct Dialect {
 struct ParameterTable {
   std::vector<ParameterSpec> parameters = {};
   std::vector<Dialect> dialects = {};
+
+  /// Whether there is no use without a file.
+  bool wants_file() const;
 };
 
 /// The values of one use of a method, all checked against its table.
@@ -53,7 +59,7 @@ class Parameters {
  public:
   /// \param owner  the method's name, for messages
   /// \param text   `name=value,name=value`, may be empty
-  /// Throws UsageError for unknown or repeated names and values out of range; InputError for tables that cannot be
+  /// Throws UsageError for unknown or repeated names and values out of range; InputError for files that cannot be
   /// read.
   Parameters(const ParameterTable& table, std::string_view owner, std::string_view text);
 
@@ -64,18 +70,21 @@ class Parameters {
   bool is_word(std::string_view name, std::string_view word) const { return choice(name) == word; }
   /// nullptr where a word was given instead of a file.
   const NumberTable* table(std::string_view name) const;
+  const LearnedPolicy& learned(std::string_view name) const;
 
   /// `:name=value,...` with what differs from the dialect's defaults, in the order of the table; "" if nothing does. A
-  /// table is called as its file, without the folder.
+  /// file is called by its name, without the folder.
   const std::string& canonical() const { return canonical_; }
-  /// The same with every parameter written out, and a table's digest for its path.
+  /// The same with every parameter written out, and a file's digest for its path.
   const std::string& complete() const { return complete_; }
 
  private:
   const std::string& text(std::string_view name) const;
+  const std::string& read_file(const ParameterSpec& spec, const std::string& path);
 
   std::map<std::string, std::string, std::less<>> values_;
   std::map<std::string, NumberTable, std::less<>> tables_;
+  std::map<std::string, std::shared_ptr<const LearnedPolicy>, std::less<>> learned_;
   std::string canonical_;
   std::string complete_;
 };

@@ -28,6 +28,8 @@ std::string unmet(const Row& row, const Parameters& parameters, const TraceOffer
     return "it needs W_O, and none is recorded";
   if constexpr (requires { row.needs_probes; })
     if (row.needs_probes && !offer.probes) return "it needs probe queries, and none are recorded";
+  if constexpr (requires { row.unmet_need; })
+    if (row.unmet_need != nullptr) return row.unmet_need(offer, parameters);
   if constexpr (requires { row.needs_block_cosine; })
     if (row.needs_block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
   if constexpr (requires { row.needs_sensitivity; })
@@ -55,7 +57,11 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     name_ += "+" + part.row->name + modifiers_.back().parameters.canonical();
   }
   for (const NamedPart<Allocator>& part : parsed.allocators) {
-    const Parameters parameters = parameters_of(part);
+    NamedPart<Allocator> complete = part;
+    if (part.row->from_scorer != nullptr)
+      complete.parameters = merged_parameters(
+          part.row->from_scorer(scorer_.row.parameters, scorer_.parameters), part.parameters);
+    const Parameters parameters = parameters_of(complete);
     if (part.row->name == "uniform") continue;
     (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};
     complete_ += "+" + part.row->name + parameters.complete();
@@ -66,7 +72,13 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     // Without a plus, a name that is a preset's means the preset, whatever parameters follow it.
     if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name)) name_ += "+uniform";
   }
-  if (!parsed.label.empty()) name_ = parsed.label;
+  if (!parsed.label.empty()) name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
+}
+
+const LearnedPolicy* Policy::learned_scorer() const {
+  for (const ParameterSpec& spec : scorer_.row.parameters.parameters)
+    if (spec.kind == ParameterKind::learned) return &scorer_.parameters.learned(spec.name);
+  return nullptr;
 }
 
 std::vector<const Modifier*> Policy::modifiers() const {

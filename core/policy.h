@@ -34,8 +34,10 @@ struct RegisterPreset {
   explicit RegisterPreset(Preset preset) { add_preset(std::move(preset)); }
 };
 
-/// Names of all scorers and presets: what `--policy` takes and a replay runs by default, in alphabetical order.
+/// Names of all scorers and presets: what `--policy` takes, in alphabetical order.
 std::vector<std::string> all_policy_names();
+/// The same without those that mean nothing without a file.
+std::vector<std::string> policy_names_without_file();
 
 /// What a trace offers one policy in one layer of one case.
 struct TraceOffer {
@@ -45,6 +47,9 @@ struct TraceOffer {
   bool block_cosine = false;
   bool probes = false;
   bool sensitivity = false;
+  const ModelInfo* model = nullptr;
+  std::size_t layer = 0;    ///< index in the model
+  std::string prompt = {};  ///< prompt_digest() of the sample
 };
 
 class Policy {
@@ -59,6 +64,8 @@ class Policy {
   /// Every part with every parameter.
   const std::string& complete() const { return complete_; }
   const Scorer& scorer() const { return scorer_.row; }
+  /// What its scorer has learned; nullptr where it is not a scorer that reads such a file.
+  const LearnedPolicy* learned_scorer() const;
   std::vector<const Modifier*> modifiers() const;
   /// Without uniform.
   std::vector<const Allocator*> allocators() const;

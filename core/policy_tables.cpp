@@ -76,4 +76,15 @@ std::vector<std::string> all_policy_names() {
   return names;
 }
 
+std::vector<std::string> policy_names_without_file() {
+  std::vector<std::string> names = all_policy_names();
+  std::erase_if(names, [](const std::string& name) {
+    const Preset* preset = find_preset(name);
+    const std::string_view text = preset ? std::string_view(preset->policy) : std::string_view(name);
+    const Scorer* scorer = find_scorer(text.substr(0, text.find_first_of(":+")));
+    return scorer != nullptr && scorer->parameters.wants_file();
+  });
+  return names;
+}
+
 }  // namespace kvreplay

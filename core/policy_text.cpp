@@ -49,27 +49,6 @@ const Scorer* find_first(std::string_view text, std::string_view name, std::span
   throw UsageError(unknown_name("policy", name, known));
 }
 
-// `given` after `own`, without those of its parameters that are given anew.
-std::string merged(std::string_view own, std::string_view given) {
-  const auto name_of = [](std::string_view assignment) { return assignment.substr(0, assignment.find('=')); };
-  const auto pieces = [](std::string_view text) {
-    std::vector<std::string_view> all;
-    for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = std::min(text.find(',', begin), text.size());
-      all.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    return all;
-  };
-  if (given.empty()) return std::string(own);
-  std::string result;
-  const std::vector<std::string_view> anew = pieces(given);
-  for (const std::string_view assignment : pieces(own))
-    if (std::ranges::none_of(anew, [&](std::string_view each) { return name_of(each) == name_of(assignment); }))
-      result += std::string(assignment) + ",";
-  return result + std::string(given);
-}
-
 void add_allocator_part(std::string_view text, const Piece& piece, const Allocator& allocator, PolicyText& parsed) {
   for (const NamedPart<Allocator>& other : parsed.allocators) {
     const bool goes_together = other.row->traits.level == AllocatorLevel::layers &&
@@ -99,6 +78,26 @@ void check_modifiers(std::string_view text, const PolicyText& parsed) {
 
 }  // namespace
 
+std::string merged_parameters(std::string_view own, std::string_view given) {
+  const auto name_of = [](std::string_view assignment) { return assignment.substr(0, assignment.find('=')); };
+  const auto pieces = [](std::string_view text) {
+    std::vector<std::string_view> all;
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find(',', begin), text.size());
+      all.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return all;
+  };
+  if (given.empty()) return std::string(own);
+  std::string result;
+  const std::vector<std::string_view> anew = pieces(given);
+  for (const std::string_view assignment : pieces(own))
+    if (std::ranges::none_of(anew, [&](std::string_view each) { return name_of(each) == name_of(assignment); }))
+      result += std::string(assignment) + ",";
+  return result + std::string(given);
+}
+
 PolicyText parse_policy(std::string_view text, std::span<const Scorer> extra) {
   std::string expanded(text);
   PolicyText parsed;
@@ -106,10 +105,11 @@ PolicyText parse_policy(std::string_view text, std::span<const Scorer> extra) {
     const Piece whole = split(text).front();
     if (const Preset* preset = find_preset(whole.name)) {
       const Piece scorer = split(preset->policy).front();
-      const std::string parameters = merged(scorer.parameters, whole.parameters);
+      const std::string parameters = merged_parameters(scorer.parameters, whole.parameters);
       const std::size_t rest = std::min(preset->policy.find('+'), preset->policy.size());
       expanded = std::string(scorer.name) + (parameters.empty() ? "" : ":" + parameters) + preset->policy.substr(rest);
-      parsed.label = text;
+      const Scorer* row = find_scorer(scorer.name);
+      parsed.label = row != nullptr && row->parameters.wants_file() ? whole.name : text;
     }
   }
   const std::vector<Piece> pieces = split(expanded);

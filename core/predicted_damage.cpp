@@ -12,11 +12,11 @@ namespace {
 
 class DamageSums final : public MetricAccumulator {
  public:
-  DamageSums(const LayerData& layer, const LayerSelection& selection)
+  DamageSums(const LayerData& layer, std::size_t n_heads, std::size_t n_budgets)
       : panels_(*layer.sensitivity, layer.model),
-        n_budgets_(selection.heads.front().n_budgets()),
-        heads_per_set_(layer.model.n_q_heads / selection.heads.size()),
-        damage_(selection.heads.size(), std::vector<double>(n_budgets_, 0.0)) {
+        n_budgets_(n_budgets),
+        heads_per_set_(layer.model.n_q_heads / n_heads),
+        damage_(n_heads, std::vector<double>(n_budgets_, 0.0)) {
     for (std::size_t h = 0; h < layer.model.n_q_heads; ++h) products_.emplace_back(panels_.n_products(n_budgets_));
   }
 
@@ -61,11 +61,12 @@ class DamageSums final : public MetricAccumulator {
 }  // namespace
 
 std::vector<std::vector<double>> predicted_damage(const LayerData& layer, Range candidates,
-                                                  const LayerSelection& selection, Backend& backend) {
+                                                  const LayerSelection& selection, std::size_t n_heads,
+                                                  Backend& backend) {
   if (!layer.sensitivity)
     throw InputError(fmt::format("it needs sensitivities, and none are recorded for layer {} at this compression point",
                                  layer.layer.index));
-  DamageSums sums(layer, selection);
+  DamageSums sums(layer, n_heads, selection.heads.front().n_budgets());
   MetricAccumulator* const accumulators[] = {&sums};
   replay_selections({.layer = &layer, .candidates = candidates, .query_rows = evaluation_rows(layer, candidates.end)},
                     {&selection, 1}, accumulators, backend);

@@ -15,6 +15,7 @@ namespace kvreplay {
 /// tokens. \param selection  its heads are KV heads or query heads; these then stand alone \return
 /// [selection.heads][n_budgets]. Throws InputError when no sensitivities are recorded for the layer.
 std::vector<std::vector<double>> predicted_damage(const LayerData& layer, Range candidates,
-                                                  const LayerSelection& selection, Backend& backend);
+                                                  const LayerSelection& selection, std::size_t n_heads,
+                                                  Backend& backend);
 
 }  // namespace kvreplay

@@ -125,7 +125,7 @@ EvaluationErrors PromptView::evaluation_errors(const LayerSelection& selection, 
 
 std::vector<std::vector<double>> PromptView::predicted_damage(const LayerSelection& selection) const {
   check_lookahead();
-  return kvreplay::predicted_damage(*data_, candidates_, selection, *backend_);
+  return kvreplay::predicted_damage(*data_, candidates_, selection, selection.heads.size(), *backend_);
 }
 
 EvaluationWeights PromptView::evaluation_weights(std::size_t kv_head) const {

@@ -21,11 +21,12 @@
 
 namespace kvreplay {
 
-/// Names a work unit's sample, for scores made elsewhere and for seeded randomness.
+/// Names a work unit's sample: for scores made elsewhere, for what was learned from it, and for seeded randomness.
 struct UnitIdentity {
-  std::size_t sample = 0;         ///< index in the trace
-  std::string compression_point;  ///< name
-  std::uint64_t seed = 0;         ///< depends on the replay's seed, the trace, the sample and the layer
+  std::size_t sample = 0;              ///< index in the trace
+  std::string compression_point = {};  ///< name
+  std::uint64_t seed = 0;              ///< depends on the replay's seed, the trace, the sample and the layer
+  std::string prompt = {};             ///< prompt_digest() of the sample
 };
 
 /// Why the last `window` prompt queries (kAll: every query of a candidate) are not to be had, as one clause; "" if they

@@ -14,6 +14,8 @@
 
 namespace kvreplay {
 
+struct TraceOffer;
+
 /// What contract tests and the engine must know of a scorer.
 struct ScorerTraits {
   bool oracle = false;      ///< looks at the evaluation queries: a reference line, not a policy
@@ -40,6 +42,8 @@ struct Scorer {
   /// Whether it needs W_O with these parameters; nullptr for never.
   bool (*needs_output_projection)(const Parameters&) = nullptr;
   bool needs_probes = false;  ///< probe queries of this compression point
+  /// What else is wrong with a trace, as one clause; "" if nothing. For scores that go with some traces only.
+  std::string (*unmet_need)(const TraceOffer&, const Parameters&) = nullptr;
   /// What it takes besides reading each key once and the attention of its query window; nullptr for nothing to speak
   /// of. An estimate: replays are spread and bounded by it.
   RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;

@@ -105,6 +105,22 @@ std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend&
   return surveys;
 }
 
+std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend) {
+  const Range candidates = candidates_at(task.compression_point, task.data->layer, task.evict_sliding);
+  if (candidates.size() == 0) return {};
+  const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
+  const PromptView view(*task.data, candidates, backend, task.identity);
+  const LayerSelection selection = std::move(select(task, view, candidates).front());
+  const std::size_t n_heads = task.data->model.n_kv_heads;
+  if (damage == Damage::fisher) return predicted_damage(*task.data, candidates, selection, n_heads, backend);
+  const auto squared = evaluation_errors(*task.data, candidates, selection, true, backend).squared;
+  std::vector<std::vector<double>> sums(n_heads, std::vector<double>(squared.front().size(), 0.0));
+  for (std::size_t h = 0; h < squared.size(); ++h)
+    for (std::size_t b = 0; b < squared[h].size(); ++b)
+      sums[h / task.data->model.group_size()][b] += squared[h][b];
+  return sums;
+}
+
 UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   const LayerData& data = *task.data;
   const ReplayInput input{.layer = &data,

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/allocator.h"
+#include "policies/water_filling.h"
 
 namespace kvreplay {
 namespace {
@@ -39,43 +40,18 @@ LayerSurvey survey_losses(const PromptView& view, const Scores& scores, std::spa
   return survey;
 }
 
-// A straight piece of a head's lower convex hull: `gain` of loss avoided for each of `tokens` more tokens.
-struct Piece {
-  double gain;
-  std::size_t head, tokens;
-};
-
-void add_hull(std::span<const std::size_t> tokens, std::span<const double> loss, std::size_t head,
-              std::vector<Piece>& pieces) {
-  const auto slope = [&](std::size_t a, std::size_t b) {
-    return (loss[b] - loss[a]) / (static_cast<double>(tokens[b]) - static_cast<double>(tokens[a]));
-  };
-  std::vector<std::size_t> hull;
-  for (std::size_t p = 0; p < tokens.size(); ++p) {
-    while (hull.size() >= 2 && slope(hull[hull.size() - 2], hull.back()) >= slope(hull.back(), p)) hull.pop_back();
-    hull.push_back(p);
-  }
-  for (std::size_t i = 1; i < hull.size(); ++i)
-    pieces.push_back({-slope(hull[i - 1], hull[i]), head, tokens[hull[i]] - tokens[hull[i - 1]]});
-}
-
 std::vector<HeadBudgets> share_by_gain(std::span<const LayerSurvey> layers, const Parameters&) {
-  std::vector<Piece> pieces;
-  std::size_t n_heads = 0;
+  std::vector<LossCurve> curves;
   for (const LayerSurvey& layer : layers)
-    for (const std::vector<double>& loss : layer.curve) add_hull(layer.curve_tokens, loss, n_heads++, pieces);
-  std::ranges::stable_sort(pieces, std::greater{}, &Piece::gain);
+    for (const std::vector<double>& loss : layer.curve)
+      curves.push_back({{layer.curve_tokens.begin(), layer.curve_tokens.end()}, loss});
+  const WaterFilling filling(curves);
 
   std::vector<HeadBudgets> shares(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
-    std::size_t left = 0;
-    for (const LayerSurvey& layer : layers) left += layer.n_heads * layer.budgets[b].tokens;
-    std::vector<std::size_t> given(n_heads, 0);
-    for (const Piece& piece : pieces) {
-      const std::size_t tokens = std::min(left, piece.tokens);
-      given[piece.head] += tokens;
-      left -= tokens;
-    }
+    std::size_t total = 0;
+    for (const LayerSurvey& layer : layers) total += layer.n_heads * layer.budgets[b].tokens;
+    const std::vector<double> given = filling.fill(static_cast<double>(total));  // whole numbers: all lengths are
     auto next = given.begin();
     for (std::size_t l = 0; l < layers.size(); ++l) {
       shares[l].tokens.emplace_back(next, next + static_cast<std::ptrdiff_t>(layers[l].n_heads));

@@ -10,6 +10,7 @@
 
 #include "core/unit_replay.h"
 #include "tests/captured_replay.h"
+#include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "tests/temporary_folder.h"
 #include "tests/tested_backend.h"
@@ -112,7 +113,16 @@ reference::Vector head_scores(const Scores& scores, std::size_t head) {
   return {scores.head(head).begin(), scores.head(head).end()};
 }
 
-std::vector<std::string> every_scorer() { return every_dialect(all_scorers()); }
+std::vector<std::string> every_scorer(const ModelInfo& model) {
+  static const TemporaryFolder folder;
+  std::vector<std::string> texts = every_dialect(all_scorers());
+  for (std::string& text : texts) {
+    const Scorer& scorer = *find_scorer(text.substr(0, text.find(':')));
+    if (scorer.parameters.wants_file()) text += ":file=" + write_random_scorer(folder, model, scorer.name);
+  }
+  return texts;
+}
+
 std::vector<std::string> every_modifier() { return every_dialect(all_modifiers()); }
 
 std::vector<std::string> every_allocator(std::size_t n_layers, std::size_t n_kv_heads) {

@@ -52,8 +52,9 @@ void check_scores(const Scores& scores, const reference::Matrix& expected);
 /// The scores of a head in float64, exactly.
 reference::Vector head_scores(const Scores& scores, std::size_t head);
 
-/// Every scorer in every dialect, with its defaults otherwise: `name` or `name:dialect=d`.
-std::vector<std::string> every_scorer();
+/// Every scorer in every dialect, with its defaults otherwise: `name` or `name:dialect=d`. Those that want a learned
+/// file get a temporary one for this model.
+std::vector<std::string> every_scorer(const ModelInfo& model);
 /// Every modifier in every dialect.
 std::vector<std::string> every_modifier();
 /// Every allocator in every dialect. Those that want a table get a temporary one of this shape.

@@ -7,6 +7,7 @@
 #include "core/cpu/blas_core.h"
 #include "tests/tools/program_process.h"
 #include "tools/command.h"
+#include "traces/lkv_file.h"
 
 int main(int argc, char** argv) {
   kvreplay::choose_blas_core(argv);  // tests judge the kernels that users get
@@ -14,5 +15,6 @@ int main(int argc, char** argv) {
     const std::vector<std::string> args(argv + 2, argv + argc);
     return kvreplay::run_program(args, std::cout, std::cerr);
   }
+  kvreplay::set_learned_policy_reader(kvreplay::read_lkv_file);
   return doctest::Context(argc, argv).run();
 }

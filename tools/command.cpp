@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/nearest_name.h"
 #include "tools/commands.h"
+#include "traces/lkv_file.h"
 
 namespace kvreplay {
 namespace {
@@ -22,7 +23,7 @@ void print_overview(std::ostream& out) {
       "kvreplay {}: replays recorded attention through KV-cache eviction policies and measures what each loses.\n\n"
       "Usage: kvreplay COMMAND [OPTIONS] ...\n\nCommands:\n",
       KVREPLAY_VERSION);
-  for (const Command& command : all_commands()) fmt::print(out, "  {:<10}{}\n", command.name, command.summary);
+  for (const Command& command : all_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
   fmt::print(out,
              "\n'kvreplay COMMAND --help' explains a command. Traces of models are recorded by tools/record.py.\n"
              "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad input, 4 incomplete, 5 no device.\n\n"
@@ -59,11 +60,13 @@ int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream&
 
 std::span<const Command> all_commands() {
   static const std::array commands{synth_command(),  inspect_command(), policies_command(), metrics_command(),
-                                   replay_command(), merge_command(),   compare_command()};
+                                   replay_command(), merge_command(),   compare_command(),
+                                   fit_budgets_command()};
   return commands;
 }
 
 int run_program(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+  set_learned_policy_reader(read_lkv_file);
   try {
     return dispatch(args, out, err);
   } catch (const Error& error) {

@@ -24,6 +24,7 @@ std::string_view name_of(ParameterKind kind) {
     case ParameterKind::choice:
       return "choice";
     case ParameterKind::table:
+    case ParameterKind::learned:
       return "file";
   }
   return "?";

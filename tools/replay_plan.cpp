@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/nearest_name.h"
+#include "core/prompt_digest.h"
 #include "core/unit_replay.h"
 #include "tools/lists.h"
 #include "traces/score_file.h"
@@ -162,7 +163,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
   const std::vector<std::string> named = split_with_parameters(options.policies);
   std::vector<Wanted<std::string>> wanted;
   const auto want_default = [&] {
-    std::vector<std::string> names = all_policy_names();
+    std::vector<std::string> names = policy_names_without_file();
     for (const Scorer& scorer : plan.external_scorers) names.push_back(scorer.name);
     std::erase_if(names, [&](const std::string& name) { return std::ranges::find(named, name) != named.end(); });
     leave_out_slow(plan, names, talk);
@@ -349,7 +350,10 @@ TraceOffer ReplayPlan::offer(const ReplayUnit& unit, Range candidates) const {
           .output_projection = layer(unit).has_output_projection,
           .block_cosine = info.has_block_cosine,
           .probes = info.find_probe(each.point.name) != nullptr,
-          .sensitivity = info.find_sensitivity(each.point.name) != nullptr};
+          .sensitivity = info.find_sensitivity(each.point.name) != nullptr,
+          .model = &traces[each.trace]->info().model,
+          .layer = layer(unit).index,
+          .prompt = prompt_digest(info)};
 }
 
 LayerParts ReplayPlan::layer_parts(const ReplayUnit& unit) const {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/prompt_digest.h"
 
 namespace kvreplay {
 namespace {
@@ -30,7 +31,10 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
       .policies = &plan.policies,
       .budgets = &plan.budgets,
       .metrics = plan.computed,
-      .identity = {.sample = each.sample, .compression_point = each.point.name, .seed = plan.unit_seed(unit)}};
+      .identity = {.sample = each.sample,
+                   .compression_point = each.point.name,
+                   .seed = plan.unit_seed(unit),
+                   .prompt = prompt_digest(plan.sample(each))}};
   try {
     auto result = work(task);
     used.give(std::move(data));
@@ -53,6 +57,14 @@ UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShare
     task.shares = std::move(shares);
     task.keep_outputs = keep_outputs;
     return replay_unit(task, backend);
+  });
+}
+
+std::vector<std::vector<double>> unit_damage(const ReplayPlan& plan, const ReplayUnit& unit, const BudgetGrid& budgets,
+                                             Damage damage, Backend& backend, UsedSlices& used) {
+  return with_task(plan, unit, used, [&](UnitTask& task) {
+    task.budgets = &budgets;
+    return unit_damage(task, damage, backend);
   });
 }
 

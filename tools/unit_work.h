@@ -27,4 +27,8 @@ UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShare
 std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
                                       Backend& backend, UsedSlices& used);
 
+/// unit_damage() of a plan with one policy, at other budgets than the plan's: [n_kv_heads][n_budgets].
+std::vector<std::vector<double>> unit_damage(const ReplayPlan& plan, const ReplayUnit& unit, const BudgetGrid& budgets,
+                                             Damage damage, Backend& backend, UsedSlices& used);
+
 }  // namespace kvreplay

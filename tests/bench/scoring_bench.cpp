@@ -43,7 +43,7 @@ Unit make_unit(const std::string& path, const std::string& point_name) {
                          .output_projection = unit.data.layer.has_output_projection,
                          .block_cosine = sample.has_block_cosine};
   std::vector<std::string> known;
-  for (const std::string& name : all_policy_names()) {
+  for (const std::string& name : policy_names_without_file()) {
     Policy policy(name);
     const ScorerTraits& traits = policy.scorer().traits;
     if (name == "r-kv" || traits.oracle || traits.by_request || !policy.unmet_need(offer).empty()) continue;

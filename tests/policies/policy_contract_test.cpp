@@ -89,7 +89,7 @@ const std::vector<std::string>& every_policy() {
       } catch (const UsageError&) {  // parts that do not go together
       }
     };
-    for (const std::string& scorer : every_scorer()) {
+    for (const std::string& scorer : every_scorer(layer().model)) {
       for (const std::string& allocator : allocators) add(scorer + "+" + allocator);
       for (const std::string& modifier : every_modifier()) add(scorer + "+" + modifier);
     }
@@ -128,7 +128,7 @@ TEST_CASE("every scorer and allocator describes itself") {
     CHECK((scorer.score != nullptr) != (scorer.score_at != nullptr));
     // What needs something says so in both ways.
     const bool needs = scorer.query_window != nullptr || scorer.needs_output_projection != nullptr ||
-                       scorer.needs_probes || scorer.traits.oracle;
+                       scorer.needs_probes || scorer.traits.oracle || scorer.unmet_need != nullptr;
     CHECK(needs == !scorer.needs.empty());
     for (const ParameterSpec& parameter : scorer.parameters.parameters) CHECK(!parameter.help.empty());
     for (const Dialect& dialect : scorer.parameters.dialects) CHECK(!dialect.summary.empty());
@@ -152,7 +152,7 @@ TEST_CASE("every scorer and allocator describes itself") {
 
 TEST_CASE("every scorer scores each head and candidate, with numbers, and the same ones again") {
   const ScorerRun run(layer(), kPrompt), again(layer(), kPrompt);
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
     const Scores scores = run.scores(text);
     CHECK(scores.n_heads() == (scores.axis == HeadAxis::kv ? 3 : 6));
@@ -245,7 +245,7 @@ TEST_CASE("a full budget loses nothing under any policy") {
 
 TEST_CASE("the sets of every scorer are nested: a larger budget keeps what a smaller one kept") {
   const ScorerRun run(layer(), kPrompt);
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
     for (const auto& sets : run.retained(text + "+uniform", budgets()))
       for (std::size_t b = 1; b < sets.size(); ++b) CHECK(holds_all(sets[b], sets[b - 1]));
@@ -300,7 +300,9 @@ TEST_CASE("KV heads in another order give the same sets in that order") {
   const ScorerRun run(layer(), kPrompt);
   for (const std::string& text : every_policy()) {
     const Policy policy(text);
-    if (policy.scorer().traits.random || text.find("table=") != std::string::npos) continue;
+    if (policy.scorer().traits.random) continue;
+    // Files know heads by their numbers.
+    if (text.find("table=") != std::string::npos || text.find("file=") != std::string::npos) continue;
     // Where heads share a budget, equal scores of two heads are cut by head number; top-mass makes equal scores.
     const bool lifted =
         std::ranges::any_of(policy.modifiers(), [](const Modifier* each) { return each->name == "top-mass"; });
@@ -317,7 +319,7 @@ TEST_CASE("KV heads in another order give the same sets in that order") {
 
 TEST_CASE("the layer-wide trait is true: one set for all heads, and only where it is claimed") {
   const ScorerRun run(layer(), kPrompt);
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
     const auto sets = run.retained(text + "+uniform", budgets());
     const bool all_equal = std::ranges::all_of(sets, [&](const auto& each) { return each == sets[0]; });
@@ -328,7 +330,7 @@ TEST_CASE("the layer-wide trait is true: one set for all heads, and only where i
 TEST_CASE("the random trait is true: the seed matters to those that have it, and to no others") {
   const ScorerRun run(layer(), kPrompt, false, {.sample = 0, .compression_point = "end", .seed = 1});
   const ScorerRun reseeded(layer(), kPrompt, false, {.sample = 0, .compression_point = "end", .seed = 2});
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
     const bool same = run.retained(text + "+uniform", budgets()) == reseeded.retained(text + "+uniform", budgets());
     CHECK(same == !scorer_of(text).traits.random);
@@ -366,7 +368,7 @@ TEST_CASE("queries that a trace lacks are refused, with their positions, before 
   sample.query_ranges = {{0, kPrompt - 1}, {kPrompt, kTokens}};
   const ScorerRun run(gap, kPrompt);
   const std::string position = std::to_string(kPrompt - 1);
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
     const Policy policy(text + "+uniform");
     const std::string unmet = policy.unmet_need({.query_positions = sample.query_positions(),
@@ -387,7 +389,7 @@ TEST_CASE("queries that a trace lacks are refused, with their positions, before 
 TEST_CASE("a scorer that needs W_O or probes and says so is refused without them, and no other is") {
   const LayerData bare = random_layer({.n_q_heads = 6, .n_kv_heads = 3, .n_tokens = kTokens});
   const ScorerRun run(bare, kPrompt, false, {.sample = 0, .compression_point = "end", .seed = 1});
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(bare.model)) {
     CAPTURE(text);
     const Scorer scorer = scorer_of(text);
     const std::size_t colon = std::min(text.find(':'), text.size() - 1);
@@ -422,7 +424,7 @@ TEST_CASE("every scorer works on the fewest tokens that its window allows, and i
   LayerShape shape = shape_of(0);
   shape.sliding_window = 405;
   const LayerData sliding = random_layer(shape);
-  for (const std::string& text : every_scorer()) {
+  for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
     const Scorer scorer = scorer_of(text);
     const Policy policy(text + "+uniform");

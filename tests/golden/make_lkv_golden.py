@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Makes NAME-lkv.h5 and NAME-lkv-q.h5 again: random networks for the golden traces, and PyTorch's scores by them.
+
+    python tests/golden/make_lkv_golden.py
+
+Each is a file of format kvlkv-1 (traces/LKV.md) that also holds scores as `kvreplay replay --scores` reads them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.insert(0, str(FOLDER.parents[1] / "tools"))
+
+import h5py  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+from lkv.lkv_file import TrainedNetworks, write_scorer  # noqa: E402
+from lkv.networks import LayerNetworks  # noqa: E402
+from lkv.training_set import TrainingSet, open_instances  # noqa: E402
+
+N_HIDDEN = 16
+
+
+def random_networks(data: TrainingSet, generator: torch.Generator) -> nn.ModuleList:
+    """Networks in which no number is 0, standardised by the trace."""
+    networks = nn.ModuleList(
+        LayerNetworks(data.shape.n_kv_heads, data.n_features, generator, N_HIDDEN) for _ in data.shape.layers
+    )
+    data.standardise(networks)
+    for network in networks:
+        for parameter in (network.b1, network.w2, network.ws):
+            parameter.data = torch.randn(parameter.shape, generator=generator) / 4
+    return networks
+
+
+def main() -> None:
+    for trace in ("random", "smollm2"):
+        for scorer, with_queries in (("lkv", False), ("lkv-q", True)):
+            data = TrainingSet(open_instances([FOLDER / f"{trace}.h5"]), with_queries)
+            networks = random_networks(data, torch.Generator().manual_seed(7))
+            path = FOLDER / f"{trace}-{scorer}.h5"
+            trained = TrainedNetworks(networks, data.prompts)
+            write_scorer(path, data.shape, trained, [], with_queries, {}, "make_lkv_golden.py")
+            with h5py.File(path, "a") as file, torch.no_grad():
+                for network, layer in zip(networks, data.shape.layers):
+                    scores = network(data.features(0, layer)).numpy()
+                    file.create_dataset(f"samples/0000/layers/{layer:02d}/scores", data=scores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Learned policies from traces: training prompts, features, targets, networks, files."""
