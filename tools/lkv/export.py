@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Hands a learned policy (traces/LKV.md) on to programs that read no HDF5.
 
-    python tools/lkv/export.py lkv.h5 lkv.npz     every array under its path (scorer/w1, budget/fraction), attributes as JSON in `attributes`
-    python tools/lkv/export.py lkv.h5 lkv.json    attributes, and the budget table as lists; weights belong into an .npz
+python tools/lkv/export.py lkv.h5 lkv.npz     every array under its path (scorer/w1), attributes as JSON in `attributes`
+python tools/lkv/export.py lkv.h5 lkv.json    attributes, and the budget table as lists
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ def write_npz(path: Path, attributes: dict, arrays: dict) -> None:
 
 
 def write_json(path: Path, attributes: dict, arrays: dict) -> None:
-    table = {name.removeprefix("budget/"): values.tolist() for name, values in arrays.items() if name.startswith("budget/")}
+    table = {
+        name.removeprefix("budget/"): values.tolist() for name, values in arrays.items() if name.startswith("budget/")
+    }
     trained_on = {name: values.tolist() for name, values in arrays.items() if name == "scorer/trained_on"}
-    path.write_text(json.dumps({"attributes": attributes, "budget": table, **trained_on}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"attributes": attributes, "budget": table, **trained_on}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 WRITERS = {".npz": write_npz, ".json": write_json}
