@@ -7,7 +7,8 @@ The archive holds, for n_layers x n_kv_heads networks of two layers with SiLU be
     w1 [n_layers, n_kv_heads, n_inputs, n_hidden]   b1 [n_layers, n_kv_heads, n_hidden]
     w2 [n_layers, n_kv_heads, n_hidden]             b2 [n_layers, n_kv_heads]   (optional)
 --inputs names what the inputs are, in their order: any of k_unrot, v, lnk, lnv, ln1pi, ln1pr, frac, each once. The
-trace says which model it is. Other activations, more layers, keys after RoPE or other encodings of positions have no such form.
+trace says which model it is. Other activations, more layers, keys after RoPE or other encodings of positions have no
+such form.
 """
 
 from __future__ import annotations

@@ -157,8 +157,8 @@ def read_source(source: Source) -> str:
     found = sorted(Path("/").glob(source.file.lstrip("/")))
     if len(found) != 1 or not found[0].is_file():
         raise InputError(
-            f"{source.file}: {len(found)} files match; one is wanted: a text of Debian 12 (packages base-files, python3, "
-            "cmake-data, libc6-dev)"
+            f"{source.file}: {len(found)} files match; one is wanted: a text of Debian 12 (packages base-files, "
+            "python3, cmake-data, libc6-dev)"
         )
     lines = found[0].read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines(keepends=True)
     for number, line in enumerate(lines):
