@@ -53,7 +53,16 @@ class LiveTest(RecorderTest):
             model, policy, trace = self.learn(kind)
             sets, length, _ = self.live_sets(model, policy, trace, 0.3)
             retained = self.folder / f"{kind}-sets.h5"
-            arguments = ["replay", trace, "-p", f"lkv:file={policy}", "-b", round(0.3 * length), "--save-retained", retained]
+            arguments = [
+                "replay",
+                trace,
+                "-p",
+                f"lkv:file={policy}",
+                "-b",
+                round(0.3 * length),
+                "--save-retained",
+                retained,
+            ]
             arguments += ["-o", self.folder / f"{kind}-r.h5", "--compression-point", "prompt", "--force"]
             done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
