@@ -86,10 +86,10 @@ TEST_CASE("predicted damage is what each head would do alone") {
   const std::vector<std::size_t> counts{1, 2};
   const CellPlan plan = plan_nested(newest_first, counts);
   const LayerSelection selection{.axis = HeadAxis::kv, .heads = {plan, plan}};
-  CHECK(predicted_damage(layer, {0, 2}, selection, *backend) == std::vector<std::vector<double>>{{2, 0}, {8, 0}});
+  CHECK(predicted_damage(layer, {0, 2}, selection, 2, *backend) == std::vector<std::vector<double>>{{2, 0}, {8, 0}});
   LayerData without = copy_of(layer);
   without.sensitivity.reset();
-  CHECK_THROWS_AS(predicted_damage(without, {0, 2}, selection, *backend), InputError);
+  CHECK_THROWS_AS(predicted_damage(without, {0, 2}, selection, 2, *backend), InputError);
 }
 
 TEST_CASE("predictions equal the float64 reference: layers, groups of heads, several panels, sets per query head") {
@@ -158,6 +158,7 @@ TEST_CASE("sums are carried alike whether policies come all at once or some at a
     const auto accumulator = ChosenMetric(metric).make({.layer = &data,
                                                         .view = nullptr,
                                                         .candidates = {0, 45},
+                                                        .targets = {},
                                                         .n_queries = 75,
                                                         .n_policies = 5,
                                                         .n_budgets = 3,
