@@ -85,10 +85,10 @@ TEST_CASE("predicted damage is what each head would do alone") {
   const std::vector<std::size_t> counts{1, 2};
   const CellPlan plan = plan_nested(newest_first, counts);
   const LayerSelection selection{.axis = HeadAxis::kv, .heads = {plan, plan}};
-  CHECK(predicted_damage(layer, {0, 2}, selection, *backend) == std::vector<std::vector<double>>{{2, 0}, {8, 0}});
+  CHECK(predicted_damage(layer, {0, 2}, selection, 2, *backend) == std::vector<std::vector<double>>{{2, 0}, {8, 0}});
   LayerData without = copy_of(layer);
   without.sensitivity.reset();
-  CHECK_THROWS_AS(predicted_damage(without, {0, 2}, selection, *backend), InputError);
+  CHECK_THROWS_AS(predicted_damage(without, {0, 2}, selection, 2, *backend), InputError);
 }
 
 TEST_CASE("predictions equal the float64 reference: layers, groups of heads, several panels, sets per query head") {
