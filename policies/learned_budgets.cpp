@@ -38,10 +38,13 @@ std::string unmet_need(const TraceOffer& offer, const Parameters& parameters) {
 std::vector<std::size_t> table_tokens(const LearnedBudgets& budgets, std::size_t tokens, std::size_t n,
                                       const Parameters& parameters) {
   const std::size_t n_heads = budgets.curve.size() / budgets.grid.size();
-  if (tokens == n) return std::vector(n_heads, n);
+  if (tokens == 0 || tokens == n) return std::vector(n_heads, tokens);
   // Curves are read at shares of this cache, or of one as long as those that they were measured on.
   const double length = parameters.is_word("by", "count") ? budgets.prompt_length : static_cast<double>(n);
   const double mix = parameters.is_word("mix", "file") ? budgets.uniform_mix : parameters.real("mix");
+  if (static_cast<double>(tokens) > length * budgets.grid.back())
+    throw InputError(fmt::format("by=count: its curves reach {:.0f} tokens, and {} are asked for",
+                                 length * budgets.grid.back(), tokens));
   std::vector<double> wanted = learned_shares(budgets, static_cast<double>(tokens) / length, mix);
   for (double& each : wanted) each *= length;
   return whole_tokens(wanted, tokens, budgets.least_tokens, n);

@@ -61,4 +61,34 @@ std::string write_random_scorer(const TemporaryFolder& folder, const ModelInfo& 
   return path;
 }
 
+LearnedBudgets random_budgets(const ModelInfo& model, std::uint64_t seed) {
+  NormalNumbers numbers(seed);
+  LearnedBudgets budgets{.scorer = "snapkv",
+                         .metric = "fisher",
+                         .prompt_length = 100,
+                         .uniform_mix = 0.2,
+                         .least_tokens = 4,
+                         .grid = {0.001, 0.05, 0.25, 0.5, 1},
+                         .curve = {},
+                         .retained = {0.25},
+                         .fraction = std::vector<float>(model.n_layers * model.n_kv_heads, 0.25f),
+                         .trained_on = {"another prompt"}};
+  for (std::size_t h = 0; h < model.n_layers * model.n_kv_heads; ++h) {
+    double damage = 0;
+    std::vector<float> curve = {0};
+    for (std::size_t p = 1; p < budgets.grid.size(); ++p)
+      curve.push_back(static_cast<float>(damage += std::exp(2 * numbers.next())));
+    budgets.curve.insert(budgets.curve.end(), curve.rbegin(), curve.rend());
+  }
+  return budgets;
+}
+
+std::string write_random_budgets(const TemporaryFolder& folder, const ModelInfo& model) {
+  const std::string path = folder.file(fmt::format("budgets-{}-{}.h5", model.n_layers, model.n_kv_heads));
+  LearnedPolicy policy = learned_policy(model);
+  policy.budgets = random_budgets(model);
+  if (!std::filesystem::exists(path)) write_lkv_file(path, policy);
+  return path;
+}
+
 }  // namespace kvreplay::testing

@@ -22,4 +22,10 @@ LearnedScorer random_scorer(const ModelInfo& model, const std::string& name, std
 /// A policy with such a scorer, in a file. Returns its path.
 std::string write_random_scorer(const TemporaryFolder& folder, const ModelInfo& model, const std::string& name);
 
+/// Budgets for all heads of the model: falling random curves from 0.001 to all of the cache.
+LearnedBudgets random_budgets(const ModelInfo& model, std::uint64_t seed = 1);
+
+/// A policy with such budgets, in a file. Returns its path.
+std::string write_random_budgets(const TemporaryFolder& folder, const ModelInfo& model);
+
 }  // namespace kvreplay::testing

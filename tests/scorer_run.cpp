@@ -125,8 +125,9 @@ std::vector<std::string> every_scorer(const ModelInfo& model) {
 
 std::vector<std::string> every_modifier() { return every_dialect(all_modifiers()); }
 
-std::vector<std::string> every_allocator(std::size_t n_layers, std::size_t n_kv_heads) {
+std::vector<std::string> every_allocator(const ModelInfo& model) {
   static const TemporaryFolder folder;
+  const std::size_t n_layers = model.n_layers, n_kv_heads = model.n_kv_heads;
   const std::filesystem::path path = folder.path() / fmt::format("table-{}-{}.tsv", n_layers, n_kv_heads);
   std::ofstream table(path);
   for (std::size_t l = 0; l < n_layers; ++l)
@@ -135,8 +136,9 @@ std::vector<std::string> every_allocator(std::size_t n_layers, std::size_t n_kv_
   std::vector<std::string> texts = every_dialect(all_allocators());
   for (std::string& text : texts)
     for (const ParameterSpec& spec : find_allocator(text.substr(0, text.find(':')))->parameters.parameters)
-      if (spec.kind == ParameterKind::table && spec.default_value.empty())
-        text += (text.find(':') == std::string::npos ? ":" : ",") + spec.name + "=" + path.string();
+      if (spec.default_value.empty() && (spec.kind == ParameterKind::table || spec.kind == ParameterKind::learned))
+        text += (text.find(':') == std::string::npos ? ":" : ",") + spec.name + "=" +
+                (spec.kind == ParameterKind::table ? path.string() : write_random_budgets(folder, model));
   return texts;
 }
 

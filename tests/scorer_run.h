@@ -57,7 +57,7 @@ reference::Vector head_scores(const Scores& scores, std::size_t head);
 std::vector<std::string> every_scorer(const ModelInfo& model);
 /// Every modifier in every dialect.
 std::vector<std::string> every_modifier();
-/// Every allocator in every dialect. Those that want a table get a temporary one of this shape.
-std::vector<std::string> every_allocator(std::size_t n_layers, std::size_t n_kv_heads);
+/// Every allocator in every dialect. Those that want a table or a learned file get a temporary one for this model.
+std::vector<std::string> every_allocator(const ModelInfo& model);
 
 }  // namespace kvreplay::testing

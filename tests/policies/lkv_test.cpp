@@ -56,7 +56,7 @@ std::string refusal_of(const std::string& text, const LayerData& layer, std::str
                    .model = &layer.model,
                    .layer = layer.layer.index,
                    .prompt = prompt};
-  const Policy policy(text);
+  const Policy policy(text + "+uniform");  // the scorer alone
   const std::string unmet = policy.unmet_need(offer);
   // The same is refused by the scorer itself, whoever asked.
   const ScorerRun run(layer, 40, false, {.prompt = std::move(prompt)});

@@ -82,7 +82,7 @@ bool layer_wide(const Policy& policy) {
 const std::vector<std::string>& every_policy() {
   static const std::vector<std::string> texts = [] {
     std::vector<std::string> all;
-    const std::vector<std::string> allocators = every_allocator(kLayers, kKvHeads);
+    const std::vector<std::string> allocators = every_allocator(layer().model);
     const auto add = [&](const std::string& text) {
       try {
         all.push_back((Policy(text), text));

@@ -48,40 +48,39 @@ class LiveTest(RecorderTest):
             cache = model(input_ids=torch.tensor([ids]), use_cache=True).past_key_values
         return live.retained_sets(cache, len(ids), kept), len(ids), live
 
+    def check_against_replay(self, sets, policy, trace, name, budget, allocator=""):
+        retained = self.folder / f"{name}-sets.h5"
+        arguments = ["replay", trace, "-p", f"lkv:file={policy}{allocator}", "-b", budget, "--save-retained", retained]
+        arguments += ["-o", self.folder / f"{name}-r.h5", "--compression-point", "prompt", "--force"]
+        done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with h5py.File(retained) as file:
+            for layer, live in sets.items():
+                group = file[f"samples/0000/prompt/layers/{layer:02d}/retained"]
+                theirs = group[next(iter(group))][0] != 0
+                np.testing.assert_array_equal(live.numpy(), theirs, f"{name}, layer {layer}")
+
     def test_it_keeps_the_tokens_that_a_replay_keeps(self):
         for kind in ("llama", "smollm3", "qwen3"):
             model, policy, trace = self.learn(kind)
             sets, length, _ = self.live_sets(model, policy, trace, 0.3)
-            retained = self.folder / f"{kind}-sets.h5"
-            arguments = [
-                "replay",
-                trace,
-                "-p",
-                f"lkv:file={policy}",
-                "-b",
-                round(0.3 * length),
-                "--save-retained",
-                retained,
-            ]
-            arguments += ["-o", self.folder / f"{kind}-r.h5", "--compression-point", "prompt", "--force"]
-            done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            with h5py.File(retained) as file:
-                for layer, live in sets.items():
-                    group = file[f"samples/0000/prompt/layers/{layer:02d}/retained"]
-                    theirs = group[next(iter(group))][0] != 0
-                    np.testing.assert_array_equal(live.numpy(), theirs, f"{kind}, layer {layer}")
+            self.check_against_replay(sets, policy, trace, f"{kind}", round(0.3 * length), "+uniform")
 
-    def test_a_budget_table_splits_the_total_and_is_interpolated(self):
+    def test_a_budget_table_splits_the_total_as_a_replay_does(self):
         model, policy, trace = self.learn("llama")
-        shares = np.array([[[0.1, 0.3]] * 3, [[0.4, 0.6]] * 3], dtype="float32")  # means 0.2 and 0.5
+        generator = np.random.default_rng(3)
         with h5py.File(policy, "r+") as file:
-            file["budget/retained"], file["budget/fraction"] = np.array([0.2, 0.5], dtype="float32"), shares
-        sets, length, live = self.live_sets(model, policy, trace, 0.5)
-        self.assertEqual([int(kept.sum()) for kept in sets[1]], [round(0.4 * length), round(0.6 * length)])
-        # Half way between 0.2 and 0.5; between 0.5 and all; between nothing and 0.2
-        for kept, first, second in ((0.35, 0.25, 0.45), (0.75, 0.7, 0.8), (0.1, 0.05, 0.15), (1.0, 1.0, 1.0)):
-            np.testing.assert_array_equal(live.budgets(kept, 1000)[0], [round(1000 * first), round(1000 * second)])
+            shape = (len(file.attrs["layers"]), int(file.attrs["n_kv_heads"]))
+            budget = file.create_group("budget")
+            budget.attrs.update(scorer="lkv", metric="fisher", prompt_length=100.0, uniform_mix=0.1, least_tokens=2)
+            budget["grid"] = np.array([0.01, 0.2, 0.5, 1], dtype="float32")
+            falls = np.cumsum(np.exp(3 * generator.standard_normal((*shape, 4))), axis=2)
+            budget["curve"] = falls[:, :, ::-1].astype("float32")
+            budget["retained"], budget["fraction"] = np.float32([0.2]), np.full((1, *shape), 0.2, dtype="float32")
+            budget.create_dataset("trained_on", data=["another"], dtype=h5py.string_dtype())
+        sets, length, live = self.live_sets(model, policy, trace, 0.3)
+        self.assertGreater(len(np.unique(live.budgets(0.3, length))), 2)
+        self.check_against_replay(sets, policy, trace, "table", 0.3)
 
     def test_with_all_tokens_kept_the_answer_is_that_of_the_whole_cache(self):
         model, policy, _ = self.learn("llama")

@@ -160,7 +160,7 @@ class ReplayTest(TrainTest):
             for layer, network in enumerate(networks):
                 file[f"samples/0000/layers/{layer:02d}/scores"] = network(data.features(0, layer)).numpy()
         done = self.replay(
-            trace, "-p", f"{policy},theirs+protect:sinks=4,recent=16", "--scores", f"theirs={scores}", "-m", "overlap",
+            trace, "-p", f"{policy}+uniform,theirs+protect:sinks=4,recent=16", "--scores", f"theirs={scores}", "-m", "overlap",
             "--compression-point", "prompt",
         )  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -174,7 +174,7 @@ class ReplayTest(TrainTest):
 
     def test_a_prompt_that_was_trained_on_is_refused_allowed_or_given_to_a_fold(self):
         self.train(*self.traces[:4])
-        refused = self.replay(self.traces[0], "-p", f"lkv:file={self.output}")
+        refused = self.replay(self.traces[0], "-p", f"lkv:file={self.output}+uniform")
         self.assertEqual(refused.returncode, 3)
         self.assertIn("its file was trained on this prompt", refused.stderr)
         # Prompt 0 is in fold 0: fold 1 scores it.
@@ -182,7 +182,7 @@ class ReplayTest(TrainTest):
         self.assertGreater(self.overlap(self.traces[1], f"lkv:file={self.output},trained=fold", "/fold0"), 0.97)
         self.assertGreater(self.overlap(self.traces[0], f"lkv:file={self.output},trained=allow"), 0.97)
         with h5py.File(self.folder / "r.h5") as file:
-            self.assertIn("lkv:file=lkv.h5,trained=allow", [text.decode() for text in file["policy"]])
+            self.assertIn("lkv:file=lkv.h5,trained=allow+uniform", [text.decode() for text in file["policy"]])
 
     def test_a_replay_of_everything_leaves_learned_scorers_out(self):
         done = run_program("replay", self.traces[0], "--layer", "0", "-b", "0.5", "-o", self.folder / "all.h5")
@@ -319,7 +319,7 @@ class FromMlpTest(TrainTest):
             found = read_networks(self.output)[1](data.features(0, 1))[1].numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
         done = run_program(
-            "replay", self.traces[0], "-p", f"lkv:file={self.output}", "-b", "0.5", "-o", self.folder / "r.h5"
+            "replay", self.traces[0], "-p", f"lkv:file={self.output}+uniform", "-b", "0.5", "-o", self.folder / "r.h5"
         )
         self.assertEqual(done.returncode, 0, done.stderr)
 

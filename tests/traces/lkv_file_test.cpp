@@ -28,6 +28,9 @@ LearnedPolicy whole_policy() {
   policy.scorer->folds[1].trained_on = {"bb"};
   policy.budgets = {.scorer = "snapkv",
                     .metric = "fisher",
+                    .prompt_length = 1519.5,
+                    .uniform_mix = 0.2,
+                    .least_tokens = 20,
                     .grid = {0.25, 0.5, 1},
                     .curve = std::vector<float>(3 * 2 * 3, 0.5f),
                     .retained = {0.25, 0.5},

@@ -23,6 +23,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from lkv.features import FEATURES, token_features  # noqa: E402
+from lkv.head_budgets import HeadBudgets  # noqa: E402
 from lkv.held_out import keep_best  # noqa: E402
 from lkv.lkv_file import read_networks  # noqa: E402
 from lkv.trace_input import LayerTensors, ModelShape  # noqa: E402
@@ -45,11 +46,11 @@ class LivePolicy:
             self.layers = file.attrs["layers"].tolist()
             if file["scorer"].attrs["features"] != FEATURES:
                 raise InputError(f"{path}: a scorer with features {file['scorer'].attrs['features']}, not {FEATURES}")
-            table = file.get("budget")
-            self.retained, self.fraction = (table["retained"][:], table["fraction"][:]) if table else (None, None)
+            has_budgets = "budget" in file
             heads = {
                 name: int(file.attrs[name]) for name in ("n_layers", "n_q_heads", "n_kv_heads", "head_dim", "value_dim")
             }
+        self.table = HeadBudgets.read(path) if has_budgets else None
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, self.layers, with_projection=False)
         for name, value in heads.items():
@@ -60,16 +61,10 @@ class LivePolicy:
                                  facts.head_dim, facts.value_dim, facts.softmax_scale, facts.logit_softcap)  # fmt: skip
 
     def budgets(self, kept: float, length: int) -> np.ndarray:
-        """Tokens of each head, [n_layers, n_kv_heads]; the table interpolated between its totals."""
-        if self.fraction is None:
+        """Tokens of each head, [n_layers, n_kv_heads]."""
+        if self.table is None:
             return np.full((len(self.layers), self._shape.n_kv_heads), round(kept * length))
-        # No head keeps anything at 0, all keep all at 1.
-        totals = np.concatenate([[0], self.retained, [1]])
-        ones = np.ones_like(self.fraction[:1])
-        shares = np.concatenate([0 * ones, self.fraction, ones])
-        upper = int(np.searchsorted(totals, kept).clip(1, len(totals) - 1))
-        weight = (kept - totals[upper - 1]) / max(totals[upper] - totals[upper - 1], 1e-9)
-        return np.rint(((1 - weight) * shares[upper - 1] + weight * shares[upper]) * length).astype(int)
+        return self.table.tokens(kept, length)
 
     @torch.no_grad()
     def retained_sets(self, cache, length: int, kept: float) -> dict[int, torch.Tensor]:

@@ -1,0 +1,109 @@
+"""export_budgets.py: the numbers of the allocator `learned`, and files that other programs read."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from lkv.head_budgets import HeadBudgets, split_in_proportion  # noqa: E402
+
+PROGRAM = os.environ["KVREPLAY_PROGRAM"]
+
+
+class ExportBudgets(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.temporary.cleanup)
+        cls.folder = Path(cls.temporary.name)
+        cls.traces = [cls.folder / f"t{i}.h5" for i in range(3)]
+        for i, trace in enumerate(cls.traces):
+            sizes = ["--layers", 3, "--q-heads", 4, "--kv-heads", 2, "--prompt", 300 + 40 * i, "--question", 20]
+            cls.program("synth", "-o", trace, *sizes, "--decode", 16, "--sensitivity", 4, "--seed", i + 1)
+        cls.table = cls.folder / "table.h5"
+        cls.program("fit-budgets", *cls.traces[:2], "--scorer", "snapkv:window=8", "-o", cls.table)
+
+    @classmethod
+    def program(cls, *arguments):
+        done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(done.stderr)
+
+    def export(self, *arguments, code=0):
+        done = subprocess.run(
+            [sys.executable, ROOT / "tools" / "export_budgets.py", *map(str, arguments)], capture_output=True, text=True
+        )
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def test_tokens_are_those_of_a_replay(self):
+        retained = self.folder / "sets.h5"
+        for by_count in (False, True):
+            policy = f"snapkv:window=8+learned:table={self.table}" + (",by=count" if by_count else "")
+            self.program(
+                "replay", self.traces[2], "-p", policy, "-b", "0.05,0.1,0.25,0.5", "--save-retained", retained,
+                "-o", self.folder / "r.h5", "--force", "--compression-point", "prompt",
+            )  # fmt: skip
+            budgets = HeadBudgets.read(self.table)
+            different = 0
+            with h5py.File(retained) as file:
+                for layer in range(3):
+                    group = file[f"samples/0000/prompt/layers/{layer:02d}/retained"]
+                    kept = group[next(iter(group))][:].sum(axis=2)
+                    for row, share in zip(kept, (0.05, 0.1, 0.25, 0.5)):
+                        expected = budgets.tokens(share, 380, by_count=by_count)[layer]
+                        np.testing.assert_array_equal(row, expected, f"layer {layer} at {share}")
+                        different += len(set(row)) > 1
+            self.assertGreater(different, 3)
+
+    def test_printed_tokens_add_up(self):
+        lines = self.export(self.table, "--kept", 0.25, "--length", 1000).splitlines()
+        self.assertEqual([line.split()[0] for line in lines], ["0", "1", "2"])
+        self.assertEqual(sum(int(x) for line in lines for x in line.split()[1:]), 6 * 250)
+
+    def test_json_and_npz_hold_the_table(self):
+        self.export(self.table, "-o", self.folder / "t.json")
+        self.export(self.table, "-o", self.folder / "t.npz")
+        with h5py.File(self.table) as file:
+            curve, fraction = file["budget/curve"][:], file["budget/fraction"][:]
+        read = json.loads((self.folder / "t.json").read_text())
+        self.assertEqual(read["scorer"], "snapkv:window=8")
+        self.assertEqual(read["layers"], [0, 1, 2])
+        np.testing.assert_array_equal(np.float32(read["curve"]), curve)
+        with np.load(self.folder / "t.npz") as arrays:
+            np.testing.assert_array_equal(np.float32(arrays["fraction"]), fraction)
+            self.assertEqual(int(arrays["n_kv_heads"]), 2)
+        self.assertIn("exists; --force", self.export(self.table, "-o", self.folder / "t.json", code=2))
+        self.export(self.table, "-o", self.folder / "t.json", "--force")
+
+    def test_what_holds_no_budgets_is_refused(self):
+        self.assertIn("expected kvlkv-1", self.export(self.traces[0], "-o", self.folder / "no.json", code=3))
+        self.assertIn("none.h5", self.export(self.folder / "none.h5", "-o", self.folder / "no.json", code=3))
+        broken = self.folder / "nan.h5"
+        broken.write_bytes(self.table.read_bytes())
+        with h5py.File(broken, "r+") as file:
+            file["budget/curve"][0, 0, 0] = np.nan
+        self.assertIn("curve is not finite", self.export(broken, "-o", self.folder / "no.json", code=3))
+        self.assertIn("measured from", self.export(self.table, "--kept", 0.001, "--length", 2000, code=3))
+        self.assertIn("ends in .json or .npz", self.export(self.table, "-o", self.folder / "no.txt", code=2))
+        self.assertFalse((self.folder / "no.json").exists())
+
+    def test_whole_numbers_in_proportion(self):
+        # 20 by 6, 14: none above 10: the rest goes to the first.
+        np.testing.assert_array_equal(split_in_proportion(np.array([6.0, 14.0]), 20, 10), [10, 10])
+        # 5 by 1, 1, 2: 1.25, 1.25, 2.5: the half is rounded up.
+        np.testing.assert_array_equal(split_in_proportion(np.array([1.0, 1, 2]), 5, 10), [1, 1, 3])
+        np.testing.assert_array_equal(split_in_proportion(np.zeros(2), 3, 10), [2, 1])
+
+
+if __name__ == "__main__":
+    unittest.main()
