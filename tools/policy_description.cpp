@@ -1,5 +1,8 @@
 #include "tools/policy_description.h"
 
+#include <algorithm>
+
+#include "core/policy_text.h"
 #include "tools/parameter_description.h"
 
 namespace kvreplay {
@@ -72,19 +75,22 @@ std::string describe(const Modifier& modifier) { return page_of(modifier, ", a m
 std::string describe(const Allocator& allocator) { return page_of(allocator, ", an allocator", "budgets"); }
 
 std::string describe(const Preset& preset) {
-  const Policy policy(preset.name);
-  std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy},
-                                    {"What it does", "in full", policy.complete()}};
+  const PolicyText parts = parse_policy(preset.name, {});
+  std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy}};
+  const auto wants_file = [](const auto& part) { return part.row->parameters.wants_file(); };
+  // What cannot be made without a file has no values to show.
+  if (!wants_file(parts.scorer) && std::ranges::none_of(parts.allocators, wants_file))
+    rows.push_back({"What it does", "in full", Policy(preset.name).complete()});
   if (!preset.paper.empty()) rows.push_back({"What it does", "paper", preset.paper});
-  const Scorer& scorer = policy.scorer();
+  const Scorer& scorer = *parts.scorer.row;
   rows.push_back({"What it is made of", scorer.name, scorer.summary + "; score: " + scorer.formula});
   if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + scorer.needs});
-  const auto add = [&rows](const auto& row) {
-    rows.push_back({"What it is made of", "+" + row.name, row.summary + "; " + row.formula});
-    if (!row.needs.empty()) rows.push_back({"What it is made of", "", "needs " + row.needs});
+  const auto add = [&rows](const auto& part) {
+    rows.push_back({"What it is made of", "+" + part.row->name, part.row->summary + "; " + part.row->formula});
+    if (!part.row->needs.empty()) rows.push_back({"What it is made of", "", "needs " + part.row->needs});
   };
-  for (const Modifier* modifier : policy.modifiers()) add(*modifier);
-  for (const Allocator* allocator : policy.allocators()) add(*allocator);
+  for (const auto& modifier : parts.modifiers) add(modifier);
+  for (const auto& allocator : parts.allocators) add(allocator);
   return page(preset.name + ", a preset", preset.summary, rows);
 }
 
