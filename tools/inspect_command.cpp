@@ -1,4 +1,5 @@
-// kvreplay inspect: what is in a trace or a results file. Opening a trace checks its whole structure on the way.
+// kvreplay inspect: what is in a trace, a results file or a learned policy. Opening a trace checks its whole structure
+// on the way.
 
 #include <fmt/format.h>
 
@@ -8,11 +9,13 @@
 #include "core/error.h"
 #include "core/results.h"
 #include "tools/commands.h"
+#include "tools/learned_description.h"
 #include "tools/options.h"
 #include "tools/results_description.h"
 #include "tools/trace_description.h"
 #include "traces/dataset_file.h"
 #include "traces/file_format.h"
+#include "traces/lkv_file.h"
 #include "traces/trace_reader.h"
 
 namespace kvreplay {
@@ -40,15 +43,19 @@ Description inspect(const std::string& path) {
         .path = path, .format_version = format.version, .fingerprint = reader.fingerprint(), .bytes = bytes};
     return {.text = describe_trace(facts, reader.info()), .json = trace_json(facts, reader.info())};
   }
+  if (format.name == "kvlkv-1") {
+    const LearnedPolicy policy = read_lkv_file(path);
+    return {.text = describe_learned(path, bytes, policy), .json = learned_json(path, bytes, policy)};
+  }
   throw InputError(fmt::format("{}: neither a trace nor results of kvreplay: its format is '{}'", path, format.name));
 }
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   std::vector<std::string> files;
   bool json = false;
-  Options options(
-      "inspect [OPTIONS] FILE...",
-      "Says what is in traces and results files, and checks on the way that they are what their format promises.");
+  Options options("inspect [OPTIONS] FILE...",
+                  "Says what is in traces, results files and learned policies, and checks on the way that they are "
+                  "what their format promises.");
   options.positional("FILE", files, 1);
   options.flag("json", json, "write one JSON object: {\"files\": [...]}");
   options.example("kvreplay inspect trace.h5 results.h5");
@@ -70,6 +77,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
 
 }  // namespace
 
-Command inspect_command() { return {.name = "inspect", .summary = "describe traces and results files", .run = run}; }
+Command inspect_command() {
+  return {.name = "inspect", .summary = "describe traces, results files and learned policies", .run = run};
+}
 
 }  // namespace kvreplay

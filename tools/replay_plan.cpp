@@ -272,7 +272,8 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
         if (std::ranges::none_of(named, is_called(other->name())) &&
             std::ranges::none_of(plan.metrics, is_called(other->name())))
           plan.metrics.push_back(*other);
-      } else {
+      } else if (!metric.row()
+                      .needs_sensitivity) {  // few traces have them; what else there is to rank by, compare says
         talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
       }
       continue;

@@ -77,7 +77,7 @@ struct ReplayPlan {
 };
 
 /// Opens the traces and checks every option against them. Says on `talk` what it leaves out: policies and metrics that
-/// nobody asked for by name and that these traces cannot feed.
+/// nobody asked for by name and that these traces cannot feed (but for predictions, which most cannot).
 /// Throws UsageError and InputError.
 ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk);
 

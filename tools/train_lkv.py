@@ -52,7 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--queries", action="store_true", help="also see the attention of the last 64 prompt queries: scorer lkv-q")
     add("--end-to-end", action="store_true", help="second stage: through a soft top-k to the attention output")
     add("--no-folds", action="store_true", help="leave out the networks trained on halves")
-    add("--steps", type=positive_number, metavar="N", help="of stage 1, a prompt each (default: 10 per prompt, at least 80)")
+    add(
+        "--steps",
+        type=positive_number,
+        metavar="N",
+        help="of stage 1, a prompt each (default: 10 per prompt, at least 80)",
+    )
     add("--learning-rate", type=_rate, default=3e-3, metavar="X", help="of stage 1 (default: 3e-3)")
     add("--seed", type=_whole, default=1, metavar="N", help="of everything random (default: 1)")
     add("--threads", type=positive_number, metavar="N", help="CPU threads (default: torch's own choice)")
@@ -158,8 +163,8 @@ def train(options: argparse.Namespace) -> None:
     print(f"{options.output}: scorer {'lkv-q' if options.queries else 'lkv'}, {n} prompts, {len(folds)} folds")
     if n < FEW_PROMPTS:
         print(
-            f"train_lkv.py: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} they "
-            "lose to heuristics",
+            f"train_lkv.py: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} "
+            "they lose to heuristics",
             file=sys.stderr,
         )
     if held is not None:
@@ -193,7 +198,9 @@ def _check_held_out(data, held) -> None:
     for instance in held.instances:
         if instance.prompt.digest in seen:
             twin = seen[instance.prompt.digest]
-            raise InputError(f"{instance.prompt.where} is held out, and {twin.where} with the same tokens is learned from")
+            raise InputError(
+                f"{instance.prompt.where} is held out, and {twin.where} with the same tokens is learned from"
+            )
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def validate(options: argparse.Namespace) -> None:
         study.add(replay, options.policy, options.budget, open_case,
                   lambda case, done, n, begun=begun: _show_progress(case, done, n, begun))  # fmt: skip
         _clear_progress()
+        replay.close()
     print(text_report(study, options.rows))
     for path, write in ((options.csv, write_csv), (options.json, write_json)):
         if path is not None:

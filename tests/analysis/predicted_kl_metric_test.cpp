@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/predicted_damage.h"
 #include "core/selection_replay.h"
 #include "tests/measured_metric.h"
@@ -142,6 +143,31 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
         CHECK(std::abs(of_heads.at("predicted_kl_head_contribution").numerator[h * 16 + cell] / first.n_targets -
                        reference::contribution(total, heads[h], first.n_targets)) <= kTolerance * expected.kl);
     }
+}
+
+TEST_CASE("sums are carried alike whether policies come all at once or some at a time") {
+  LayerData data = random_layer({.n_q_heads = 4, .n_kv_heads = 2, .n_tokens = 120});
+  data.sensitivity = random_sensitivity(data, 45, 5, 3);
+  const ReplayCase which{.data = &data,
+                         .compression_point = 45,
+                         .policies = {"knorm", "random", "streaming-llm", "keydiff", "knorm+ada"},
+                         .budgets = {5, 20, 44}};
+  for (const char* metric : {"predicted_kl", "predicted_kl_head_contribution"}) {
+    const Measured together = measure(metric, which);
+    const auto backend = make_tested_backend();
+    const auto accumulator = ChosenMetric(metric).make({.layer = &data,
+                                                        .view = nullptr,
+                                                        .candidates = {0, 45},
+                                                        .targets = {},
+                                                        .n_queries = 75,
+                                                        .n_policies = 5,
+                                                        .n_budgets = 3,
+                                                        .n_policies_at_once = 2});
+    MetricAccumulator* const accumulators[] = {accumulator.get()};
+    replay_selections({.layer = &data, .candidates = {0, 45}, .query_rows = {45, 120}, .n_policies_at_once = 2},
+                      together.result().selections, accumulators, *backend);
+    CHECK(accumulator->finish().carried.values == together.carried().values);
+  }
 }
 
 TEST_CASE("without sensitivities nothing is carried, and a case without them has no prediction") {

@@ -133,6 +133,7 @@ TEST_CASE("policies are measured alike whether their errors are held all at once
                                .make({.layer = &data,
                                       .view = &view,
                                       .candidates = input.candidates,
+                                      .targets = std::vector<std::uint8_t>(75, 1),
                                       .n_queries = 75,
                                       .n_policies = 5,
                                       .n_budgets = 3,

@@ -4,11 +4,10 @@ import unittest
 
 import recording  # noqa: F401  (first: it makes the package `recorder` importable and silences the libraries)
 import torch
-from recorder.attention_hook import AttentionCall
+from recorder.attention_hook import AttentionCall, softcapped_attention
 from recorder.attention_mask import check_mask, expected_visibility
 from recorder.errors import InputError
 from recorder.model_survey import _refuse_differences, _refuse_extras, _refuse_shared_cache
-from recorder.softcapped_attention import softcapped_attention
 
 
 def mask_of(rows: list[str]) -> torch.Tensor:

@@ -3,10 +3,13 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/analysis/results_fixture.h"
+#include "tests/learned_policy_file.h"
+#include "tests/random_layer.h"
 #include "tests/tools/program_run.h"
 #include "tests/traces/trace_fixture.h"
 #include "tools/trace_description.h"
 #include "traces/dataset_file.h"
+#include "traces/lkv_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -44,7 +47,7 @@ TEST_CASE("synth writes a trace that inspect describes") {
 
   const ProgramRun text = run({"inspect", trace});
   CHECK(text.exit_code == 0);
-  CHECK(contains(text.out, trace + ": a trace, format 1.1"));
+  CHECK(contains(text.out, trace + ": a trace, format 1.2"));
   CHECK(contains(text.out, "8 query heads on 2 KV heads (groups of 4)"));
   CHECK(contains(text.out, "64 tokens in layers 0"));
   CHECK(contains(text.out, "prompt at 256: 16 evaluation queries; 256 queries recorded directly before it"));
@@ -113,4 +116,34 @@ TEST_CASE("inspect refuses other files with 3 and names them") {
     CHECK(inspected.out.empty());
     CHECK(contains(inspected.err, name));
   }
+}
+
+TEST_CASE("a learned policy is described: what it belongs to, what it holds, how many prompts it has seen") {
+  const TemporaryFolder folder;
+  const ModelInfo model = random_layer({.n_layers = 3}).model;
+  LearnedPolicy policy = learned_policy(model);
+  policy.layers = {0, 2};
+  policy.scorer = random_scorer(model, "lkv");
+  policy.scorer->networks = random_networks(2 * 2, 21, 8);
+  policy.scorer->networks.trained_on = {"aa", "bb"};
+  policy.scorer->folds = {policy.scorer->networks};
+  policy.scorer->folds[0].trained_on = {"aa"};
+  policy.budgets = {.scorer = "snapkv",
+                    .metric = "fisher",
+                    .grid = {0.5, 1},
+                    .curve = std::vector<float>(2 * 2 * 2, 0.5f),
+                    .retained = {0.25},
+                    .fraction = std::vector<float>(2 * 2, 0.25f),
+                    .trained_on = {"cc"}};
+  const std::string path = folder.file("p.h5");
+  write_lkv_file(path, policy);
+  const std::string text = run({"inspect", path}).out;
+  for (const char* part : {"a learned policy, format kvlkv-1", "2 of 3: 0,2", "21 numbers: k_unrot,v,", "2 prompts",
+                           "trained on 1 prompt\n", "fisher", "0.25 of the cache", "the first 4 and last 16 tokens"})
+    CHECK_MESSAGE(contains(text, part), text);
+  const auto json = nlohmann::json::parse(run({"inspect", "--json", path}).out)["files"][0];
+  CHECK(json["scorer"]["trained_on"] == std::vector<std::string>{"aa", "bb"});
+  CHECK(json["scorer"]["folds"][0]["trained_on"] == std::vector<std::string>{"aa"});
+  CHECK(json["budgets"]["fraction"].size() == 4);
+  CHECK(json["fingerprint"].get<std::string>().size() == 32);
 }

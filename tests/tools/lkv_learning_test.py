@@ -262,7 +262,17 @@ class IdentityTest(unittest.TestCase):
             # Below a block, between a block and the ends, and above.
             for prompt in ("64", "2048", "20000"):
                 path = f"{folder}/{prompt}.h5"
-                options = ["--prompt", prompt, "--decode", "4", "--layers", "1", "--needles", "0", "--last-queries-only"]
+                options = [
+                    "--prompt",
+                    prompt,
+                    "--decode",
+                    "4",
+                    "--layers",
+                    "1",
+                    "--needles",
+                    "0",
+                    "--last-queries-only",
+                ]
                 subprocess.run([PROGRAM, "synth", "-o", path, *options], check=True, capture_output=True)
                 shown = subprocess.run([PROGRAM, "inspect", "--json", path], check=True, capture_output=True)
                 self.assertEqual(file_fingerprint(Path(path)), json.loads(shown.stdout)["files"][0]["fingerprint"])

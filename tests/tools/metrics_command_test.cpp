@@ -13,7 +13,8 @@ TEST_CASE("metrics lists every metric, and each can be asked for") {
   CHECK(all.exit_code == 0);
   CHECK(all.err.empty());
   for (const Metric& metric : all_metrics()) {
-    CHECK(contains(all.out, "\n  " + metric.name + " "));
+    const std::string line = "\n  " + metric.name;  // a long name has one of its own
+    CHECK((contains(all.out, line + " ") || contains(all.out, line + "\n")));
     CHECK(contains(run({"metrics", metric.name}).out, metric.name + ", a metric\n"));
   }
   CHECK(contains(run({"metrics", "mutual_information"}).out, "not monotone"));

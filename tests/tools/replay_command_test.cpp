@@ -48,7 +48,10 @@ TEST_CASE("a replay without options runs every policy, metric, point and layer a
   CHECK(budgets.size() == 16);
   CHECK(budgets.front() == 0.02);
   CHECK(budgets.back() == 1);
-  CHECK(std::cmp_equal(metric_names(results).size(), std::ranges::count(all_metrics(), false, &Metric::by_request)));
+  // Without sensitivities in the trace.
+  CHECK(std::cmp_equal(metric_names(results).size(), std::ranges::count_if(all_metrics(), [](const Metric& metric) {
+                         return !metric.by_request && !metric.needs_sensitivity;
+                       })));
 }
 
 TEST_CASE("results say what they are, what made them, and nothing of folders, threads or the day") {
@@ -95,8 +98,10 @@ TEST_CASE("every metric is the formula of its two sums, and is missing only wher
     CHECK(text("better") == name_of(metric.better));
     CHECK(text("formula") == name_of(metric.formula));
     CHECK(!text("long_name").empty());
-    std::vector<std::string> dimensions{"case", "layer"};
-    if (metric.axis != MetricAxis::layer) dimensions.emplace_back(name_of(metric.axis));
+    std::vector<std::string> dimensions{"case"};
+    const bool of_model = metric.axis == MetricAxis::model;
+    if (!of_model) dimensions.emplace_back("layer");
+    if (!of_model && metric.axis != MetricAxis::layer) dimensions.emplace_back(name_of(metric.axis));
     dimensions.insert(dimensions.end(), {"policy", "budget"});
     if (metric.parts == MetricParts::span) dimensions.emplace_back("span");
     CHECK(values.dimensions == dimensions);
@@ -104,9 +109,10 @@ TEST_CASE("every metric is the formula of its two sums, and is missing only wher
     std::size_t n_wrong = 0, n_missing = 0;
     for_each_value(results, name, [&](const Index& at, double value) {
       const double above = value_at(results, text("numerator"), at), below = value_at(results, text("denominator"), at);
-      const double expected = metric.formula == MetricFormula::sum     ? above
-                              : metric.formula == MetricFormula::ratio ? above / below
-                                                                       : std::sqrt(above / below);
+      const double expected = metric.formula == MetricFormula::sum         ? above
+                              : metric.formula == MetricFormula::ratio     ? above / below
+                              : metric.formula == MetricFormula::sqrt_over ? std::sqrt(above) / below
+                                                                           : std::sqrt(above / below);
       const bool nothing = metric.formula != MetricFormula::sum && below == 0;
       n_missing += std::isnan(value);
       n_wrong += nothing ? !std::isnan(value) : !(std::abs(value - expected) <= 1e-12 * std::abs(expected));

@@ -134,7 +134,9 @@ class LearningTest(TrainTest):
         with h5py.File(self.output) as file:
             self.assertEqual(file.attrs["format"], "kvlkv-1")
             self.assertEqual(file["scorer/w1"].shape, (N_LAYERS, N_KV_HEADS, 8 + 6 + 5, 64))
-            everything, *folds = ([text.decode() for text in file[f"scorer{fold}/trained_on"]] for fold in ("", "/fold0", "/fold1"))
+            everything, *folds = (
+                [text.decode() for text in file[f"scorer{fold}/trained_on"]] for fold in ("", "/fold0", "/fold1")
+            )
             fingerprint = json.loads(run_program("inspect", "--json", self.traces[0]).stdout)["files"][0]["fingerprint"]
             self.assertEqual(file["scorer/trained_on_traces"][0].decode(), fingerprint)
         self.assertEqual(len(set(everything)), 4)
@@ -217,7 +219,9 @@ class RefusalTest(TrainTest):
         def remove(file):
             del file["samples/0000/layers/01/values"]
 
-        self.assertIn("/samples/0000/layers/01/values is missing", self.train(self.damaged(remove), self.traces[1], code=3))
+        self.assertIn(
+            "/samples/0000/layers/01/values is missing", self.train(self.damaged(remove), self.traces[1], code=3)
+        )
 
         def shorten(file):
             keys = file["samples/0000/layers/01/keys"][:, :-1]
@@ -255,13 +259,18 @@ class RefusalTest(TrainTest):
                 file[f"samples/0000/layers/{layer:02d}/queries"] = rows
         self.train(self.traces[0], late)
         self.output.unlink()
-        self.assertIn("50 of the last 64 prompt queries are recorded", self.train(self.traces[0], late, "--queries", code=3))
+        self.assertIn(
+            "50 of the last 64 prompt queries are recorded", self.train(self.traces[0], late, "--queries", code=3)
+        )
 
     def test_no_output_projection_is_no_end_to_end_stage(self):
         bare = [self.synthesise(f"bare{seed}.h5", "--no-output-projection", None, "--seed", seed) for seed in (9, 10)]
         self.assertIn("no W_O was recorded", self.train(*bare, "--end-to-end", code=3))
         self.train(*bare)
-        self.assertIn("loss", self.train(*bare, "--held-out", self.synthesise("b.h5", "--no-output-projection", None, "--seed", 11)))
+        self.assertIn(
+            "loss",
+            self.train(*bare, "--held-out", self.synthesise("b.h5", "--no-output-projection", None, "--seed", 11)),
+        )
 
     def test_usage_is_checked_before_the_work(self):
         self.assertEqual(run_training(self.traces[0])[0], 2)
@@ -291,7 +300,9 @@ class FromMlpTest(TrainTest):
     def convert(self, path, inputs, code=0):
         err = io.StringIO()
         with contextlib.redirect_stderr(err):
-            found = from_mlp.main([str(path), "--trace", str(self.traces[0]), "--inputs", inputs, "-o", str(self.output)])
+            found = from_mlp.main(
+                [str(path), "--trace", str(self.traces[0]), "--inputs", inputs, "-o", str(self.output)]
+            )
         self.assertEqual(found, code, err.getvalue())
         return err.getvalue()
 
@@ -307,7 +318,9 @@ class FromMlpTest(TrainTest):
         with torch.no_grad():
             found = read_networks(self.output)[1](data.features(0, 1))[1].numpy()
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-        done = run_program("replay", self.traces[0], "-p", f"lkv:file={self.output}+uniform", "-b", "0.5", "-o", self.folder / "r.h5")
+        done = run_program(
+            "replay", self.traces[0], "-p", f"lkv:file={self.output}+uniform", "-b", "0.5", "-o", self.folder / "r.h5"
+        )
         self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_what_does_not_map_is_refused(self):

@@ -201,10 +201,14 @@ TEST_CASE("who only looks whether an output can be written does not stop who wri
   const TemporaryFolder folder;
   std::atomic<bool> done = false;
   std::thread looks([&] {
-    while (!done) try {
+    while (!done) {
+      try {
         check_output(folder.file("r.h5"), true);
       } catch (const SystemError&) {  // it is being written
       }
+      // Looks are momentary: whoever looked without a pause would keep the file to itself.
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   });
   for (int i = 0; i < 50; ++i) CHECK_NOTHROW(write_dataset(folder.file("r.h5"), some_unit()));
   done = true;

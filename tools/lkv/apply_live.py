@@ -47,7 +47,9 @@ class LivePolicy:
             if file["scorer"].attrs["features"] != FEATURES:
                 raise InputError(f"{path}: a scorer with features {file['scorer'].attrs['features']}, not {FEATURES}")
             has_budgets = "budget" in file
-            heads = {name: int(file.attrs[name]) for name in ("n_layers", "n_q_heads", "n_kv_heads", "head_dim", "value_dim")}
+            heads = {
+                name: int(file.attrs[name]) for name in ("n_layers", "n_q_heads", "n_kv_heads", "head_dim", "value_dim")
+            }
         self.table = HeadBudgets.read(path) if has_budgets else None
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, self.layers, with_projection=False)
@@ -81,7 +83,9 @@ class LivePolicy:
 
 
 @torch.inference_mode()
-def decode(model, hook: AttentionHook, first: int, cache, n_tokens: int, retained: dict[int, torch.Tensor]) -> list[int]:
+def decode(
+    model, hook: AttentionHook, first: int, cache, n_tokens: int, retained: dict[int, torch.Tensor]
+) -> list[int]:
     """Greedy tokens after `first`, the prompt's tokens hidden but for the retained ones."""
     ids, cache = [first], branch_of(cache)
     for step in range(n_tokens - 1):

@@ -38,8 +38,6 @@ def future_attention(layer: LayerTensors, length: int, shape: ModelShape) -> tor
     n = layer.queries.shape[1]
     for begin in range(0, n, 128):  # decode may be long
         some = slice(begin, begin + 128)
-        rows = masked_softmax(
-            layer.queries[:, some], layer.keys, layer.positions[some], layer.sliding_window, shape
-        )
+        rows = masked_softmax(layer.queries[:, some], layer.keys, layer.positions[some], layer.sliding_window, shape)
         sums += rows[..., :length].sum(dim=1)
     return sums.reshape(shape.n_kv_heads, shape.group_size, length).mean(dim=1) / n

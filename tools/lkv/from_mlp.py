@@ -6,8 +6,9 @@
 The archive holds, for n_layers x n_kv_heads networks of two layers with SiLU between them:
     w1 [n_layers, n_kv_heads, n_inputs, n_hidden]   b1 [n_layers, n_kv_heads, n_hidden]
     w2 [n_layers, n_kv_heads, n_hidden]             b2 [n_layers, n_kv_heads]   (optional)
---inputs names what the inputs are, in their order: any of k_unrot, v, lnk, lnv, ln1pi, ln1pr, frac, each once. The trace says
-which model it is. Other activations, more layers, keys after RoPE or other encodings of positions have no such form.
+--inputs names what the inputs are, in their order: any of k_unrot, v, lnk, lnv, ln1pi, ln1pr, frac, each once. The
+trace says which model it is. Other activations, more layers, keys after RoPE or other encodings of positions have no
+such form.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def convert(weights, inputs: list[str], shape: ModelShape) -> nn.ModuleList:
     n_hidden = weights["w1"].shape[-1]
     expected = {"w1": (*heads, len(columns), n_hidden), "b1": (*heads, n_hidden), "w2": (*heads, n_hidden), "b2": heads}
     if unknown := set(weights) - set(expected):
-        raise InputError(f"the archive holds {', '.join(sorted(unknown))}, which has no place in networks of two layers")
+        raise InputError(
+            f"the archive holds {', '.join(sorted(unknown))}, which has no place in networks of two layers"
+        )
     for name in weights:
         if weights[name].shape != expected[name]:
             raise InputError(f"{name} is {list(weights[name].shape)}, expected {list(expected[name])}")

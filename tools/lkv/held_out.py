@@ -25,8 +25,8 @@ def keep_best(scores: torch.Tensor, n_kept: int) -> torch.Tensor:
 def report(networks: nn.ModuleList, data: TrainingSet) -> str:
     """A table: per prompt, by the networks, by position alone, and by the attention that really came."""
     lines = [
-        "held out: listwise loss in nats above the target's entropy (lower is better); at equal budgets of all heads the",
-        "future attention lost, and sum over heads of mean_t ||W_O^h (o~ - o)||^2 (nan without W_O):",
+        "held out: listwise loss in nats above the target's entropy (lower is better); at equal budgets of all heads",
+        "the future attention lost, and sum over heads of mean_t ||W_O^h (o~ - o)||^2 (nan without W_O):",
         "networks / newest tokens / oracle",
     ]
     for index, instance in enumerate(data.instances):

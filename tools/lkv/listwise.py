@@ -95,6 +95,10 @@ def train_listwise(
     def loss_of_layer(_step: int, index: int, layer: int) -> torch.Tensor:
         number = data.shape.layers[layer]
         tensors = data.tensors(index, number)
-        return listwise_loss(networks[layer](data.features(index, number, tensors)), data.target(index, number, tensors))
+        return listwise_loss(
+            networks[layer](data.features(index, number, tensors)), data.target(index, number, tensors)
+        )
 
-    return descend(networks, schedule, instance_order(len(data.instances), schedule.steps, seed), loss_of_layer, progress)
+    return descend(
+        networks, schedule, instance_order(len(data.instances), schedule.steps, seed), loss_of_layer, progress
+    )

@@ -9,8 +9,11 @@ from .trace_input import LayerTensors, ModelShape
 
 
 def projection_factor(output_projection: torch.Tensor) -> torch.Tensor:
-    """L with ||d W_O|| = ||d L|| for every head, [n_q_heads, value_dim, value_dim]. \\param of read_output_projection()"""
-    gram = (output_projection.double() @ output_projection.double().transpose(-1, -2))
+    """L with ||d W_O|| = ||d L|| for every head, [n_q_heads, value_dim, value_dim].
+
+    \\param output_projection  as read_output_projection() returns it
+    """
+    gram = output_projection.double() @ output_projection.double().transpose(-1, -2)
     values, vectors = torch.linalg.eigh(gram)  # a W_O of low rank has no Cholesky factor
     return (vectors * values.clamp_min(0).sqrt()[..., None, :]).float()
 

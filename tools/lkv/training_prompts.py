@@ -156,7 +156,10 @@ def read_source(source: Source) -> str:
     """The text of a source. InputError when there is no such file, or not such a line in it."""
     found = sorted(Path("/").glob(source.file.lstrip("/")))
     if len(found) != 1 or not found[0].is_file():
-        raise InputError(f"{source.file}: {len(found)} files match; one is wanted: a text of Debian 12 (packages base-files, python3, cmake-data, libc6-dev)")
+        raise InputError(
+            f"{source.file}: {len(found)} files match; one is wanted: a text of Debian 12 (packages base-files, "
+            "python3, cmake-data, libc6-dev)"
+        )
     lines = found[0].read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines(keepends=True)
     for number, line in enumerate(lines):
         if source.start in line:

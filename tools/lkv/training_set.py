@@ -99,7 +99,7 @@ class TrainingSet:
 
 
 def open_instances(paths: list[Path]) -> list[Instance]:
-    """Every prompt of these traces that was decoded from. InputError: other models, prompts too short, twice the same."""
+    """Every prompt of these traces. InputError: other models, too short, nothing decoded, twice the same."""
     instances: list[Instance] = []
     for path in paths:
         trace = Trace(path)

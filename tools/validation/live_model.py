@@ -55,7 +55,7 @@ class LiveCase:
         self._hook.listener = lambda call: None
         kl = float(_kl(self._full, again).mean())
         if not kl <= KL_TOLERANCE:
-            raise InputError(f"'{case.name}': with every token retained the model's predictions are off by {kl:.2g} nats")
+            raise InputError(f"'{case.name}': with every token retained its predictions are off by {kl:.2g} nats")
         ranges = trace[f"samples/{case.sample:04d}/query_ranges"][()].tolist()
         positions = np.concatenate([np.arange(begin, end) for begin, end in ranges])
         rows = positions >= case.position
@@ -72,8 +72,8 @@ class LiveCase:
             error = float((recorded - live).norm() / recorded.norm())
             if not error <= QUERY_TOLERANCE:
                 raise InputError(
-                    f"'{case.name}': the queries of layer {layer} differ from the trace's by {error:.2g} of their norm: "
-                    "another model, other weights or other tokens"
+                    f"'{case.name}': the queries of layer {layer} differ from the trace's by {error:.2g} of their "
+                    "norm: another model, other weights or other tokens"
                 )
         if case.is_greedy:
             best = self._full[self._rows].argmax(dim=-1)
@@ -109,9 +109,9 @@ class LiveCase:
 
 def _kl(p_logits: torch.Tensor, q_logits: torch.Tensor) -> torch.Tensor:
     """KL(p || q) of each row, float64, nats."""
-    log_p, log_q = torch.log_softmax(p_logits, dim=-1), torch.log_softmax(q_logits, dim=-1)
-    return (log_p.exp() * (log_p - log_q)).double().sum(dim=-1)
+    log_p, log_q = (torch.log_softmax(logits.double(), dim=-1) for logits in (p_logits, q_logits))
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
 def _nll(logits: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    return -torch.log_softmax(logits[rows], dim=-1)[torch.arange(len(rows)), tokens].double()
+    return -torch.log_softmax(logits[rows].double(), dim=-1)[torch.arange(len(rows)), tokens]

@@ -43,6 +43,10 @@ class Replay:
         except KeyError as error:
             raise InputError(f"{results}: not complete: {first_line(error)}") from error
 
+    def close(self) -> None:
+        for file in (self.trace, self.results, self.retained):
+            file.close()
+
     def _read(self) -> None:
         if self.results.attrs["options"] != self.retained.attrs["options"]:
             raise InputError(f"{self.retained_path}: is not of the same replay as {self.results_path}")

@@ -41,12 +41,12 @@ def _surrogate_table(study: Study) -> list[str]:
     rows = [[name, *_cells(agreements[name])] for name in order]
     counts = next(iter(agreements.values()), None)
     head = [
-        f"Live KL(full cache || retained) of {len(study.rows)} evictions in {len(study.cases())} cases, against what the "
-        "replay says.",
+        f"Live KL(full cache || retained) of {len(study.rows)} evictions in {len(study.cases())} cases, and what the "
+        "replay says of it",
         "spearman: mean rank correlation of the policies at one budget of one case",
         f"pairs right: those ordered alike{f', of {counts.n_pairs}' if counts else ''} whose true KL are a factor "
         f"{APART:g} apart",
-        "factor, 90 %: median and quantile of max(a/b, b/a) with a = scale * surrogate, one scale for all, and b = true KL",
+        "factor, 90 %: median and quantile of max(a/b, b/a), a = scale * surrogate (one scale for all), b = true KL",
     ]
     return head + _table(["surrogate", *COLUMNS], rows)
 
