@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,19 +98,6 @@ class HeadBudgets:
         least = min(self.least_tokens, each)
         above = split_in_proportion(np.maximum(wanted - least, 0), (each - least) * len(wanted), length - least)
         return (least + above).reshape(self.curve.shape[:2])
-
-    def as_dict(self) -> dict:
-        """Everything, as plain lists and numbers."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "model"}
-        lists = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
-        return {"format": FORMAT, **self.model, **lists}
-
-    def write_json(self, path: Path) -> None:
-        path.write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
-
-    def write_npz(self, path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, **{name: np.asarray(value) for name, value in self.as_dict().items()})
 
 
 def plain(value):

@@ -1,6 +1,5 @@
-"""export_budgets.py: the numbers of the allocator `learned`, and files that other programs read."""
+"""tools/lkv/head_budgets.py: the numbers of the allocator `learned`."""
 
-import json
 import os
 import subprocess
 import sys
@@ -15,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 from lkv.head_budgets import HeadBudgets, split_in_proportion  # noqa: E402
+from recorder.errors import InputError  # noqa: E402
 
 PROGRAM = os.environ["KVREPLAY_PROGRAM"]
 
 
-class ExportBudgets(unittest.TestCase):
+class HeadBudgetsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory()
@@ -37,13 +37,6 @@ class ExportBudgets(unittest.TestCase):
         done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode != 0:
             raise AssertionError(done.stderr)
-
-    def export(self, *arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, ROOT / "tools" / "export_budgets.py", *map(str, arguments)], capture_output=True, text=True
-        )
-        self.assertEqual(done.returncode, code, done.stderr)
-        return done.stdout if code == 0 else done.stderr
 
     def test_tokens_are_those_of_a_replay(self):
         retained = self.folder / "sets.h5"
@@ -65,37 +58,27 @@ class ExportBudgets(unittest.TestCase):
                         different += len(set(row)) > 1
             self.assertGreater(different, 3)
 
-    def test_printed_tokens_add_up(self):
-        lines = self.export(self.table, "--kept", 0.25, "--length", 1000).splitlines()
-        self.assertEqual([line.split()[0] for line in lines], ["0", "1", "2"])
-        self.assertEqual(sum(int(x) for line in lines for x in line.split()[1:]), 6 * 250)
-
-    def test_json_and_npz_hold_the_table(self):
-        self.export(self.table, "-o", self.folder / "t.json")
-        self.export(self.table, "-o", self.folder / "t.npz")
-        with h5py.File(self.table) as file:
-            curve, fraction = file["budget/curve"][:], file["budget/fraction"][:]
-        read = json.loads((self.folder / "t.json").read_text())
-        self.assertEqual(read["scorer"], "snapkv:window=8")
-        self.assertEqual(read["layers"], [0, 1, 2])
-        np.testing.assert_array_equal(np.float32(read["curve"]), curve)
-        with np.load(self.folder / "t.npz") as arrays:
-            np.testing.assert_array_equal(np.float32(arrays["fraction"]), fraction)
-            self.assertEqual(int(arrays["n_kv_heads"]), 2)
-        self.assertIn("exists; --force", self.export(self.table, "-o", self.folder / "t.json", code=2))
-        self.export(self.table, "-o", self.folder / "t.json", "--force")
+    def test_any_total_is_exact(self):
+        budgets = HeadBudgets.read(self.table)
+        for kept in (0.004, 0.1, 0.333, 0.9, 1):
+            for length in (1000, 1001, 5003):
+                self.assertEqual(budgets.tokens(kept, length).mean(), np.floor(kept * length + 0.5))
 
     def test_what_holds_no_budgets_is_refused(self):
-        self.assertIn("expected kvlkv-1", self.export(self.traces[0], "-o", self.folder / "no.json", code=3))
-        self.assertIn("none.h5", self.export(self.folder / "none.h5", "-o", self.folder / "no.json", code=3))
+        with self.assertRaisesRegex(InputError, "expected kvlkv-1"):
+            HeadBudgets.read(self.traces[0])
+        with self.assertRaisesRegex(InputError, "none.h5"):
+            HeadBudgets.read(self.folder / "none.h5")
         broken = self.folder / "nan.h5"
-        broken.write_bytes(self.table.read_bytes())
-        with h5py.File(broken, "r+") as file:
+        with h5py.File(self.table) as whole, h5py.File(broken, "w") as file:
+            for name, value in whole.attrs.items():
+                file.attrs[name] = value
+            whole.copy("budget", file)
             file["budget/curve"][0, 0, 0] = np.nan
-        self.assertIn("curve is not finite", self.export(broken, "-o", self.folder / "no.json", code=3))
-        self.assertIn("measured from", self.export(self.table, "--kept", 0.001, "--length", 2000, code=3))
-        self.assertIn("ends in .json or .npz", self.export(self.table, "-o", self.folder / "no.txt", code=2))
-        self.assertFalse((self.folder / "no.json").exists())
+        with self.assertRaisesRegex(InputError, "curve is not finite"):
+            HeadBudgets.read(broken)
+        with self.assertRaisesRegex(InputError, "measured from 0.004"):
+            HeadBudgets.read(self.table).tokens(0.001, 2000)
 
     def test_whole_numbers_in_proportion(self):
         # 20 by 6, 14: none above 10: the rest goes to the first.
