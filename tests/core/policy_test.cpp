@@ -1,5 +1,4 @@
 #include "core/policy.h"
-#include "core/policy_text.h"
 
 #include <doctest/doctest.h>
 
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/policy_text.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
