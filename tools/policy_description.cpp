@@ -1,5 +1,6 @@
 #include "tools/policy_description.h"
 
+#include "core/policy_text.h"
 #include "tools/parameter_description.h"
 
 namespace kvreplay {
@@ -72,19 +73,20 @@ std::string describe(const Modifier& modifier) { return page_of(modifier, ", a m
 std::string describe(const Allocator& allocator) { return page_of(allocator, ", an allocator", "budgets"); }
 
 std::string describe(const Preset& preset) {
-  const Policy policy(preset.name);
-  std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy},
-                                    {"What it does", "in full", policy.complete()}};
+  const PolicyText parts = parse_policy(preset.name, {});
+  const Scorer& scorer = *parts.scorer.row;
+  std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy}};
+  // Without its file there is no policy.
+  if (!scorer.parameters.wants_file()) rows.push_back({"What it does", "in full", Policy(preset.name).complete()});
   if (!preset.paper.empty()) rows.push_back({"What it does", "paper", preset.paper});
-  const Scorer& scorer = policy.scorer();
   rows.push_back({"What it is made of", scorer.name, scorer.summary + "; score: " + scorer.formula});
   if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + scorer.needs});
   const auto add = [&rows](const auto& row) {
     rows.push_back({"What it is made of", "+" + row.name, row.summary + "; " + row.formula});
     if (!row.needs.empty()) rows.push_back({"What it is made of", "", "needs " + row.needs});
   };
-  for (const Modifier* modifier : policy.modifiers()) add(*modifier);
-  for (const Allocator* allocator : policy.allocators()) add(*allocator);
+  for (const auto& modifier : parts.modifiers) add(*modifier.row);
+  for (const auto& allocator : parts.allocators) add(*allocator.row);
   return page(preset.name + ", a preset", preset.summary, rows);
 }
 
