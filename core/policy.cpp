@@ -59,8 +59,8 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
   for (const NamedPart<Allocator>& part : parsed.allocators) {
     NamedPart<Allocator> complete = part;
     if (part.row->from_scorer != nullptr)
-      complete.parameters = merged_parameters(
-          part.row->from_scorer(scorer_.row.parameters, scorer_.parameters), part.parameters);
+      complete.parameters =
+          merged_parameters(part.row->from_scorer(scorer_.row.parameters, scorer_.parameters), part.parameters);
     const Parameters parameters = parameters_of(complete);
     if (part.row->name == "uniform") continue;
     (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};
@@ -72,7 +72,8 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     // Without a plus, a name that is a preset's means the preset, whatever parameters follow it.
     if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name)) name_ += "+uniform";
   }
-  if (!parsed.label.empty()) name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
+  if (!parsed.label.empty())
+    name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
 }
 
 const LearnedPolicy* Policy::learned_scorer() const {

@@ -29,14 +29,14 @@
 //              M and M_numerator [case, policy, budget], M_denominator [case]. What is made of the sums of all layers
 //              of a case has the attribute of_layers ("0,1,2"): the layers that stand together in it.
 //
-//              The attributes of M are long_name, units, better ("lower" | "higher"), formula ("ratio" | "sqrt_ratio" | "sum" | "sqrt_over":
-//              sqrt(numerator) / denominator), contest (0 where policies do not compete), monotone (1, or 0 where a
-//              smaller retained set may be better), parameters (every one written out, where it has some), sum_units
-//              (of both sums, where they mean something by themselves: "nats"), numerator and denominator: the names of
-//              the variables that hold its sums (denominator may be "n_queries"), so that a reader pools over heads,
-//              layers and cases without knowing the metric: formula(sum of numerators, sum of denominators). The sum of
-//              n_queries counts each (case, layer, H) once. Units that do not exist (a layer without W_O, say) hold
-//              NaN.
+//              The attributes of M are long_name, units, better ("lower" | "higher"), formula ("ratio" | "sqrt_ratio" |
+//              "sum" | "sqrt_over": sqrt(numerator) / denominator), contest (0 where policies do not compete), monotone
+//              (1, or 0 where a smaller retained set may be better), parameters (every one written out, where it has
+//              some), sum_units (of both sums, where they mean something by themselves: "nats"), numerator and
+//              denominator: the names of the variables that hold its sums (denominator may be "n_queries"), so that a
+//              reader pools over heads, layers and cases without knowing the metric: formula(sum of numerators, sum of
+//              denominators). The sum of n_queries counts each (case, layer, H) once. Units that do not exist (a layer
+//              without W_O, say) hold NaN.
 
 #include <string_view>
 

@@ -116,8 +116,7 @@ std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage
   const auto squared = evaluation_errors(*task.data, candidates, selection, true, backend).squared;
   std::vector<std::vector<double>> sums(n_heads, std::vector<double>(squared.front().size(), 0.0));
   for (std::size_t h = 0; h < squared.size(); ++h)
-    for (std::size_t b = 0; b < squared[h].size(); ++b)
-      sums[h / task.data->model.group_size()][b] += squared[h][b];
+    for (std::size_t b = 0; b < squared[h].size(); ++b) sums[h / task.data->model.group_size()][b] += squared[h][b];
   return sums;
 }
 

@@ -56,9 +56,9 @@ enum class Damage {
   projected,  ///< sum over queries and query heads of ||W_O^h (o' - o)||^2
 };
 
-/// What is lost through each KV head alone when it retains what the task's one policy would at each budget: [n_kv_heads]
-/// [n_budgets], all budgets in one pass over the tokens. Empty where nothing is up for eviction. Throws InputError when
-/// the trace lacks what it takes.
+/// What is lost through each KV head alone when it retains what the task's one policy would at each budget:
+/// [n_kv_heads] [n_budgets], all budgets in one pass over the tokens. Empty where nothing is up for eviction. Throws
+/// InputError when the trace lacks what it takes.
 std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend);
 
 /// Replays one unit. Throws InputError with the policy's name when the trace lacks what a policy needs.

@@ -18,8 +18,7 @@ std::string refusal(const Parameters& parameters, const ModelInfo& model, std::s
   const LearnedPolicy& learned = parameters.learned("table");
   if (!learned.budgets)
     return "its file holds no budgets, only a scorer (kvreplay fit-budgets makes them; SCORER+uniform goes without)";
-  if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty())
-    return other;
+  if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty()) return other;
   if (!learned.place_of(layer))
     return fmt::format("its file has no budgets for layer {}, only for {}", layer, fmt::join(learned.layers, ", "));
   const std::vector<std::string>& seen = learned.budgets->trained_on;

@@ -23,8 +23,7 @@ std::string mismatch(const LearnedPolicy& learned, const ModelInfo& model, std::
   if (!learned.scorer) return "its file holds no scorer, only budgets";
   const LearnedScorer& scorer = *learned.scorer;
   if (scorer.name != name) return fmt::format("its file is for the scorer {}", scorer.name);
-  if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty())
-    return other;
+  if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty()) return other;
   if (!learned.place_of(layer))
     return fmt::format("its file has no networks for layer {}, only for {}", layer, fmt::join(learned.layers, ", "));
   const char* features = with_queries ? kQueryFeatures : kTokenFeatures;

@@ -60,8 +60,7 @@ int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream&
 
 std::span<const Command> all_commands() {
   static const std::array commands{synth_command(),  inspect_command(), policies_command(), metrics_command(),
-                                   replay_command(), merge_command(),   compare_command(),
-                                   fit_budgets_command()};
+                                   replay_command(), merge_command(),   compare_command(),  fit_budgets_command()};
   return commands;
 }
 

@@ -103,9 +103,10 @@ std::string choose_metric(const ReplayPlan& plan, const std::string& asked, std:
     if (n_lacking == 0) return "fisher";
     const std::string& label = std::ranges::find_if(plan.cases, lacks)->label;
     if (asked == "fisher" || n_lacking < plan.cases.size())
-      throw InputError(fmt::format("case {} has no sensitivities{} (tools/record.py --sensitivity makes them; "
-                                   "--metric abs does without)",
-                                   label, n_lacking < plan.cases.size() ? ", others have" : ""));
+      throw InputError(
+          fmt::format("case {} has no sensitivities{} (tools/record.py --sensitivity makes them; "
+                      "--metric abs does without)",
+                      label, n_lacking < plan.cases.size() ? ", others have" : ""));
   }
   for (const std::size_t layer : plan.layers) {
     for (const auto& trace : plan.traces)
@@ -125,15 +126,14 @@ void check_prompts(const ReplayPlan& plan, std::ostream& err) {
   const std::size_t n = prompts_of(plan).size();
   if (n < kLeastPrompts)
     throw InputError(fmt::format("{} prompt: budgets need at least {} different ones", n, kLeastPrompts));
-  if (n < kFewPrompts)
-    fmt::print(err, "warning: {} prompts are few: {} to 16 give steadier budgets\n", n, kFewPrompts);
+  if (n < kFewPrompts) fmt::print(err, "warning: {} prompts are few: {} to 16 give steadier budgets\n", n, kFewPrompts);
 }
 
 std::size_t max_at_once(const ReplayPlan& plan, const CommandOptions& command) {
   constexpr double kPartOfAvailable = 0.9;
-  const std::size_t memory =
-      command.memory.empty() ? static_cast<std::size_t>(kPartOfAvailable * static_cast<double>(available_memory()))
-                             : parse_memory("memory", command.memory);
+  const std::size_t memory = command.memory.empty()
+                                 ? static_cast<std::size_t>(kPartOfAvailable * static_cast<double>(available_memory()))
+                                 : parse_memory("memory", command.memory);
   std::vector<std::size_t> units(plan.units.size());
   std::iota(units.begin(), units.end(), std::size_t{0});
   return units_in_flight(plan, unit_costs(plan, {}), units, command.threads, memory, false);

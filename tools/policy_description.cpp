@@ -1,5 +1,7 @@
 #include "tools/policy_description.h"
 
+#include <algorithm>
+
 #include "core/policy_text.h"
 #include "tools/parameter_description.h"
 
@@ -74,19 +76,21 @@ std::string describe(const Allocator& allocator) { return page_of(allocator, ", 
 
 std::string describe(const Preset& preset) {
   const PolicyText parts = parse_policy(preset.name, {});
-  const Scorer& scorer = *parts.scorer.row;
   std::vector<TwoColumnRow> rows = {{"What it does", "policy", preset.policy}};
-  // Without its file there is no policy.
-  if (!scorer.parameters.wants_file()) rows.push_back({"What it does", "in full", Policy(preset.name).complete()});
+  const auto wants_file = [](const auto& part) { return part.row->parameters.wants_file(); };
+  // What cannot be made without a file has no values to show.
+  if (!wants_file(parts.scorer) && std::ranges::none_of(parts.allocators, wants_file))
+    rows.push_back({"What it does", "in full", Policy(preset.name).complete()});
   if (!preset.paper.empty()) rows.push_back({"What it does", "paper", preset.paper});
+  const Scorer& scorer = *parts.scorer.row;
   rows.push_back({"What it is made of", scorer.name, scorer.summary + "; score: " + scorer.formula});
   if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + scorer.needs});
-  const auto add = [&rows](const auto& row) {
-    rows.push_back({"What it is made of", "+" + row.name, row.summary + "; " + row.formula});
-    if (!row.needs.empty()) rows.push_back({"What it is made of", "", "needs " + row.needs});
+  const auto add = [&rows](const auto& part) {
+    rows.push_back({"What it is made of", "+" + part.row->name, part.row->summary + "; " + part.row->formula});
+    if (!part.row->needs.empty()) rows.push_back({"What it is made of", "", "needs " + part.row->needs});
   };
-  for (const auto& modifier : parts.modifiers) add(*modifier.row);
-  for (const auto& allocator : parts.allocators) add(*allocator.row);
+  for (const auto& modifier : parts.modifiers) add(modifier);
+  for (const auto& allocator : parts.allocators) add(allocator);
   return page(preset.name + ", a preset", preset.summary, rows);
 }
 

@@ -21,20 +21,19 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
     data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
   if (plan.reads_sensitivities())
     data.sensitivity = trace.read_sensitivity(each.sample, plan.layers[unit.layer], each.point.name);
-  UnitTask task{
-      .data = &data,
-      .dtype = trace.info().dtype,
-      .spans = &plan.sample(each).spans,
-      .decode_start = plan.sample(each).decode_start,
-      .compression_point = each.point.position,
-      .evict_sliding = plan.evict_sliding,
-      .policies = &plan.policies,
-      .budgets = &plan.budgets,
-      .metrics = plan.computed,
-      .identity = {.sample = each.sample,
-                   .compression_point = each.point.name,
-                   .seed = plan.unit_seed(unit),
-                   .prompt = prompt_digest(plan.sample(each))}};
+  UnitTask task{.data = &data,
+                .dtype = trace.info().dtype,
+                .spans = &plan.sample(each).spans,
+                .decode_start = plan.sample(each).decode_start,
+                .compression_point = each.point.position,
+                .evict_sliding = plan.evict_sliding,
+                .policies = &plan.policies,
+                .budgets = &plan.budgets,
+                .metrics = plan.computed,
+                .identity = {.sample = each.sample,
+                             .compression_point = each.point.name,
+                             .seed = plan.unit_seed(unit),
+                             .prompt = prompt_digest(plan.sample(each))}};
   try {
     auto result = work(task);
     used.give(std::move(data));

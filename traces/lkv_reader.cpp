@@ -52,7 +52,8 @@ class LkvReader {
   static double real(hid_t object, const std::string& name, double high) {
     const double value = read_real_attribute(object, name);
     if (!(value >= 0 && value <= high))
-      throw Violation(fmt::format("attribute {} of /budget: expected a number from 0 to {}, found {}", name, high, value));
+      throw Violation(
+          fmt::format("attribute {} of /budget: expected a number from 0 to {}, found {}", name, high, value));
     return value;
   }
 

@@ -29,8 +29,12 @@ LayerData grouped_layer() {
 std::vector<std::vector<double>> damage_of(const LayerData& layer, const std::string& policy, Damage damage,
                                            const BudgetGrid& budgets) {
   const std::vector<Policy> policies{Policy(policy)};
-  const UnitTask task{
-      .data = &layer, .compression_point = kPoint, .policies = &policies, .budgets = &budgets, .metrics = {}};
+  const UnitTask task{.data = &layer,
+                      .compression_point = kPoint,
+                      .policies = &policies,
+                      .budgets = &budgets,
+                      .metrics = {},
+                      .identity = {}};
   const auto backend = make_tested_backend();
   return unit_damage(task, damage, *backend);
 }

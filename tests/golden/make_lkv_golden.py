@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes NAME-lkv.h5 and NAME-lkv-q.h5 again: random networks for the golden traces, and PyTorch's scores by them.
+"""Makes *-lkv.h5 and *-lkv-q.h5 again: random networks for the golden traces, and PyTorch's scores by them.
 
     python tests/golden/make_lkv_golden.py
 
@@ -22,7 +22,7 @@ from lkv.lkv_file import TrainedNetworks, write_scorer  # noqa: E402
 from lkv.networks import LayerNetworks  # noqa: E402
 from lkv.training_set import TrainingSet, open_instances  # noqa: E402
 
-N_HIDDEN = 16
+N_HIDDEN = 5
 
 
 def random_networks(data: TrainingSet, generator: torch.Generator) -> nn.ModuleList:
@@ -38,17 +38,17 @@ def random_networks(data: TrainingSet, generator: torch.Generator) -> nn.ModuleL
 
 
 def main() -> None:
-    for trace in ("random", "smollm2"):
-        for scorer, with_queries in (("lkv", False), ("lkv-q", True)):
-            data = TrainingSet(open_instances([FOLDER / f"{trace}.h5"]), with_queries)
-            networks = random_networks(data, torch.Generator().manual_seed(7))
-            path = FOLDER / f"{trace}-{scorer}.h5"
-            trained = TrainedNetworks(networks, data.prompts)
-            write_scorer(path, data.shape, trained, [], with_queries, {}, "make_lkv_golden.py")
-            with h5py.File(path, "a") as file, torch.no_grad():
-                for network, layer in zip(networks, data.shape.layers):
-                    scores = network(data.features(0, layer)).numpy()
-                    file.create_dataset(f"samples/0000/layers/{layer:02d}/scores", data=scores)
+    for trace, scorer in (("random", "lkv"), ("random", "lkv-q"), ("smollm2", "lkv")):
+        with_queries = scorer == "lkv-q"
+        data = TrainingSet(open_instances([FOLDER / f"{trace}.h5"]), with_queries)
+        networks = random_networks(data, torch.Generator().manual_seed(7))
+        path = FOLDER / f"{trace}-{scorer}.h5"
+        trained = TrainedNetworks(networks, data.prompts)
+        write_scorer(path, data.shape, trained, [], with_queries, {}, "make_lkv_golden.py")
+        with h5py.File(path, "a") as file, torch.no_grad():
+            for network, layer in zip(networks, data.shape.layers):
+                scores = network(data.features(0, layer)).numpy()
+                file.create_dataset(f"samples/0000/layers/{layer:02d}/scores", data=scores)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,8 @@ TEST_CASE("by=count reads the curves at tokens of the prompts that they were mea
   LearnedPolicy shorter = two_heads(two_layers()[0].model);
   shorter.budgets->prompt_length = 50;
   const Table other(shorter);
-  CHECK_THROWS_WITH_AS(
-      run.counts(Policy("knorm+" + other.text + ",by=count"), BudgetKind::tokens, 70),
-      "by=count: its curves reach 50 tokens, and 70 are asked for", InputError);
+  CHECK_THROWS_WITH_AS(run.counts(Policy("knorm+" + other.text + ",by=count"), BudgetKind::tokens, 70),
+                       "by=count: its curves reach 50 tokens, and 70 are asked for", InputError);
   shorter.budgets->prompt_length = 0;
   const Table unknown(shorter);
   CHECK(contains(refusal_of("knorm+" + unknown.text + ",by=count", two_layers()[0]), "by=count has no meaning"));

@@ -44,7 +44,7 @@ TEST_CASE("pieces of hulls are filled by falling gain, from the first point of e
   check_near(filling.fill(1.3), {0.8, 0.5});  // 10 is full at 0.5, then 6
   check_near(filling.fill(1.7), {1, 0.7});    // then 4
   check_near(filling.fill(2), {1, 1});
-  check_near(filling.fill(3), {1, 1});    // no more is there
+  check_near(filling.fill(3), {1, 1});      // no more is there
   check_near(filling.fill(0), {0.1, 0.1});  // and no less
 }
 

@@ -81,8 +81,7 @@ TEST_CASE("curves are measured at shares of each prompt, at the floor where they
   // 1000 tokens: 4, 8, 15 become 20; then 25, 40, 60, 90, ...
   const BudgetGrid budgets = grid_tokens(1000, 20);
   CHECK(budgets.kind == BudgetKind::tokens);
-  CHECK(budgets.values ==
-        std::vector<double>{20, 20, 20, 25, 40, 60, 90, 130, 180, 250, 350, 500, 700, 1000});
+  CHECK(budgets.values == std::vector<double>{20, 20, 20, 25, 40, 60, 90, 130, 180, 250, 350, 500, 700, 1000});
   CHECK(grid_tokens(10, 20).values == std::vector<double>(14, 10));
 }
 
@@ -106,7 +105,7 @@ TEST_CASE("fit-budgets writes curves and shares, the same whatever the threads; 
   CHECK(budgets.scorer == "snapkv:window=8");
   CHECK(budgets.metric == "fisher");
   CHECK(budgets.prompt_length == 272);  // of 256, 272, 288
-  CHECK(budgets.uniform_mix == 0.2);
+  CHECK(budgets.uniform_mix == 0.05);
   CHECK(budgets.least_tokens == 20);
   CHECK(budgets.trained_on.size() == 3);
   REQUIRE(budgets.grid.size() == 14);
@@ -125,9 +124,8 @@ TEST_CASE("fit-budgets writes curves and shares, the same whatever the threads; 
   CHECK(content_of(table) == content_of(other));
 
   const std::string text = "snapkv:window=8+learned:table=" + table;
-  const Dataset results =
-      replayed(folder, {unseen, "-p", "snapkv:window=8," + text, "-b", "0.1,0.25", "-m", "kept_fraction,predicted_kl",
-                        "--compression-point", "prompt"});
+  const Dataset results = replayed(folder, {unseen, "-p", "snapkv:window=8," + text, "-b", "0.1,0.25", "-m",
+                                            "kept_fraction,predicted_kl", "--compression-point", "prompt"});
   CHECK(contains(refused(folder, 3, {traces[0], "-p", text, "-b", "0.25"}), "its budgets were fitted on this prompt"));
   CHECK(contains(refused(folder, 3, {unseen, "-p", text, "-b", "t1"}), "its curves were measured from 0.004"));
 }
@@ -182,7 +180,8 @@ TEST_CASE("a learned scorer's table is in one file with it, from networks that h
   write_lkv_file(scorer, policy);
 
   CHECK(contains(refused_fit(folder, 3, two, {"--scorer", "lkv:file=" + scorer}), "trained on this prompt"));
-  const LearnedPolicy whole = fitted(folder.file("whole.h5"), two, {"--scorer", "lkv:file=" + scorer + ",trained=fold"});
+  const LearnedPolicy whole =
+      fitted(folder.file("whole.h5"), two, {"--scorer", "lkv:file=" + scorer + ",trained=fold"});
   REQUIRE(whole.scorer);
   CHECK(whole.scorer->folds.size() == 2);
   CHECK(whole.scorer->networks.w1 == policy.scorer->networks.w1);

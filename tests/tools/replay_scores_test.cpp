@@ -109,9 +109,9 @@ TEST_CASE("a score file takes part by default, beside the policies of the progra
 
 TEST_CASE("a score file without a name is called as the file") {
   const TemporaryFolder folder;
-  const std::string scores = write_scores(folder, "theirs.h5", 2, kTokens, mixed);
-  const Dataset results = replayed(folder, {write_trace(folder), "--scores", scores, "-p", "theirs", "-b", "0.1"});
-  CHECK(labels<std::string>(results, "policy") == std::vector<std::string>{"theirs"});
+  const std::string scores = write_scores(folder, "trained.h5", 2, kTokens, mixed);
+  const Dataset results = replayed(folder, {write_trace(folder), "--scores", scores, "-p", "trained", "-b", "0.1"});
+  CHECK(labels<std::string>(results, "policy") == std::vector<std::string>{"trained"});
 }
 
 TEST_CASE("scores can stand apart for a compression point, which then go before the others") {
