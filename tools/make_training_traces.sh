@@ -31,3 +31,4 @@ for prompts in "$folder"/prompts/train-*.jsonl "$folder"/prompts/held-*.jsonl; d
 done
 echo "recorded: $folder/train-*.h5 to learn from, $folder/held-*.h5 to test on"
 echo "next:     $python tools/train_lkv.py $folder/train-*.h5 --held-out $folder/held-*.h5 --output $folder/lkv.h5"
+echo "          kvreplay fit-budgets $folder/train-*.h5 --scorer lkv:file=$folder/lkv.h5,trained=fold --output $folder/policy.h5"

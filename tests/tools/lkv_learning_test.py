@@ -253,7 +253,9 @@ class RetainedOutputTest(unittest.TestCase):
         kept = keep_best(scores, 22)[0]
         self.assertEqual(kept.nonzero().flatten().tolist(), [0, 1, 2, 3, 4, 5, *range(14, 30)])
         self.assertEqual(int(keep_best(scores, 30).sum()), 30)
-        self.assertEqual(int(keep_best(scores, 3).sum()), 20)
+        # What does not hold all of these keeps the first ones, then the newest, as a replay does.
+        self.assertEqual(keep_best(scores, 3)[0].nonzero().flatten().tolist(), [0, 1, 2])
+        self.assertEqual(keep_best(scores, 7)[0].nonzero().flatten().tolist(), [0, 1, 2, 3, 27, 28, 29])
 
 
 class IdentityTest(unittest.TestCase):

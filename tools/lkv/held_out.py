@@ -15,7 +15,10 @@ FRACTIONS = (0.1, 0.25, 0.5)
 def keep_best(scores: torch.Tensor, n_kept: int) -> torch.Tensor:
     """1 for what a head keeps: the first and last tokens and the best others, `n_kept` in all. [n_heads, length]"""
     kept = torch.zeros_like(scores)
-    kept[:, :KEEP_FIRST] = kept[:, scores.shape[1] - KEEP_LAST :] = 1
+    # Of a budget that does not hold them all: the first ones, then the newest.
+    n_first = min(n_kept, KEEP_FIRST)
+    n_last = min(n_kept - n_first, KEEP_LAST)
+    kept[:, :n_first] = kept[:, scores.shape[1] - n_last :] = 1
     free = max(0, n_kept - KEEP_FIRST - KEEP_LAST)
     kept.scatter_(1, evictable(scores).topk(min(free, evictable(scores).shape[1])).indices + KEEP_FIRST, 1.0)
     return kept
