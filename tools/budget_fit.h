@@ -16,7 +16,7 @@
 namespace kvreplay {
 
 struct FitOptions {
-  double uniform_mix = 0.05;
+  double uniform_mix = 0.1;
   std::size_t least_tokens = 20;  ///< curves are measured at so many at least, and every head keeps them
   std::size_t max_at_once = 1;    ///< units in memory
   std::function<void()> unit_done = [] {};

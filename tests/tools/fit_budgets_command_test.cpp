@@ -105,7 +105,7 @@ TEST_CASE("fit-budgets writes curves and shares, the same whatever the threads; 
   CHECK(budgets.scorer == "snapkv:window=8");
   CHECK(budgets.metric == "fisher");
   CHECK(budgets.prompt_length == 272);  // of 256, 272, 288
-  CHECK(budgets.uniform_mix == 0.05);
+  CHECK(budgets.uniform_mix == 0.1);
   CHECK(budgets.least_tokens == 20);
   CHECK(budgets.trained_on.size() == 3);
   REQUIRE(budgets.grid.size() == 14);
