@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from recorder.command_line import build_parser  # noqa: E402  (after the path of the package beside this file)
 from recorder.errors import InputError, UsageError, first_line  # noqa: E402
 from recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording  # noqa: E402
+from recorder.program import clear_progress, run_program, stop_cleanly_on_terminate  # noqa: E402
 from recorder.prompts import Prompt, read_prompts  # noqa: E402
 from recorder.recording_report import (  # noqa: E402
     TensorSummary,
@@ -32,28 +32,10 @@ from recorder.recording_report import (  # noqa: E402
 from recorder.sample_plan import SamplePlan, plan_sample  # noqa: E402
 from recorder.sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities  # noqa: E402
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code. Every error is one line on stderr."""
-    try:
-        record(build_parser().parse_args(arguments))
-        return 0
-    except UsageError as error:
-        return _fail(f"{error} (--help explains)", EXIT_USAGE)
-    except InputError as error:
-        return _fail(str(error), EXIT_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted, nothing was written", 128 + signal.SIGINT)
-    except Exception as error:  # a full disk, no memory, a fault of ours: still one line
-        return _fail(f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
-
-
-def _fail(message: str, code: int) -> int:
-    _clear_progress()
-    print("record.py: error: " + " ".join(message.split()), file=sys.stderr)
-    return code
+    return run_program("record.py", lambda: record(build_parser().parse_args(arguments)))
 
 
 def record(options: argparse.Namespace) -> None:
@@ -199,7 +181,7 @@ def _record_sample(
     with SampleCapture(facts, plan, trace.dtype, witness) as capture:
         hook.listener = capture.listen
         decoded = run_sample(model, plan, capture, end_ids, lambda done: _show_progress(plan, done))
-    _clear_progress()
+    clear_progress()
     token_ids = plan.prompt_ids + decoded.ids
     token_texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
     trace.write_sample(index, plan, token_ids, token_texts, decoded.eos_masked_at)
@@ -219,7 +201,7 @@ def _record_probe(
     capture = ProbeCapture(facts, probe, trace.dtype, witness)
     hook.listener = capture.listen
     run_probe(model, probe, token_ids, capture, lambda done: _show_probe_progress(plan, probe, done))
-    _clear_progress()
+    clear_progress()
     trace.write_probe(index, probe)
     tensors = _write_layers(
         capture.layers, lambda layer, buffers: trace.write_probe_layer(index, probe, layer, buffers)
@@ -248,7 +230,7 @@ def _record_sensitivity(
     )
     run = SensitivityRun(model, facts, hook, witness, sensitivity, token_ids, cache)
     perturbed_kl = run.run(rows.store, lambda done: _show_sensitivity_progress(plan, sensitivity, done, begun))
-    _clear_progress()
+    clear_progress()
     n_bytes = rows.finish(perturbed_kl)
     print(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
 
@@ -279,7 +261,7 @@ def _show_sensitivity_progress(plan: SamplePlan, sensitivity: SensitivityPlan, d
     seconds = time.monotonic() - begun
     remaining = seconds / done * (sensitivity.n_sketches - done)
     if done == 1:
-        _clear_progress()
+        clear_progress()
         _note(
             f"'{plan.name}': {sensitivity.n_sketches} sketches of its sensitivity at '{sensitivity.point}' take about "
             f"{seconds + remaining:.0f} s"
@@ -289,15 +271,6 @@ def _show_sensitivity_progress(plan: SamplePlan, sensitivity: SensitivityPlan, d
         print(f"\r\033[K{text}, {remaining:.0f} s left", end="", file=sys.stderr, flush=True)
 
 
-def _clear_progress() -> None:
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _stop_cleanly(signal_number, frame) -> None:
-    raise SystemExit(128 + signal_number)  # lets the trace remove its temporary file
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop_cleanly)
+    stop_cleanly_on_terminate()
     sys.exit(main())

@@ -11,7 +11,6 @@ published description).
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
 from pathlib import Path
@@ -20,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from recorder import VERSION  # noqa: E402
 from recorder.command_line import OneLineParser, positive_number  # noqa: E402
-from recorder.errors import InputError, UsageError, first_line  # noqa: E402
+from recorder.errors import InputError, UsageError  # noqa: E402
+from recorder.program import run_program  # noqa: E402
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
 FEWEST_PROMPTS, FEW_PROMPTS = 2, 4
 N_FOLDS = 2
 
@@ -84,22 +83,7 @@ def _rate(text: str) -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code. Every error is one line on stderr."""
-    try:
-        train(build_parser().parse_args(arguments))
-        return 0
-    except UsageError as error:
-        return _fail(f"{error} (--help explains)", EXIT_USAGE)
-    except InputError as error:
-        return _fail(str(error), EXIT_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted, nothing was written", 128 + signal.SIGINT)
-    except Exception as error:  # a full disk, no memory, a fault of ours: still one line
-        return _fail(f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
-
-
-def _fail(message: str, code: int) -> int:
-    print("train_lkv.py: error: " + " ".join(message.split()), file=sys.stderr)
-    return code
+    return run_program("train_lkv.py", lambda: train(build_parser().parse_args(arguments)))
 
 
 class Progress:

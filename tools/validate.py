@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -23,8 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
 from recorder.command_line import OneLineParser, positive_number  # noqa: E402
 from recorder.errors import InputError, UsageError, first_line  # noqa: E402
-
-EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
+from recorder.program import clear_progress, run_program, stop_cleanly_on_terminate  # noqa: E402
 
 NOTES = """\
 measured, in nats, means over the scored predictions (those that the trace's sensitivity scores, or of the decoded
@@ -88,23 +86,7 @@ def _budgets(text: str) -> list[float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code. Every error is one line on stderr."""
-    try:
-        validate(build_parser().parse_args(arguments))
-        return 0
-    except UsageError as error:
-        return _fail(f"{error} (--help explains)", EXIT_USAGE)
-    except InputError as error:
-        return _fail(str(error), EXIT_INPUT)
-    except KeyboardInterrupt:
-        return _fail("interrupted, nothing was written", 128 + signal.SIGINT)
-    except Exception as error:  # a full disk, no memory, a fault of ours: still one line
-        return _fail(f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
-
-
-def _fail(message: str, code: int) -> int:
-    _clear_progress()
-    print("validate.py: error: " + " ".join(message.split()), file=sys.stderr)
-    return code
+    return run_program("validate.py", lambda: validate(build_parser().parse_args(arguments)))
 
 
 def validate(options: argparse.Namespace) -> None:
@@ -149,7 +131,7 @@ def validate(options: argparse.Namespace) -> None:
         begun = time.monotonic()
         study.add(replay, options.policy, options.budget, open_case,
                   lambda case, done, n, begun=begun: _show_progress(case, done, n, begun))  # fmt: skip
-        _clear_progress()
+        clear_progress()
         replay.close()
     print(text_report(study, options.rows))
     for path, write in ((options.csv, write_csv), (options.json, write_json)):
@@ -185,15 +167,6 @@ def _show_progress(case, done: int, n: int, begun: float) -> None:
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _clear_progress() -> None:
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _stop_cleanly(signal_number, frame) -> None:
-    raise SystemExit(128 + signal_number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop_cleanly)
+    stop_cleanly_on_terminate()
     sys.exit(main())

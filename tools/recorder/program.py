@@ -1,0 +1,47 @@
+"""What our Python programs have in common: exit codes, errors of one line, a progress line that goes away."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from .errors import InputError, UsageError, first_line
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
+
+
+def run_program(name: str, work: Callable[[], None]) -> int:
+    """Does the work; returns the exit code. Every error is one line on stderr. A SystemExit, of a parser, goes on."""
+    try:
+        work()
+        return 0
+    except UsageError as error:
+        return _fail(name, f"{error} (--help explains)", EXIT_USAGE)
+    except InputError as error:
+        return _fail(name, str(error), EXIT_INPUT)
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted, nothing was written", 128 + signal.SIGINT)
+    except Exception as error:  # a full disk, no memory, a fault of ours: still one line
+        return _fail(name, f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
+
+
+def clear_progress() -> None:
+    """Wipes the line that progress was shown on, on a terminal."""
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def stop_cleanly_on_terminate() -> None:
+    """SIGTERM ends the program by an exception, so that temporary files are removed."""
+
+    def stop(signal_number, frame) -> None:
+        raise SystemExit(128 + signal_number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _fail(name: str, message: str, code: int) -> int:
+    clear_progress()
+    print(f"{name}: error: " + " ".join(message.split()), file=sys.stderr)
+    return code
