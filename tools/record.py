@@ -10,7 +10,6 @@ are stored as the attention saw them. A trace has the format of traces/SCHEMA.md
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,9 +17,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from recorder.command_line import build_parser  # noqa: E402  (after the path of the package beside this file)
-from recorder.errors import InputError, UsageError, first_line  # noqa: E402
+from recorder.errors import InputError, UsageError  # noqa: E402
 from recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording  # noqa: E402
-from recorder.program import clear_progress, run_program, stop_cleanly_on_terminate  # noqa: E402
+from recorder.program import (  # noqa: E402
+    check_output,
+    clear_progress,
+    run_program,
+    start_torch,
+    stop_cleanly_on_terminate,
+)
 from recorder.prompts import Prompt, read_prompts  # noqa: E402
 from recorder.recording_report import (  # noqa: E402
     TensorSummary,
@@ -45,16 +50,10 @@ def record(options: argparse.Namespace) -> None:
     if options.sensitivity_targets is not None and not options.sensitivity:
         raise UsageError("--sensitivity-targets needs --sensitivity R")
     prompts = read_prompts(options.prompts)
-    if options.output.exists() and not options.output.is_file():  # a rename would replace a device or a pipe
-        raise UsageError(f"{options.output} is not a regular file")
-    if options.output.exists() and not options.force:
-        raise UsageError(f"{options.output} exists; --force replaces it")
-    if not options.output.parent.is_dir():
-        raise UsageError(f"{options.output.parent} is not a directory")
+    check_output(options.output, options.force)
 
-    # Before the libraries load: nothing is ever fetched, and stderr is ours.
-    os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
-    # Only now the libraries that take seconds to load.
+    start_torch(options.threads, options.device)
+    # Only now what needs it.
     import torch
 
     from recorder.attention_hook import ATTENTION_NAME, AttentionHook
@@ -63,12 +62,6 @@ def record(options: argparse.Namespace) -> None:
     from recorder.rotary_embedding import RotationWitness
     from recorder.trace_file import TraceFile
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        torch.zeros(1, device=options.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {options.device}: {first_line(error)}") from error
     source = open_model(options.model, options.model_id)
     plans = _plan_samples(prompts, source.tokenizer, options)
     probes = _plan_probes(prompts, plans, source.tokenizer, options)

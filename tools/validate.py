@@ -21,8 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from recorder import VERSION  # noqa: E402  (after the path of the package beside this file)
 from recorder.command_line import OneLineParser, positive_number  # noqa: E402
-from recorder.errors import InputError, UsageError, first_line  # noqa: E402
-from recorder.program import clear_progress, run_program, stop_cleanly_on_terminate  # noqa: E402
+from recorder.errors import InputError  # noqa: E402
+from recorder.program import (  # noqa: E402
+    check_output,
+    clear_progress,
+    run_program,
+    start_torch,
+    stop_cleanly_on_terminate,
+)
 
 NOTES = """\
 measured, in nats, means over the scored predictions (those that the trace's sensitivity scores, or of the decoded
@@ -92,14 +98,10 @@ def main(arguments: list[str] | None = None) -> int:
 def validate(options: argparse.Namespace) -> None:
     """Measures all replays and reports."""
     for output in (options.csv, options.json):
-        if output is not None and output.exists() and not options.force:
-            raise UsageError(f"{output} exists; --force replaces it")
-        if output is not None and not output.parent.is_dir():
-            raise UsageError(f"{output.parent} is not a directory")
-    os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
-    # Only now the libraries that take seconds to load.
-    import torch
-
+        if output is not None:
+            check_output(output, options.force)
+    start_torch(options.threads, options.device)
+    # Only now what needs it.
     from recorder.attention_hook import ATTENTION_NAME, AttentionHook
     from recorder.model_loader import load_model, open_model
     from validation.live_model import LiveCase
@@ -107,12 +109,6 @@ def validate(options: argparse.Namespace) -> None:
     from validation.report import text_report, write_csv, write_json
     from validation.study import Study
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        torch.zeros(1, device=options.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"--device {options.device}: {first_line(error)}") from error
     replays = [Replay(*files) for files in options.replay]
     hook = AttentionHook()
     hook.register()

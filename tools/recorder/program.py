@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from .errors import InputError, UsageError, first_line
 
@@ -24,6 +26,29 @@ def run_program(name: str, work: Callable[[], None]) -> int:
         return _fail(name, "interrupted, nothing was written", 128 + signal.SIGINT)
     except Exception as error:  # a full disk, no memory, a fault of ours: still one line
         return _fail(name, f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Throws UsageError where `path` cannot be written, or exists and is not to be replaced."""
+    if path.exists() and not path.is_file():  # a rename would replace a device or a pipe
+        raise UsageError(f"{path} is not a regular file")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists; --force replaces it")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a directory")
+
+
+def start_torch(threads: int | None, device: str) -> None:
+    """Loads PyTorch, which takes seconds. Before it: nothing is ever fetched, and stderr is ours."""
+    os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: {first_line(error)}") from error
 
 
 def clear_progress() -> None:
