@@ -56,7 +56,7 @@ def _kept_rows(cached: list[torch.Tensor], retained: torch.Tensor) -> tuple[list
     n_kept = int(retained.sum(dim=1).max()) if retained.numel() else 0
     at = retained.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :n_kept]
     rows = cached
-    if n_kept < retained.shape[1]:
+    if not retained.all():
         rows = [tensor.gather(1, at[..., None].expand(-1, -1, tensor.shape[2])) for tensor in cached]
     return rows, at.masked_fill(~retained.gather(1, at), -1)
 
