@@ -53,6 +53,12 @@ enum class AllocatorLevel {
   both,    ///< tokens for every head of every layer
 };
 
+/// A modifier that an allocator brings along: its name, and `name=value,...`.
+struct Companion {
+  std::string modifier;  ///< "" for none
+  std::string parameters;
+};
+
 struct AllocatorTraits {
   AllocatorLevel level = AllocatorLevel::heads;
   bool oracle = false;       ///< looks at the evaluation queries
@@ -91,6 +97,8 @@ struct Allocator {
   /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
   /// \param table  of the scorer
   std::string (*from_scorer)(const ParameterTable& table, const Parameters& scorer) = nullptr;
+  /// What its budgets presuppose (Policy::add_modifier()).
+  Companion (*companion)(const Parameters&) = nullptr;
 };
 
 const std::vector<Allocator>& all_allocators();

@@ -42,6 +42,7 @@ struct LearnedBudgets {
   double prompt_length = 0;             ///< mean number of tokens up for eviction; 0: not known
   double uniform_mix = 0;               ///< share of every budget that all heads got alike in `fraction`
   std::size_t least_tokens = 0;         ///< a head keeps so many whatever the budget
+  std::size_t keep_first = 0;           ///< first tokens that every head keeps whatever their score
   std::vector<double> grid;             ///< [n_points] fractions kept, rising up to 1
   std::vector<float> curve;             ///< [..., n_points] damage when a head keeps that much
   std::vector<double> retained;         ///< [n_retained] mean fractions kept, rising

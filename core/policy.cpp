@@ -46,14 +46,20 @@ HeadBudgets uniform_budgets(std::span<const Budget> budgets, std::size_t n_heads
   return counts;
 }
 
+template <typename Use>
+void Policy::for_each_part(Use use) const {
+  use(scorer_.row, scorer_.parameters);
+  for (const auto& modifier : modifiers_) use(modifier.row, modifier.parameters);
+  for (const auto* allocator : {&layers_, &heads_})
+    if (allocator->has_value()) use((*allocator)->row, (*allocator)->parameters);
+}
+
 Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{}, Parameters({}, "", "")} {
   const PolicyText parsed = parse_policy(text, extra);
   scorer_ = {*parsed.scorer.row, parameters_of(parsed.scorer)};
-  complete_ = scorer_.row.name + scorer_.parameters.complete();
   name_ = scorer_.row.name + scorer_.parameters.canonical();
   for (const NamedPart<Modifier>& part : parsed.modifiers) {
     modifiers_.push_back({*part.row, parameters_of(part)});
-    complete_ += "+" + part.row->name + modifiers_.back().parameters.complete();
     name_ += "+" + part.row->name + modifiers_.back().parameters.canonical();
   }
   for (const NamedPart<Allocator>& part : parsed.allocators) {
@@ -64,16 +70,30 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     const Parameters parameters = parameters_of(complete);
     if (part.row->name == "uniform") continue;
     (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};
-    complete_ += "+" + part.row->name + parameters.complete();
+    if (part.row->companion != nullptr) add_modifier(part.row->companion(parameters));
     name_ += "+" + part.row->name + parameters.canonical();
   }
-  if (!layers_ && !heads_) {
-    complete_ += "+uniform";
-    // Without a plus, a name that is a preset's means the preset, whatever parameters follow it.
-    if (modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name)) name_ += "+uniform";
-  }
+  // Without a plus, a name that is a preset's means the preset, whatever parameters follow it.
+  if (!layers_ && !heads_ && modifiers_.empty() && parsed.label.empty() && find_preset(scorer_.row.name))
+    name_ += "+uniform";
   if (!parsed.label.empty())
     name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
+}
+
+std::string Policy::complete() const {
+  std::string text;
+  for_each_part([&](const auto& row, const Parameters& parameters) {
+    text += (text.empty() ? "" : "+") + row.name + parameters.complete();
+  });
+  return layers_ || heads_ ? text : text + "+uniform";
+}
+
+void Policy::add_modifier(const Companion& added) {
+  const auto is_there = [&](const auto& modifier) { return modifier.row.name == added.modifier; };
+  if (added.modifier.empty() || std::ranges::any_of(modifiers_, is_there)) return;
+  const Modifier* row = find_modifier(added.modifier);
+  if (row == nullptr) throw std::logic_error(fmt::format("no modifier is called {}", added.modifier));
+  modifiers_.insert(modifiers_.begin(), {*row, Parameters(row->parameters, row->name, added.parameters)});
 }
 
 const LearnedPolicy* Policy::learned_scorer() const {
@@ -100,14 +120,6 @@ bool Policy::oracle() const { return scorer_.row.traits.oracle || (layers_ && la
 bool Policy::budget_free() const { return layers_ && layers_->row.traits.budget_free; }
 
 bool Policy::shares_between_layers() const { return layers_ && layers_->row.survey != nullptr; }
-
-template <typename Use>
-void Policy::for_each_part(Use use) const {
-  use(scorer_.row, scorer_.parameters);
-  for (const auto& modifier : modifiers_) use(modifier.row, modifier.parameters);
-  for (const auto* allocator : {&layers_, &heads_})
-    if (allocator->has_value()) use((*allocator)->row, (*allocator)->parameters);
-}
 
 std::string Policy::unmet_need(const TraceOffer& offer) const {
   std::string need;

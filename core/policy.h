@@ -62,7 +62,7 @@ class Policy {
   /// The name in results: what was asked for, with only the parameters that differ from the defaults.
   const std::string& name() const { return name_; }
   /// Every part with every parameter.
-  const std::string& complete() const { return complete_; }
+  std::string complete() const;
   const Scorer& scorer() const { return scorer_.row; }
   /// What its scorer has learned; nullptr where it is not a scorer that reads such a file.
   const LearnedPolicy* learned_scorer() const;
@@ -72,6 +72,9 @@ class Policy {
   /// Whether scorer or allocator look at the evaluation queries: a reference line, not a policy.
   bool oracle() const;
   bool budget_free() const;
+
+  /// Puts a modifier before its others, unless it has one of this name. The name of the policy stays.
+  void add_modifier(const Companion& added);
 
   /// What this policy asks of a trace that it does not offer, as one clause; "" if nothing.
   std::string unmet_need(const TraceOffer& offer) const;
@@ -132,7 +135,6 @@ class Policy {
   std::optional<Part<Allocator>> layers_;  ///< AllocatorLevel::layers or both
   std::optional<Part<Allocator>> heads_;   ///< AllocatorLevel::heads, but for uniform
   std::string name_;
-  std::string complete_;
 };
 
 }  // namespace kvreplay

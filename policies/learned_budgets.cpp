@@ -75,12 +75,21 @@ std::string from_scorer(const ParameterTable& table, const Parameters& scorer) {
                      scorer.is_word("model", "any") ? ",model=any" : "");
 }
 
+// Without the attention sinks a small budget is worth little, and the curves were measured with them.
+Companion sinks(const Parameters& parameters) {
+  const LearnedPolicy& learned = parameters.learned("table");
+  if (!learned.budgets || learned.budgets->keep_first == 0) return {};
+  return {"protect", fmt::format("sinks={}", learned.budgets->keep_first)};
+}
+
 const RegisterAllocator learned{{
     .name = "learned",
     .summary = "head budgets learned from traces: how much the model loses through each head when it keeps so much, "
                "on average over other prompts, decides what it keeps of this one",
-    .formula = "minimise sum of damage_{l,h}(x_{l,h}) over the lower convex hulls of the table's curves, mean x = the "
-               "budget; b_{l,h} = ((1 - mix) x_{l,h} + mix x) n, at least the table's floor",
+    .formula =
+        "minimise sum of damage_{l,h}(x_{l,h}) over the lower convex hulls of the table's curves, mean x = the "
+        "budget; b_{l,h} = ((1 - mix) x_{l,h} + mix x) n, at least the table's floor; the first keep_first tokens of "
+        "the table stay in every head (+protect:sinks=0 lets them go)",
     .paper = "LKV-H of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676, after its "
              "description; water-filling over measured curves instead of gradients",
     .needs = "a file that kvreplay fit-budgets made from other prompts of the same model",
@@ -115,6 +124,7 @@ const RegisterAllocator learned{{
     .allocate = allocate_learned,
     .unmet_need = unmet_need,
     .from_scorer = from_scorer,
+    .companion = sinks,
 }};
 
 }  // namespace

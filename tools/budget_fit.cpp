@@ -18,13 +18,12 @@ namespace {
 constexpr std::array kGrid = {.004, .008, .015, .025, .04, .06, .09, .13, .18, .25, .35, .5, .7, 1.};
 constexpr std::size_t kUnit = 6;  // the point whose damage, all heads together, is 1
 constexpr std::array kTabulated = {.05, .1, .15, .25, .5};
-
-using Curves = std::vector<std::vector<double>>;  // [n_heads][n_points]
+constexpr double kBalanced = .25;  // the budget at which all cases shall gain alike
 
 // [n_cases][n_layers] of the plan.
-std::vector<std::vector<Curves>> measure(const ReplayPlan& plan, Damage damage, const FitOptions& options,
-                                         BackendChoice& backend) {
-  std::vector<std::vector<Curves>> curves(plan.cases.size(), std::vector<Curves>(plan.layers.size()));
+std::vector<std::vector<DamageCurves>> measure(const ReplayPlan& plan, Damage damage, const FitOptions& options,
+                                               BackendChoice& backend) {
+  std::vector<std::vector<DamageCurves>> curves(plan.cases.size(), std::vector<DamageCurves>(plan.layers.size()));
   UsedSlices used;
   parallel_in_order(plan.units.size(), options.max_at_once, [&](std::size_t i) {
     if (i + options.max_at_once < plan.units.size()) prefetch_unit(plan, plan.units[i + options.max_at_once]);
@@ -66,9 +65,7 @@ BudgetGrid grid_tokens(std::size_t n, std::size_t least) {
   return budgets;
 }
 
-std::vector<std::vector<double>> mean_curves(std::vector<std::vector<std::vector<double>>> damage,
-                                             std::span<const std::string> cases) {
-  Curves mean(damage.front().size(), std::vector<double>(damage.front().front().size(), 0.0));
+void normalise(std::vector<DamageCurves>& damage, std::span<const std::string> cases) {
   for (std::size_t c = 0; c < damage.size(); ++c) {
     double unit = 0;
     for (const std::vector<double>& head : damage[c]) {
@@ -79,11 +76,9 @@ std::vector<std::vector<double>> mean_curves(std::vector<std::vector<std::vector
     if (unit <= 0)
       throw InputError(fmt::format("case {}: nothing is lost at {} % of the cache: no budgets can be learned from it",
                                    cases[c], 100 * kGrid[kUnit]));
-    for (std::size_t h = 0; h < mean.size(); ++h)
-      for (std::size_t p = 0; p < mean[h].size(); ++p)
-        mean[h][p] += damage[c][h][p] / unit / static_cast<double>(damage.size());
+    for (std::vector<double>& head : damage[c])
+      for (double& each : head) each /= unit;
   }
-  return mean;
 }
 
 std::vector<std::string> prompts_of(const ReplayPlan& plan) {
@@ -106,7 +101,7 @@ LearnedPolicy fit_budgets(const ReplayPlan& plan, const std::string& metric, con
                         .n_kv_heads = model.n_kv_heads,
                         .head_dim = model.head_dim,
                         .value_dim = model.value_dim};
-  std::vector<Curves> damage(plan.cases.size());
+  std::vector<DamageCurves> damage(plan.cases.size());
   for (std::size_t l = 0; l < plan.layers.size(); ++l) {
     if (measured.front()[l].empty()) continue;  // a sliding window's: in all cases alike
     learned.layers.push_back(plan.traces.front()->info().layers[plan.layers[l]].index);
@@ -122,12 +117,14 @@ LearnedPolicy fit_budgets(const ReplayPlan& plan, const std::string& metric, con
                          .prompt_length = mean_length(plan),
                          .uniform_mix = options.uniform_mix,
                          .least_tokens = options.least_tokens,
+                         .keep_first = options.keep_first,
                          .grid = {kGrid.begin(), kGrid.end()},
                          .curve = {},
                          .retained = {kTabulated.begin(), kTabulated.end()},
                          .fraction = {},
                          .trained_on = prompts_of(plan)};
-  for (const std::vector<double>& head : mean_curves(std::move(damage), labels))
+  normalise(damage, labels);
+  for (const std::vector<double>& head : weighted_mean(damage, case_weights(damage, kGrid, kBalanced)))
     budgets.curve.insert(budgets.curve.end(), head.begin(), head.end());
   budgets.fraction = fractions_of(budgets);
   learned.budgets = std::move(budgets);

@@ -11,13 +11,15 @@
 #include "core/learned_policy.h"
 #include "core/unit_replay.h"
 #include "tools/backend_choice.h"
+#include "tools/case_weights.h"
 #include "tools/replay_plan.h"
 
 namespace kvreplay {
 
 struct FitOptions {
-  double uniform_mix = 0.1;
+  double uniform_mix = 0;
   std::size_t least_tokens = 20;  ///< curves are measured at so many at least, and every head keeps them
+  std::size_t keep_first = 4;     ///< of these, so many are the prompt's first tokens
   std::size_t max_at_once = 1;    ///< units in memory
   std::function<void()> unit_done = [] {};
 };
@@ -30,10 +32,8 @@ std::span<const double> tabulated_shares();
 BudgetGrid grid_tokens(std::size_t n, std::size_t least);
 
 /// Damage of all heads of each case, [n_cases][n_heads][n_points]: each case divided by the sum over heads at the grid
-/// point 0.09, then averaged over cases. Throws InputError naming the case where nothing is lost there, or something is
-/// not finite.
-std::vector<std::vector<double>> mean_curves(std::vector<std::vector<std::vector<double>>> damage,
-                                             std::span<const std::string> cases);
+/// point 0.09. Throws InputError naming the case where nothing is lost there, or something is not finite.
+void normalise(std::vector<DamageCurves>& damage, std::span<const std::string> cases);
 
 /// Budgets for the plan's one policy, from the plan's cases; layers in which nothing is evicted are left out.
 /// \param metric  as in LearnedBudgets

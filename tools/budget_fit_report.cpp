@@ -6,20 +6,9 @@
 #include <algorithm>
 #include <span>
 
+#include "tools/case_weights.h"
+
 namespace kvreplay {
-namespace {
-
-// A curve between its points; outside of them as at the nearest.
-double damage_at(std::span<const double> grid, std::span<const float> curve, double share) {
-  const auto above = std::ranges::upper_bound(grid, share);
-  if (above == grid.begin()) return curve.front();
-  if (above == grid.end()) return curve.back();
-  const auto i = static_cast<std::size_t>(above - grid.begin());
-  const double part = (share - grid[i - 1]) / (grid[i] - grid[i - 1]);
-  return (1 - part) * double{curve[i - 1]} + part * double{curve[i]};
-}
-
-}  // namespace
 
 void report_fit(std::ostream& out, const LearnedPolicy& table) {
   const LearnedBudgets& budgets = *table.budgets;
@@ -32,7 +21,8 @@ void report_fit(std::ostream& out, const LearnedPolicy& table) {
     const auto shares = std::span(budgets.fraction).subspan(r * n_heads, n_heads);
     double learned = 0, uniform = 0;
     for (std::size_t h = 0; h < n_heads; ++h) {
-      const auto curve = std::span(budgets.curve).subspan(h * n_points, n_points);
+      const auto begin = budgets.curve.begin() + static_cast<std::ptrdiff_t>(h * n_points);
+      const std::vector<double> curve(begin, begin + static_cast<std::ptrdiff_t>(n_points));
       learned += damage_at(budgets.grid, curve, double{shares[h]});
       uniform += damage_at(budgets.grid, curve, budgets.retained[r]);
     }

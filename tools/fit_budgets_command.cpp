@@ -58,6 +58,7 @@ void declare(Options& options, CommandOptions& command) {
                  "||W_O (o' - o)||^2, a poor stand-in; auto: fisher where the traces have sensitivities");
   options.value("uniform-mix", command.fit.uniform_mix, "SHARE", "of every budget, this share goes to all heads alike");
   options.value("least", command.fit.least_tokens, "TOKENS", "every head keeps so many");
+  options.value("sinks", command.fit.keep_first, "TOKENS", "every head keeps so many of the first tokens");
   options.group("Output");
   options.value("output,o", command.output, "FILE", "the table, format kvlkv-1 (traces/LKV.md); required");
   options.flag("force", command.force, "overwrite the output");
@@ -167,6 +168,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   command.replay.policies = {ranking_policy(command.scorer)};
   command.replay.metrics = {"kept_fraction"};
   ReplayPlan plan = make_replay_plan(command.replay, talk);
+  if (command.fit.keep_first > 0)
+    plan.policies.front().add_modifier({"protect", fmt::format("sinks={}", command.fit.keep_first)});
   check_prompts(plan, err);
   const std::string metric = choose_metric(plan, command.metric, err);
   // What the slices of the traces must hold.

@@ -44,8 +44,11 @@ std::string describe_learned(const std::string& path, std::uintmax_t bytes, cons
     const LearnedBudgets& budgets = *policy.budgets;
     add("budgets", "ranked by", budgets.scorer);
     add("budgets", "damage", budgets.metric);
-    add("budgets", "curves at", fmt::format("{} of the cache", fmt::join(budgets.grid, " ")));
-    add("budgets", "totals", fmt::format("{} of the cache", fmt::join(budgets.retained, " ")));
+    add("budgets", "curves at", fmt::format("{:.4g} of the cache", fmt::join(budgets.grid, " ")));
+    add("budgets", "totals", fmt::format("{:.4g} of the cache", fmt::join(budgets.retained, " ")));
+    add("budgets", "uniform mix", fmt::format("{:.4g}", budgets.uniform_mix));
+    add("budgets", "kept anyway",
+        fmt::format("{} tokens, the first {} among them", budgets.least_tokens, budgets.keep_first));
     add("budgets", "fitted on", prompts_text(budgets.trained_on));
   }
   return fmt::format("{}: a learned policy, format kvlkv-1, {}\n{}", path, bytes_text(bytes), two_columns(rows));
@@ -77,10 +80,17 @@ Json learned_json(const std::string& path, std::uintmax_t bytes, const LearnedPo
   }
   if (policy.budgets) {
     const LearnedBudgets& budgets = *policy.budgets;
-    json["budgets"] = {
-        {"scorer", budgets.scorer},        {"metric", budgets.metric},     {"grid", budgets.grid},
-        {"curve", budgets.curve},          {"retained", budgets.retained}, {"fraction", budgets.fraction},
-        {"trained_on", budgets.trained_on}};
+    json["budgets"] = {{"scorer", budgets.scorer},
+                       {"metric", budgets.metric},
+                       {"prompt_length", budgets.prompt_length},
+                       {"uniform_mix", budgets.uniform_mix},
+                       {"least_tokens", budgets.least_tokens},
+                       {"keep_first", budgets.keep_first},
+                       {"grid", budgets.grid},
+                       {"curve", budgets.curve},
+                       {"retained", budgets.retained},
+                       {"fraction", budgets.fraction},
+                       {"trained_on", budgets.trained_on}};
   }
   return json;
 }

@@ -112,16 +112,18 @@ class LkvReader {
 
   LearnedBudgets read_budgets(const Extents& extents) const {
     const Group group = open_group(file_, "budget");
-    LearnedBudgets budgets{.scorer = read_string_attribute(group, "scorer"),
-                           .metric = read_string_attribute(group, "metric"),
-                           .prompt_length = real(group, "prompt_length", 1e12),
-                           .uniform_mix = real(group, "uniform_mix", 1),
-                           .least_tokens = count(group, "least_tokens", 0, kMostHeads),
-                           .grid = read_fractions("budget/grid"),
-                           .curve = {},
-                           .retained = read_fractions("budget/retained"),
-                           .fraction = {},
-                           .trained_on = read_texts("budget/trained_on")};
+    LearnedBudgets budgets{
+        .scorer = read_string_attribute(group, "scorer"),
+        .metric = read_string_attribute(group, "metric"),
+        .prompt_length = real(group, "prompt_length", 1e12),
+        .uniform_mix = real(group, "uniform_mix", 1),
+        .least_tokens = count(group, "least_tokens", 0, kMostHeads),
+        .keep_first = has_attribute(group, "keep_first") ? count(group, "keep_first", 0, kMostHeads) : 0,
+        .grid = read_fractions("budget/grid"),
+        .curve = {},
+        .retained = read_fractions("budget/retained"),
+        .fraction = {},
+        .trained_on = read_texts("budget/trained_on")};
     budgets.curve = read_array("budget/curve", std::vector{extents.layers, extents.kv_heads, budgets.grid.size()});
     budgets.fraction =
         read_array("budget/fraction", std::vector{budgets.retained.size(), extents.layers, extents.kv_heads});

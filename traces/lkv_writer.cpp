@@ -35,6 +35,7 @@ void write_budgets(const File& file, const LearnedBudgets& budgets, const Extent
   write_attribute(group, "prompt_length", budgets.prompt_length);
   write_attribute(group, "uniform_mix", budgets.uniform_mix);
   write_attribute(group, "least_tokens", static_cast<std::int64_t>(budgets.least_tokens));
+  write_attribute(group, "keep_first", static_cast<std::int64_t>(budgets.keep_first));
   write_fractions(group, "grid", budgets.grid);
   write_fractions(group, "retained", budgets.retained);
   write_array(group, "curve", {n.layers, n.kv_heads, budgets.grid.size()}, budgets.curve);

@@ -67,6 +67,18 @@ TEST_CASE("a policy is a scorer, with an allocator where it is not uniform") {
   CHECK(Policy("knorm+ada").complete() == "knorm+ada:dialect=kvpress,alpha=0.2,safeguard=floor");
 }
 
+TEST_CASE("a modifier that is added comes first, once, and leaves the name") {
+  Policy policy("h2o+value-norm+ada");
+  const std::string before = policy.complete();
+  policy.add_modifier({});
+  CHECK(policy.complete() == before);
+  policy.add_modifier({"protect", "sinks=4"});
+  policy.add_modifier({"protect", "sinks=8"});
+  CHECK(policy.name() == "h2o+value-norm+ada");
+  CHECK(policy.complete() == Policy("h2o+protect:sinks=4+value-norm+ada").complete());
+  CHECK_THROWS_AS(policy.add_modifier({"no-such", ""}), std::logic_error);
+}
+
 TEST_CASE("a preset keeps its name and says what it stands for") {
   const Policy preset("ada-snapkv");
   CHECK(preset.name() == "ada-snapkv");

@@ -140,6 +140,25 @@ TEST_CASE("a table of another model, shape or layer, without budgets, or fitted 
   CHECK_THROWS_WITH_AS(Policy("knorm+learned"), "learned: table=FILE must be given", UsageError);
 }
 
+TEST_CASE("every head keeps the first tokens that the table says, unless the policy says otherwise") {
+  const std::vector<LayerData> layers = two_layers();
+  LearnedPolicy policy = two_heads(layers[0].model);
+  policy.budgets->keep_first = 3;
+  const Table table(policy);
+  // The newer, the better: nothing but protection keeps a first token.
+  reference::Matrix rising(1, reference::Vector(100));
+  std::iota(rising[0].begin(), rising[0].end(), 0.0);
+  const std::vector<Scorer> given = {given_scorer({rising, rising})};
+  const CaseRun run(two_layers(), 100);
+  const auto first_kept = [&](const std::string& text) { return run.retained(Policy(text, given), {8})[0][0][0][0]; };
+  const std::string text = "given+" + table.text;
+  CHECK(first_kept(text) == 0);
+  CHECK(first_kept("given+protect:sinks=0+" + table.text) > 50);
+  CHECK(contains(Policy(text, given).complete(), "given+protect:sinks=3,"));
+  CHECK(Policy(text, given).name() == "given+learned:table=t.h5");
+  CHECK(contains(Policy("given+protect:sinks=9+" + table.text, given).complete(), "given+protect:sinks=9,"));
+}
+
 TEST_CASE("one file with scorer and budgets is a policy by one name") {
   const std::vector<LayerData> layers = two_layers();
   LearnedPolicy whole = two_heads(layers[0].model);

@@ -60,21 +60,22 @@ LearnedPolicy fitted(const std::string& path, const std::vector<std::string>& tr
 
 }  // namespace
 
-TEST_CASE("each case's damage is measured by that of all its heads at 9 %, then averaged") {
+TEST_CASE("each case's damage is measured by that of all its heads at 9 %") {
   // Two heads, 14 points; the seventh is 0.09. Case a: 3 and 1 there: divided by 4. Case b: 1 and 1: divided by 2.
-  std::vector<std::vector<std::vector<double>>> damage(2, std::vector(2, std::vector<double>(14, 0.0)));
+  std::vector<DamageCurves> damage(2, std::vector(2, std::vector<double>(14, 0.0)));
   damage[0][0][6] = 3, damage[0][1][6] = 1, damage[0][0][0] = 8;
   damage[1][0][6] = 1, damage[1][1][6] = 1, damage[1][0][0] = 6;
   const std::vector<std::string> cases = {"a", "b"};
-  const auto mean = mean_curves(damage, cases);
-  CHECK(mean[0][6] == 0.625);  // (3/4 + 1/2) / 2
-  CHECK(mean[1][6] == 0.375);  // (1/4 + 1/2) / 2
-  CHECK(mean[0][0] == 2.5);    // (8/4 + 6/2) / 2
-  CHECK(mean[1][0] == 0);
+  normalise(damage, cases);
+  CHECK(damage[0][0][6] == 0.75);
+  CHECK(damage[0][1][6] == 0.25);
+  CHECK(damage[0][0][0] == 2);
+  CHECK(damage[1][0][0] == 3);
+  CHECK(damage[1][1][6] == 0.5);
   damage[1][1][3] = std::numeric_limits<double>::quiet_NaN();
-  CHECK_THROWS_WITH_AS(mean_curves(damage, cases), "case b: the damage of a head is not a finite number", InputError);
+  CHECK_THROWS_WITH_AS(normalise(damage, cases), "case b: the damage of a head is not a finite number", InputError);
   damage[1] = std::vector(2, std::vector<double>(14, 0.0));
-  CHECK_THROWS_AS(mean_curves(damage, cases), InputError);
+  CHECK_THROWS_AS(normalise(damage, cases), InputError);
 }
 
 TEST_CASE("curves are measured at shares of each prompt, at the floor where they are below it") {
@@ -105,7 +106,8 @@ TEST_CASE("fit-budgets writes curves and shares, the same whatever the threads; 
   CHECK(budgets.scorer == "snapkv:window=8");
   CHECK(budgets.metric == "fisher");
   CHECK(budgets.prompt_length == 272);  // of 256, 272, 288
-  CHECK(budgets.uniform_mix == 0.1);
+  CHECK(budgets.uniform_mix == 0);
+  CHECK(budgets.keep_first == 4);
   CHECK(budgets.least_tokens == 20);
   CHECK(budgets.trained_on.size() == 3);
   REQUIRE(budgets.grid.size() == 14);

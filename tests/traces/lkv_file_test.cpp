@@ -31,6 +31,7 @@ LearnedPolicy whole_policy() {
                     .prompt_length = 1519.5,
                     .uniform_mix = 0.2,
                     .least_tokens = 20,
+                    .keep_first = 3,
                     .grid = {0.25, 0.5, 1},
                     .curve = std::vector<float>(3 * 2 * 3, 0.5f),
                     .retained = {0.25, 0.5},
@@ -114,6 +115,8 @@ TEST_CASE("a learned policy comes back as it was written, the same bytes each ti
   CHECK(after.scorer->folds[1].trained_on == std::vector<std::string>{"bb"});
   REQUIRE(after.budgets);
   CHECK(after.budgets->metric == "fisher");
+  CHECK(after.budgets->least_tokens == 20);
+  CHECK(after.budgets->keep_first == 3);
   CHECK(after.budgets->grid == std::vector<double>{0.25, 0.5, 1});
   CHECK(after.budgets->curve == before.budgets->curve);
   CHECK(after.budgets->fraction == before.budgets->fraction);
@@ -124,6 +127,13 @@ TEST_CASE("a learned policy comes back as it was written, the same bytes each ti
   other.scorer->folds[1].b[0] += 1;
   write_lkv_file(patient.folder / "other.h5", other);
   CHECK(read_lkv_file(patient.folder / "other.h5").digest != after.digest);
+}
+
+TEST_CASE("a table that names no first tokens protects none") {
+  const Patient patient;
+  patient.edit([](hid_t file) { REQUIRE(H5Adelete_by_name(file, "budget", "keep_first", H5P_DEFAULT) >= 0); });
+  CHECK(read_lkv_file(patient.path).budgets->keep_first == 0);
+  CHECK(contains(Patient().set("budget", "keep_first", std::int64_t{-1}).complaint(), "keep_first"));
 }
 
 TEST_CASE("a file with budgets or a scorer alone is a learned policy, one with neither is not") {

@@ -27,6 +27,7 @@ from lkv.head_budgets import HeadBudgets  # noqa: E402
 from lkv.held_out import keep_best  # noqa: E402
 from lkv.lkv_file import read_networks  # noqa: E402
 from lkv.trace_input import LayerTensors, ModelShape  # noqa: E402
+from lkv.training_set import KEEP_FIRST  # noqa: E402
 from recorder.attention_hook import ATTENTION_NAME, AttentionHook  # noqa: E402
 from recorder.errors import InputError, first_line  # noqa: E402
 from recorder.model_loader import load_model, open_model  # noqa: E402
@@ -51,6 +52,8 @@ class LivePolicy:
                 name: int(file.attrs[name]) for name in ("n_layers", "n_q_heads", "n_kv_heads", "head_dim", "value_dim")
             }
         self.table = HeadBudgets.read(path) if has_budgets else None
+        if self.table is not None and self.table.keep_first > KEEP_FIRST:
+            raise InputError(f"{path}: its heads keep the first {self.table.keep_first} tokens, here {KEEP_FIRST}")
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, self.layers, with_projection=False)
         for name, value in heads.items():

@@ -30,6 +30,7 @@ class HeadBudgets:
     prompt_length: float
     uniform_mix: float
     least_tokens: int
+    keep_first: int  # of each head's tokens, so many are the first of the cache, whatever their scores
     grid: np.ndarray  # [n_points]
     curve: np.ndarray  # [n_layers, n_kv_heads, n_points]
     retained: np.ndarray  # [n_retained]
@@ -58,6 +59,7 @@ class HeadBudgets:
                     prompt_length=float(group.attrs["prompt_length"]),
                     uniform_mix=float(group.attrs["uniform_mix"]),
                     least_tokens=int(group.attrs["least_tokens"]),
+                    keep_first=int(group.attrs.get("keep_first", 0)),
                     trained_on=[text.decode() for text in group["trained_on"][:]],
                     **arrays,
                 )
