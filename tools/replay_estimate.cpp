@@ -12,7 +12,7 @@
 namespace kvreplay {
 namespace {
 
-constexpr double kProgramBytes = 28 << 20;  // code, libraries, tables, what HDF5 keeps of open files
+constexpr double kProgramBytes = 32 << 20;  // code, libraries, tables, what HDF5 keeps of open files, threads
 
 UnitDimensions dimensions_of(const ReplayPlan& plan, const ReplayUnit& unit) {
   const ReplayCase& each = plan.cases[unit.case_index];

@@ -150,7 +150,7 @@ TEST_CASE("every head keeps the first tokens that the table says, unless the pol
   std::iota(rising[0].begin(), rising[0].end(), 0.0);
   const std::vector<Scorer> given = {given_scorer({rising, rising})};
   const CaseRun run(two_layers(), 100);
-  const auto first_kept = [&](const std::string& text) { return run.retained(Policy(text, given), {8})[0][0][0][0]; };
+  const auto first_kept = [&](const std::string& text) { return run.retained(Policy(text, given), {12})[0][0][0][0]; };
   const std::string text = "given+" + table.text;
   CHECK(first_kept(text) == 0);
   CHECK(first_kept("given+protect:sinks=0+" + table.text) > 50);
