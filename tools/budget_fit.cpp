@@ -65,7 +65,7 @@ BudgetGrid grid_tokens(std::size_t n, std::size_t least) {
   return budgets;
 }
 
-void normalise(std::vector<DamageCurves>& damage, std::span<const std::string> cases) {
+DamageCurves joint_curves(std::vector<DamageCurves> damage, std::span<const std::string> cases) {
   for (std::size_t c = 0; c < damage.size(); ++c) {
     double unit = 0;
     for (const std::vector<double>& head : damage[c]) {
@@ -79,6 +79,7 @@ void normalise(std::vector<DamageCurves>& damage, std::span<const std::string> c
     for (std::vector<double>& head : damage[c])
       for (double& each : head) each /= unit;
   }
+  return weighted_mean(damage, case_weights(damage, kGrid, kBalanced));
 }
 
 std::vector<std::string> prompts_of(const ReplayPlan& plan) {
@@ -123,8 +124,7 @@ LearnedPolicy fit_budgets(const ReplayPlan& plan, const std::string& metric, con
                          .retained = {kTabulated.begin(), kTabulated.end()},
                          .fraction = {},
                          .trained_on = prompts_of(plan)};
-  normalise(damage, labels);
-  for (const std::vector<double>& head : weighted_mean(damage, case_weights(damage, kGrid, kBalanced)))
+  for (const std::vector<double>& head : joint_curves(std::move(damage), labels))
     budgets.curve.insert(budgets.curve.end(), head.begin(), head.end());
   budgets.fraction = fractions_of(budgets);
   learned.budgets = std::move(budgets);

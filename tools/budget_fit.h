@@ -31,9 +31,10 @@ std::span<const double> tabulated_shares();
 /// Tokens of a cache of n at damage_grid(), none below `least` (or n).
 BudgetGrid grid_tokens(std::size_t n, std::size_t least);
 
-/// Damage of all heads of each case, [n_cases][n_heads][n_points]: each case divided by the sum over heads at the grid
-/// point 0.09. Throws InputError naming the case where nothing is lost there, or something is not finite.
-void normalise(std::vector<DamageCurves>& damage, std::span<const std::string> cases);
+/// One set of curves for all cases: each case's divided by the sum over its heads at the grid point 0.09, then their
+/// mean, weighted by case_weights() at a quarter of the cache. Throws InputError naming the case where nothing is lost
+/// at 0.09, or something is not finite.
+DamageCurves joint_curves(std::vector<DamageCurves> damage, std::span<const std::string> cases);
 
 /// Budgets for the plan's one policy, from the plan's cases; layers in which nothing is evicted are left out.
 /// \param metric  as in LearnedBudgets

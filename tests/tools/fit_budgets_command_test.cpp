@@ -60,22 +60,32 @@ LearnedPolicy fitted(const std::string& path, const std::vector<std::string>& tr
 
 }  // namespace
 
-TEST_CASE("each case's damage is measured by that of all its heads at 9 %") {
-  // Two heads, 14 points; the seventh is 0.09. Case a: 3 and 1 there: divided by 4. Case b: 1 and 1: divided by 2.
-  std::vector<DamageCurves> damage(2, std::vector(2, std::vector<double>(14, 0.0)));
-  damage[0][0][6] = 3, damage[0][1][6] = 1, damage[0][0][0] = 8;
-  damage[1][0][6] = 1, damage[1][1][6] = 1, damage[1][0][0] = 6;
+TEST_CASE("each case's damage is measured by that of all its heads at 9 %, then averaged by weight") {
+  // Two heads, 14 points; the seventh is 0.09. A head loses size (1 - x)^power.
+  const std::span<const double> grid = damage_grid();
+  const auto two_heads = [&](double first, double first_power, double second, double second_power) {
+    DamageCurves curves(2);
+    for (const double x : grid) {
+      curves[0].push_back(first * std::pow(1 - x, first_power));
+      curves[1].push_back(second * std::pow(1 - x, second_power));
+    }
+    return curves;
+  };
+  std::vector<DamageCurves> damage = {two_heads(16, 8, 2, 1), two_heads(4, 1, 4, 8)};
+  const double a = 16 * std::pow(0.91, 8) + 2 * 0.91, b = 4 * 0.91 + 4 * std::pow(0.91, 8);
   const std::vector<std::string> cases = {"a", "b"};
-  normalise(damage, cases);
-  CHECK(damage[0][0][6] == 0.75);
-  CHECK(damage[0][1][6] == 0.25);
-  CHECK(damage[0][0][0] == 2);
-  CHECK(damage[1][0][0] == 3);
-  CHECK(damage[1][1][6] == 0.5);
+  const std::vector<DamageCurves> normal = {two_heads(16 / a, 8, 2 / a, 1), two_heads(4 / b, 1, 4 / b, 8)};
+  const std::vector<double> weights = case_weights(normal, grid, 0.25);
+  const DamageCurves expected = weighted_mean(normal, weights), found = joint_curves(damage, cases);
+  CHECK(weights[0] > 1.2);  // it can gain most: nearly all that it loses is in one head that falls fast
+  CHECK(weights[0] + weights[1] == doctest::Approx(2).epsilon(1e-12));
+  for (std::size_t h = 0; h < 2; ++h)
+    for (std::size_t p = 0; p < grid.size(); ++p) CHECK(found[h][p] == doctest::Approx(expected[h][p]).epsilon(1e-12));
+  CHECK(found[0][6] + found[1][6] == doctest::Approx(1).epsilon(1e-12));
   damage[1][1][3] = std::numeric_limits<double>::quiet_NaN();
-  CHECK_THROWS_WITH_AS(normalise(damage, cases), "case b: the damage of a head is not a finite number", InputError);
-  damage[1] = std::vector(2, std::vector<double>(14, 0.0));
-  CHECK_THROWS_AS(normalise(damage, cases), InputError);
+  CHECK_THROWS_WITH_AS(joint_curves(damage, cases), "case b: the damage of a head is not a finite number", InputError);
+  damage[1] = two_heads(0, 1, 0, 1);
+  CHECK_THROWS_AS(joint_curves(damage, cases), InputError);
 }
 
 TEST_CASE("curves are measured at shares of each prompt, at the floor where they are below it") {
@@ -147,6 +157,22 @@ TEST_CASE("the curves of a table are what each head loses at that budget") {
   CHECK(other.least_tokens == 2);
   CHECK(other.uniform_mix == 0);
   CHECK(other.curve[5] != other.curve[0]);
+}
+
+TEST_CASE("a head that keeps sinks anyway loses something else") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> traces = write_traces(folder, 2);
+  const auto with_sinks = [&](const char* sinks) {
+    return *fitted(folder.file("t.h5"), traces,
+                   {"--scorer", "snapkv:window=8", "--compression-point", "prompt", "--sinks", sinks})
+                .budgets;
+  };
+  const LearnedBudgets none = with_sinks("0"), six = with_sinks("6");
+  CHECK(none.keep_first == 0);
+  CHECK(six.keep_first == 6);
+  CHECK(none.curve != six.curve);
+  // The whole cache is the whole cache.
+  for (std::size_t h = 0; h < 4; ++h) CHECK(six.curve[h * 14 + 13] == 0);
 }
 
 TEST_CASE("without sensitivities damage is the projected error, with a warning") {
