@@ -15,6 +15,7 @@ from recording import TEXT, RecorderTest
 import train_lkv  # after recording.py, which makes it importable
 from lkv import apply_live
 from recorder.attention_hook import ATTENTION_NAME, AttentionHook
+from recorder.errors import InputError
 from recorder.model_loader import load_model, open_model
 
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
@@ -73,6 +74,7 @@ class LiveTest(RecorderTest):
             shape = (len(file.attrs["layers"]), int(file.attrs["n_kv_heads"]))
             budget = file.create_group("budget")
             budget.attrs.update(scorer="lkv", metric="fisher", prompt_length=100.0, uniform_mix=0.1, least_tokens=2)
+            budget.attrs["keep_first"] = 4
             budget["grid"] = np.array([0.01, 0.2, 0.5, 1], dtype="float32")
             falls = np.cumsum(np.exp(3 * generator.standard_normal((*shape, 4))), axis=2)
             budget["curve"] = falls[:, :, ::-1].astype("float32")
@@ -81,6 +83,10 @@ class LiveTest(RecorderTest):
         sets, length, live = self.live_sets(model, policy, trace, 0.3)
         self.assertGreater(len(np.unique(live.budgets(0.3, length))), 2)
         self.check_against_replay(sets, policy, trace, "table", 0.3)
+        with h5py.File(policy, "r+") as file:
+            file["budget"].attrs["keep_first"] = 9
+        with self.assertRaisesRegex(InputError, "its heads keep the first 9 tokens, here 4"):
+            self.live_sets(model, policy, trace, 0.3)
 
     def test_with_all_tokens_kept_the_answer_is_that_of_the_whole_cache(self):
         model, policy, _ = self.learn("llama")
