@@ -7,7 +7,7 @@
 #
 # MODEL is what record.py takes. The texts are those of a Debian 12 machine (licences, Python's and CMake's files), so
 # nothing is downloaded. The interpreter has tools/requirements-record.txt installed: $KVREPLAY_PYTHON, or .venv/bin/python, or python3.
-# SmolLM2-135M takes about half a minute and 120 MB for each prompt.
+# SmolLM2-135M takes half a minute to one on two cores, and 130 MB for each prompt.
 set -euo pipefail
 if [ $# -lt 2 ]; then
   echo "usage: bash tools/make_training_traces.sh MODEL FOLDER [OPTIONS OF record.py...]" >&2
@@ -32,3 +32,4 @@ done
 echo "recorded: $folder/train-*.h5 to learn from, $folder/held-*.h5 to test on"
 echo "next:     $python tools/train_lkv.py $folder/train-*.h5 --held-out $folder/held-*.h5 --output $folder/lkv.h5"
 echo "          kvreplay fit-budgets $folder/train-*.h5 --scorer lkv:file=$folder/lkv.h5,trained=fold --output $folder/policy.h5"
+echo "or, without a network: kvreplay fit-budgets $folder/train-*.h5 --scorer snapkv --output $folder/table.h5"
