@@ -78,9 +78,10 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     name_ += "+uniform";
   if (!parsed.label.empty())
     name_ = parsed.label + (scorer_.row.parameters.wants_file() ? scorer_.parameters.canonical() : "");
+  complete_ = every_part();
 }
 
-std::string Policy::complete() const {
+std::string Policy::every_part() const {
   std::string text;
   for_each_part([&](const auto& row, const Parameters& parameters) {
     text += (text.empty() ? "" : "+") + row.name + parameters.complete();
@@ -94,6 +95,7 @@ void Policy::add_modifier(const Companion& added) {
   const Modifier* row = find_modifier(added.modifier);
   if (row == nullptr) throw std::logic_error(fmt::format("no modifier is called {}", added.modifier));
   modifiers_.insert(modifiers_.begin(), {*row, Parameters(row->parameters, row->name, added.parameters)});
+  complete_ = every_part();
 }
 
 const LearnedPolicy* Policy::learned_scorer() const {

@@ -62,7 +62,7 @@ class Policy {
   /// The name in results: what was asked for, with only the parameters that differ from the defaults.
   const std::string& name() const { return name_; }
   /// Every part with every parameter.
-  std::string complete() const;
+  const std::string& complete() const { return complete_; }
   const Scorer& scorer() const { return scorer_.row; }
   /// What its scorer has learned; nullptr where it is not a scorer that reads such a file.
   const LearnedPolicy* learned_scorer() const;
@@ -116,6 +116,7 @@ class Policy {
   /// Calls use(row, parameters) for scorer, modifiers and allocators.
   template <typename Use>
   void for_each_part(Use use) const;
+  std::string every_part() const;
   Scores score(const PromptView& view, const Budget& budget) const;
   /// Scores that do not depend on the budget, made once for all policies with the same scorer.
   const Scores& shared_score(const PromptView& view) const;
@@ -135,6 +136,7 @@ class Policy {
   std::optional<Part<Allocator>> layers_;  ///< AllocatorLevel::layers or both
   std::optional<Part<Allocator>> heads_;   ///< AllocatorLevel::heads, but for uniform
   std::string name_;
+  std::string complete_;
 };
 
 }  // namespace kvreplay

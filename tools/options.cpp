@@ -51,13 +51,13 @@ Options::Options(std::string usage, std::string summary) : usage_(std::move(usag
 
 void Options::group(std::string title) { group_ = std::move(title); }
 
-void Options::add(std::string_view names, std::string placeholder, std::string help, std::string default_text,
+void Options::add(std::string_view names, std::string value_name, std::string help, std::string default_text,
                   std::function<void(const std::string&)> set, bool repeatable) {
   const std::size_t comma = names.find(',');
   const char letter = comma == std::string_view::npos ? '\0' : names.at(comma + 1);
   options_.push_back({.name = long_name(names),
                       .letter = letter,
-                      .placeholder = std::move(placeholder),
+                      .value_name = std::move(value_name),
                       .help = std::move(help),
                       .default_text = std::move(default_text),
                       .group = group_,
@@ -69,41 +69,41 @@ void Options::flag(std::string_view names, bool& target, std::string help, bool 
   add(names, "", std::move(help), "", [&target, value](const std::string&) { target = value; });
 }
 
-void Options::value(std::string_view names, std::string& target, std::string placeholder, std::string help) {
-  add(names, std::move(placeholder), std::move(help), target, [&target](const std::string& text) { target = text; });
+void Options::value(std::string_view names, std::string& target, std::string value_name, std::string help) {
+  add(names, std::move(value_name), std::move(help), target, [&target](const std::string& text) { target = text; });
 }
 
-void Options::value(std::string_view names, std::size_t& target, std::string placeholder, std::string help) {
-  add(names, std::move(placeholder), std::move(help), fmt::to_string(target),
+void Options::value(std::string_view names, std::size_t& target, std::string value_name, std::string help) {
+  add(names, std::move(value_name), std::move(help), fmt::to_string(target),
       [&target, name = long_name(names)](const std::string& text) { target = parse_count(name, text); });
 }
 
-void Options::value(std::string_view names, double& target, std::string placeholder, std::string help) {
-  add(names, std::move(placeholder), std::move(help), fmt::to_string(target),
+void Options::value(std::string_view names, double& target, std::string value_name, std::string help) {
+  add(names, std::move(value_name), std::move(help), fmt::to_string(target),
       [&target, name = long_name(names)](const std::string& text) { target = parse_real(name, text); });
 }
 
-void Options::value(std::string_view names, std::optional<std::size_t>& target, std::string placeholder,
+void Options::value(std::string_view names, std::optional<std::size_t>& target, std::string value_name,
                     std::string help) {
-  add(names, std::move(placeholder), std::move(help), target ? fmt::to_string(*target) : "",
+  add(names, std::move(value_name), std::move(help), target ? fmt::to_string(*target) : "",
       [&target, name = long_name(names)](const std::string& text) { target = parse_count(name, text); });
 }
 
-void Options::value(std::string_view names, std::optional<double>& target, std::string placeholder, std::string help) {
-  add(names, std::move(placeholder), std::move(help), target ? fmt::to_string(*target) : "",
+void Options::value(std::string_view names, std::optional<double>& target, std::string value_name, std::string help) {
+  add(names, std::move(value_name), std::move(help), target ? fmt::to_string(*target) : "",
       [&target, name = long_name(names)](const std::string& text) { target = parse_real(name, text); });
 }
 
-void Options::values(std::string_view names, std::vector<std::string>& target, std::string placeholder,
+void Options::values(std::string_view names, std::vector<std::string>& target, std::string value_name,
                      std::string help) {
   add(
-      names, std::move(placeholder), std::move(help), fmt::format("{}", fmt::join(target, ",")),
+      names, std::move(value_name), std::move(help), fmt::format("{}", fmt::join(target, ",")),
       [&target](const std::string& text) { target.push_back(text); }, true);
 }
 
 void Options::choice(std::string_view names, std::string& target, std::vector<std::string> choices, std::string help) {
-  std::string placeholder = fmt::format("{}", fmt::join(choices, "|"));
-  add(names, std::move(placeholder), std::move(help), target,
+  std::string value_name = fmt::format("{}", fmt::join(choices, "|"));
+  add(names, std::move(value_name), std::move(help), target,
       [&target, name = long_name(names), choices = std::move(choices)](const std::string& text) {
         if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
           throw UsageError(
@@ -113,8 +113,8 @@ void Options::choice(std::string_view names, std::string& target, std::vector<st
       });
 }
 
-void Options::positional(std::string placeholder, std::vector<std::string>& target, std::size_t min, std::size_t max) {
-  positional_placeholder_ = std::move(placeholder);
+void Options::positional(std::string value_name, std::vector<std::string>& target, std::size_t min, std::size_t max) {
+  positional_value_name_ = std::move(value_name);
   positional_ = &target;
   positional_min_ = min;
   positional_max_ = max;
@@ -150,7 +150,7 @@ bool Options::parse(std::span<const std::string> args, std::ostream& out) {
   std::vector<std::string> names;
   for (const Option& option : options_) {
     const std::string boost_name = option.letter == '\0' ? option.name : option.name + "," + option.letter;
-    if (option.placeholder.empty()) {
+    if (option.value_name.empty()) {
       description.add_options()(boost_name.c_str(), "");
     } else {
       description.add_options()(boost_name.c_str(), po::value<std::string>(), "");
@@ -184,7 +184,7 @@ bool Options::parse(std::span<const std::string> args, std::ostream& out) {
       continue;
     }
     Option& option = find(word.string_key);
-    if (option.given && !option.repeatable && !option.placeholder.empty()) {
+    if (option.given && !option.repeatable && !option.value_name.empty()) {
       refuse(fmt::format("option '--{}' is given twice", option.name));
     }
     option.given = true;
@@ -193,7 +193,7 @@ bool Options::parse(std::span<const std::string> args, std::ostream& out) {
   if (positional.size() > positional_max_) {
     refuse(fmt::format("'{}' is one argument too many", positional[positional_max_]));
   }
-  if (positional.size() < positional_min_) refuse(fmt::format("{} is missing", positional_placeholder_));
+  if (positional.size() < positional_min_) refuse(fmt::format("{} is missing", positional_value_name_));
   if (positional_ != nullptr) *positional_ = std::move(positional);
   return true;
 }
@@ -203,7 +203,7 @@ void Options::print_help(std::ostream& out) const {
   std::vector<TwoColumnRow> rows;
   for (const Option& option : options_) {
     std::string left = option.letter == '\0' ? "    " : fmt::format("-{}, ", option.letter);
-    left += "--" + option.name + (option.placeholder.empty() ? "" : " " + option.placeholder);
+    left += "--" + option.name + (option.value_name.empty() ? "" : " " + option.value_name);
     std::string right = option.help;
     if (!option.default_text.empty()) right += fmt::format(" [default: {}]", option.default_text);
     if (option.repeatable) right += " (may be repeated)";

@@ -38,21 +38,21 @@ class Options {
   /// Sets `target` to `value` when given.
   void flag(std::string_view names, bool& target, std::string help, bool value = true);
 
-  /// \param placeholder  stands for the value in the help, in capitals
-  void value(std::string_view names, std::string& target, std::string placeholder, std::string help);
-  void value(std::string_view names, std::size_t& target, std::string placeholder, std::string help);
-  void value(std::string_view names, double& target, std::string placeholder, std::string help);
-  void value(std::string_view names, std::optional<std::size_t>& target, std::string placeholder, std::string help);
-  void value(std::string_view names, std::optional<double>& target, std::string placeholder, std::string help);
+  /// \param value_name  stands for the value in the help, in capitals
+  void value(std::string_view names, std::string& target, std::string value_name, std::string help);
+  void value(std::string_view names, std::size_t& target, std::string value_name, std::string help);
+  void value(std::string_view names, double& target, std::string value_name, std::string help);
+  void value(std::string_view names, std::optional<std::size_t>& target, std::string value_name, std::string help);
+  void value(std::string_view names, std::optional<double>& target, std::string value_name, std::string help);
 
   /// May be given several times; each value is appended as it stands.
-  void values(std::string_view names, std::vector<std::string>& target, std::string placeholder, std::string help);
+  void values(std::string_view names, std::vector<std::string>& target, std::string value_name, std::string help);
 
   /// One of several words.
   void choice(std::string_view names, std::string& target, std::vector<std::string> choices, std::string help);
 
   /// The words that are no options.
-  void positional(std::string placeholder, std::vector<std::string>& target, std::size_t min,
+  void positional(std::string value_name, std::vector<std::string>& target, std::size_t min,
                   std::size_t max = kUnlimited);
 
   /// A command line that the help shows; may be called again.
@@ -69,7 +69,7 @@ class Options {
   struct Option {
     std::string name;
     char letter = '\0';
-    std::string placeholder;  // "": takes no value
+    std::string value_name;  // "": takes no value
     std::string help;
     std::string default_text;
     std::string group;
@@ -78,7 +78,7 @@ class Options {
     bool given = false;
   };
 
-  void add(std::string_view names, std::string placeholder, std::string help, std::string default_text,
+  void add(std::string_view names, std::string value_name, std::string help, std::string default_text,
            std::function<void(const std::string&)> set, bool repeatable = false);
   Option& find(std::string_view name);
   void print_help(std::ostream& out) const;
@@ -90,7 +90,7 @@ class Options {
   std::string group_ = "Options";
   std::vector<Option> options_;
   std::vector<std::string> examples_;
-  std::string positional_placeholder_;
+  std::string positional_value_name_;
   std::vector<std::string>* positional_ = nullptr;
   std::size_t positional_min_ = 0;
   std::size_t positional_max_ = 0;

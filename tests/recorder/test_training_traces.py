@@ -3,27 +3,17 @@
 import os
 import subprocess
 import sys
-import tempfile
 import unittest
-from pathlib import Path
 
 import h5py
 
-from recording import ROOT
-from tiny_models import save_tiny_model
+from recording import ROOT, RecorderTest
 
 SCRIPT = ROOT / "tools" / "make_training_traces.sh"
 NAMES = [f"train-{i:02d}" for i in range(16)] + [f"held-{i:02d}" for i in range(4)]
 
 
-class TrainingTracesTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = Path(folder.name)
-        cls.model = save_tiny_model(cls.folder / "model", "llama", max_position_embeddings=4096)
-
+class TrainingTracesTest(RecorderTest):
     def run_script(self, *arguments) -> subprocess.CompletedProcess:
         environment = {**os.environ, "KVREPLAY_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         command = ["bash", SCRIPT, *arguments]
@@ -36,7 +26,7 @@ class TrainingTracesTest(unittest.TestCase):
         for name in NAMES:
             if name not in recorded:
                 (traces / f"{name}.h5").write_text("there already")
-        done = self.run_script(self.model, traces, "--layers", "1,2")
+        done = self.run_script(self.model(), traces, "--layers", "1,2")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(sorted(path.stem for path in traces.glob("*.h5")), sorted(NAMES))
         for name in NAMES:
@@ -57,14 +47,14 @@ class TrainingTracesTest(unittest.TestCase):
 
     def test_a_failed_recording_ends_it_with_one_line_and_no_half_a_trace(self):
         traces = self.folder / "refused"
-        done = self.run_script(self.model, traces, "--layers", "7")
+        done = self.run_script(self.model(), traces, "--layers", "7")
         self.assertNotEqual(done.returncode, 0)
         self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
         self.assertIn("7", done.stderr)
         self.assertEqual(list(traces.glob("*.h5*")), [])
 
     def test_it_says_how_it_is_called(self):
-        done = self.run_script(self.model)
+        done = self.run_script(self.model())
         self.assertEqual(done.returncode, 2)
         self.assertIn("usage: bash tools/make_training_traces.sh MODEL FOLDER", done.stderr)
 
