@@ -8,12 +8,18 @@ import unittest
 import h5py
 
 from recording import ROOT, RecorderTest
+from tiny_models import save_tiny_model
 
 SCRIPT = ROOT / "tools" / "make_training_traces.sh"
 NAMES = [f"train-{i:02d}" for i in range(16)] + [f"held-{i:02d}" for i in range(4)]
 
 
 class TrainingTracesTest(RecorderTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls._models["llama"] = save_tiny_model(cls.folder / "model", "llama", max_position_embeddings=4096)
+
     def run_script(self, *arguments) -> subprocess.CompletedProcess:
         environment = {**os.environ, "KVREPLAY_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         command = ["bash", SCRIPT, *arguments]
