@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "analysis/capacity_terms.h"
-#include "analysis/rank_agreement.h"
 #include "analysis/retained_sets.h"
+#include "core/rank_agreement.h"
 
 namespace kvreplay {
 namespace {

@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "core/rounding.h"
+
 namespace kvreplay {
 namespace {
 
@@ -86,8 +88,7 @@ Crossing first_crossing(const Curve& curve, Better better, double bound) {
 }
 
 bool clearly_better(double a, double b, Better better) {
-  constexpr double kRounding = 1e-6;  // sums of float32 products are good to about this
-  const double margin = kRounding * std::max(std::abs(a), std::abs(b));
+  const double margin = rounding_margin(a, b);
   return better == Better::lower ? a < b - margin : a > b + margin;
 }
 

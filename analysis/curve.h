@@ -55,7 +55,7 @@ struct Worsening {
 /// \param budgets, values  [n] in any order; NaN values are passed over
 std::vector<Worsening> worsenings(std::span<const double> budgets, std::span<const double> values, Better better);
 
-/// Whether a is better than b by more than rounding does (a part in a million of the larger).
+/// Whether a is better than b by more than rounding_margin().
 bool clearly_better(double a, double b, Better better);
 
 }  // namespace kvreplay

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "analysis/curve_figures.h"
+#include "core/rounding.h"
 
 namespace kvreplay {
 
@@ -18,10 +19,9 @@ void Score::add(double value, double against, Better better) {
 }
 
 std::vector<Crossing> equivalent_budgets(const Curve& curve, std::span<const double> values, Better better) {
-  constexpr double kRounding = 1e-6;  // as in clearly_better(): at the full cache all policies are equal but for this
   std::vector<Crossing> crossings;
   for (const double value : values) {
-    const double margin = kRounding * std::abs(value);
+    const double margin = kRounding * std::abs(value);  // at the full cache all policies are equal but for this
     crossings.push_back(first_crossing(curve, better, better == Better::lower ? value + margin : value - margin));
   }
   return crossings;

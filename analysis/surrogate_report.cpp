@@ -8,10 +8,11 @@
 #include <map>
 
 #include "analysis/pooling.h"
-#include "analysis/rank_agreement.h"
 #include "analysis/results_check.h"
 #include "analysis/samples.h"
 #include "core/error.h"
+#include "core/rank_agreement.h"
+#include "core/rounding.h"
 
 namespace kvreplay {
 namespace {
@@ -42,7 +43,6 @@ struct SampleRanks {
 
 /// |log share| of the full cache's value; 0 where the two are equal but for rounding, which has no order.
 double deviation_from_full(double share) {
-  constexpr double kRounding = 1e-6;  // as in clearly_better(), which would compare rounding errors with each other
   const double deviation = std::abs(std::log(std::max(share, std::numeric_limits<double>::min())));
   return deviation < kRounding ? 0 : deviation;
 }

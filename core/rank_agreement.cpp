@@ -1,11 +1,11 @@
-#include "analysis/rank_agreement.h"
+#include "core/rank_agreement.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
-#include "analysis/curve.h"
+#include "core/rounding.h"
 
 namespace kvreplay {
 namespace {
@@ -25,6 +25,8 @@ struct Known {
   }
 };
 
+bool is_tie(double smaller, double larger) { return !(larger > smaller + rounding_margin(smaller, larger)); }
+
 int sign(double difference) { return (difference > 0 ? 1 : 0) - (difference < 0 ? 1 : 0); }
 
 }  // namespace
@@ -38,7 +40,7 @@ std::vector<double> average_ranks(std::span<const double> values) {
   std::vector<double> ranks(values.size(), kNone);
   for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
     end = begin + 1;
-    while (end < order.size() && !clearly_better(values[order[end]], values[order[end - 1]], Better::higher)) ++end;
+    while (end < order.size() && is_tie(values[order[end - 1]], values[order[end]])) ++end;
     for (std::size_t i = begin; i < end; ++i) ranks[order[i]] = static_cast<double>(begin + 1 + end) / 2;
   }
   return ranks;

@@ -8,7 +8,7 @@
 
 namespace kvreplay {
 
-/// Ranks from 1 for the smallest value. Neighbours that differ by no more than rounding (clearly_better()) share the
+/// Ranks from 1 for the smallest value. Neighbours that differ by no more than rounding_margin() share the
 /// mean of their ranks. NaN stays NaN.
 std::vector<double> average_ranks(std::span<const double> values);
 

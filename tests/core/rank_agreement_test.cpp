@@ -1,4 +1,4 @@
-#include "analysis/rank_agreement.h"
+#include "core/rank_agreement.h"
 
 #include <doctest/doctest.h>
 
