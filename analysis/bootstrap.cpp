@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/seeded_random.h"
+#include "core/base/seeded_random.h"
 
 namespace kvreplay {
 namespace {

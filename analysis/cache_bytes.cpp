@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "analysis/capacity_terms.h"
 #include "analysis/retained_sets.h"
-#include "core/rank_agreement.h"
+#include "core/base/rank_agreement.h"
 
 namespace kvreplay {
 namespace {

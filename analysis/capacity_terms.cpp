@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "core/capacity_set.h"
-#include "core/error.h"
+#include "core/base/error.h"
+#include "core/evidence/capacity_set.h"
 
 namespace kvreplay {
 

@@ -10,8 +10,8 @@
 #include "analysis/prediction_notes.h"
 #include "analysis/results_check.h"
 #include "analysis/samples.h"
-#include "core/error.h"
-#include "core/nearest_name.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
 
 namespace kvreplay {
 namespace {

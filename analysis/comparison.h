@@ -15,7 +15,7 @@
 #include "analysis/results_join.h"
 #include "analysis/surrogate_report.h"
 #include "analysis/unified_view.h"
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

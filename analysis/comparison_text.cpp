@@ -9,7 +9,7 @@
 #include "analysis/policy_table.h"
 #include "analysis/surrogate_text.h"
 #include "analysis/text_table.h"
-#include "analysis/text_wrap.h"
+#include "core/base/text_wrap.h"
 
 namespace kvreplay {
 namespace {

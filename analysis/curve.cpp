@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "core/rounding.h"
+#include "core/base/rounding.h"
 
 namespace kvreplay {
 namespace {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay {
 

@@ -8,9 +8,9 @@
 #include <numeric>
 
 #include "analysis/retained_sets.h"
-#include "core/error.h"
-#include "core/query_moments.h"
-#include "core/value_norms.h"
+#include "core/base/error.h"
+#include "core/evidence/query_moments.h"
+#include "core/evidence/value_norms.h"
 
 namespace kvreplay {
 namespace {

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
-#include "core/capacity_weights.h"
-#include "core/metric.h"
-#include "core/prompt_view.h"
-#include "core/scratch_pool.h"
+#include "core/base/scratch_pool.h"
+#include "core/contracts/metric.h"
+#include "core/engine/backend.h"
+#include "core/evidence/capacity_weights.h"
+#include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
 

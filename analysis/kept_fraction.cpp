@@ -1,7 +1,7 @@
 // How many tokens a policy really keeps.
 
 #include "analysis/retained_sets.h"
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay {
 namespace {

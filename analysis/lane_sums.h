@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "analysis/retained_sets.h"
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <bit>
 
-#include "core/metric.h"
-#include "core/trace_info.h"
+#include "core/contracts/metric.h"
+#include "core/data/trace_info.h"
 
 namespace kvreplay {
 namespace {

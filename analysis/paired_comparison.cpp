@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "analysis/curve_figures.h"
-#include "core/rounding.h"
+#include "core/base/rounding.h"
 
 namespace kvreplay {
 

@@ -12,7 +12,7 @@
 #include "analysis/curve.h"
 #include "analysis/pooling.h"
 #include "analysis/samples.h"
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

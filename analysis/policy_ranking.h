@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "analysis/compared_policy.h"
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

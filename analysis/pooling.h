@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/dataset.h"
-#include "core/metric.h"
+#include "core/contracts/metric.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 
@@ -79,7 +79,7 @@ struct PooledMetric {
 
 /// Pools one metric of a results file; one element per part for metrics in parts, else one. Metrics of whole layers are
 /// pooled by layer where heads are asked for. Units that hold no policy do not exist (a layer without W_O, say).
-/// \param results  laid out as core/results.h says, see check_results()
+/// \param results  laid out as core/data/results.h says, see check_results()
 /// \param cases    indices of those to pool; empty: all
 std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
                                       std::span<const std::size_t> cases = {});

@@ -12,11 +12,11 @@
 #include <numeric>
 #include <optional>
 
-#include "core/error.h"
-#include "core/metric.h"
-#include "core/parallel.h"
-#include "core/sensitivity_panels.h"
-#include "core/unit_dimensions.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/contracts/metric.h"
+#include "core/data/unit_dimensions.h"
+#include "core/evidence/sensitivity_panels.h"
 
 namespace kvreplay {
 namespace {

@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "analysis/lane_sums.h"
-#include "core/backend.h"
-#include "core/error.h"
-#include "core/matrix.h"
-#include "core/parallel.h"
-#include "core/prompt_view.h"
-#include "core/scratch_pool.h"
-#include "core/seeded_random.h"
+#include "core/base/error.h"
+#include "core/base/matrix.h"
+#include "core/base/parallel.h"
+#include "core/base/scratch_pool.h"
+#include "core/base/seeded_random.h"
+#include "core/engine/backend.h"
+#include "core/evidence/prompt_view.h"
 
 // LAPACK's own symbol, which OpenBLAS carries; LAPACKE would draw in a second BLAS.
 extern "C" void sgeqrf_(const blasint* m, const blasint* n, float* a, const blasint* lda, float* tau, float* work,

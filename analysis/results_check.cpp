@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "core/metric.h"
-#include "core/results.h"
+#include "core/base/error.h"
+#include "core/contracts/metric.h"
+#include "core/data/results.h"
 
 namespace kvreplay {
 namespace {

@@ -1,10 +1,10 @@
 #pragma once
-// Whether a dataset really is laid out as core/results.h says, asked before anything is computed from it.
+// Whether a dataset really is laid out as core/data/results.h says, asked before anything is computed from it.
 
 #include <string>
 #include <vector>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

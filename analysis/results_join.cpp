@@ -13,7 +13,7 @@
 
 #include "analysis/dataset_take.h"
 #include "analysis/results_check.h"
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kvreplay {
 namespace {

@@ -4,17 +4,18 @@
 #include <string>
 #include <vector>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 
 struct ResultsFile {
   std::string name;  ///< for messages
-  Dataset data;      ///< laid out as core/results.h says
+  Dataset data;      ///< laid out as core/data/results.h says
 };
 
 struct JoinedResults {
-  /// As core/results.h, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that replay.
+  /// As core/data/results.h, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that
+  /// replay.
   Dataset data;
   std::vector<std::string> notes;  ///< what differs between the files and does not prevent a comparison, a line each
 };

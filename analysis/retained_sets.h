@@ -3,8 +3,8 @@
 
 #include <cstddef>
 
-#include "core/selection.h"
-#include "core/trace_info.h"
+#include "core/data/trace_info.h"
+#include "core/engine/selection.h"
 
 namespace kvreplay {
 

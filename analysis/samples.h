@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "analysis/pooling.h"
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

@@ -10,9 +10,9 @@
 #include "analysis/pooling.h"
 #include "analysis/results_check.h"
 #include "analysis/samples.h"
-#include "core/error.h"
-#include "core/rank_agreement.h"
-#include "core/rounding.h"
+#include "core/base/error.h"
+#include "core/base/rank_agreement.h"
+#include "core/base/rounding.h"
 
 namespace kvreplay {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "analysis/bootstrap.h"
 #include "analysis/compared_policy.h"
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

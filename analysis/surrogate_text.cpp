@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "analysis/policy_table.h"
-#include "analysis/text_wrap.h"
+#include "core/base/text_wrap.h"
 
 namespace kvreplay {
 namespace {

@@ -9,7 +9,7 @@
 #include "analysis/bootstrap.h"
 #include "analysis/compared_policy.h"
 #include "analysis/paired_comparison.h"
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "core/parameters.h"
+#include "core/contracts/parameters.h"
 
 namespace kvreplay {
 namespace {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "core/metric.h"
-#include "core/policy.h"
-#include "core/unit_dimensions.h"
+#include "core/contracts/metric.h"
+#include "core/contracts/policy.h"
+#include "core/data/unit_dimensions.h"
 
 namespace kvreplay {
 

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "core/parallel.h"
-#include "core/prompt_view.h"
-#include "core/selection_replay.h"
-#include "core/target_queries.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/data/target_queries.h"
+#include "core/engine/selection_replay.h"
+#include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
 namespace {

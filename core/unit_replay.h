@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
-#include "core/budget.h"
-#include "core/layer_data.h"
-#include "core/metric.h"
-#include "core/policy.h"
+#include "core/contracts/budget.h"
+#include "core/contracts/metric.h"
+#include "core/contracts/policy.h"
+#include "core/data/layer_data.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay {
 
@@ -52,7 +52,7 @@ std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend&
 
 /// What damage is measured by.
 enum class Damage {
-  fisher,     ///< core/predicted_damage.h
+  fisher,     ///< core/evidence/predicted_damage.h
   projected,  ///< sum over queries and query heads of ||W_O^h (o' - o)||^2
 };
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "policies/layer_shares.h"
 
 namespace kvreplay {

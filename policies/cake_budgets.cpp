@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "core/window_attention.h"
+#include "core/evidence/window_attention.h"
 #include "policies/layer_shares.h"
 
 namespace kvreplay {

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/row_norms.h"
-#include "core/window_attention.h"
+#include "core/base/row_norms.h"
+#include "core/evidence/window_attention.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

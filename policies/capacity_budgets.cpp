@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "policies/capkv_terms.h"
 #include "policies/head_pool.h"
 

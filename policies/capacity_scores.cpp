@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "core/capacity_set.h"
-#include "core/error.h"
-#include "core/linear_algebra.h"
+#include "core/base/error.h"
+#include "core/base/linear_algebra.h"
+#include "core/evidence/capacity_set.h"
 
 namespace kvreplay {
 namespace {

@@ -8,7 +8,7 @@
 #include <functional>
 #include <vector>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 

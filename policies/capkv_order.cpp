@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/capacity_set.h"
+#include "core/evidence/capacity_set.h"
 #include "policies/lazy_order.h"
 
 namespace kvreplay {

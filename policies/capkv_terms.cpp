@@ -1,8 +1,8 @@
 #include "policies/capkv_terms.h"
 
-#include "core/capacity_weights.h"
-#include "core/query_moments.h"
-#include "core/value_norms.h"
+#include "core/evidence/capacity_weights.h"
+#include "core/evidence/query_moments.h"
+#include "core/evidence/value_norms.h"
 
 namespace kvreplay {
 

@@ -1,7 +1,7 @@
 #pragma once
 // What CapKV (arXiv 2604.25975) says of tokens: the terms of the capacity, shared by all that go by it.
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 #include "policies/capacity_scores.h"
 
 namespace kvreplay {

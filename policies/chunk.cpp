@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/error.h"
-#include "core/modifier.h"
+#include "core/base/error.h"
+#include "core/contracts/modifier.h"
 
 namespace kvreplay {
 namespace {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/chunk_attention.h"
-#include "core/key_leverage.h"
-#include "core/value_norms.h"
+#include "core/evidence/chunk_attention.h"
+#include "core/evidence/key_leverage.h"
+#include "core/evidence/value_norms.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

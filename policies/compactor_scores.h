@@ -1,7 +1,7 @@
 #pragma once
 // The two halves of Compactor (arXiv 2507.08143), each a scorer of its own, over a range of candidates.
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 

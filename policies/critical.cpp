@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "core/modifier.h"
-#include "core/value_norms.h"
+#include "core/contracts/modifier.h"
+#include "core/evidence/value_norms.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

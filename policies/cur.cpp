@@ -2,8 +2,8 @@
 #include <numeric>
 #include <vector>
 
-#include "core/row_norms.h"
-#include "core/scorer.h"
+#include "core/base/row_norms.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

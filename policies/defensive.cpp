@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/window_attention.h"
+#include "core/evidence/window_attention.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/allocator.h"
-#include "core/error.h"
-#include "core/rope_rotation.h"
+#include "core/base/error.h"
+#include "core/contracts/allocator.h"
+#include "core/data/rope_rotation.h"
 
 namespace kvreplay {
 namespace {

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "core/error_steps.h"
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
+#include "core/evidence/error_steps.h"
 
 namespace kvreplay {
 namespace {

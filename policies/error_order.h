@@ -1,8 +1,8 @@
 #pragma once
 // Rankings by the true error of the attention output: error-greedy, error-backward.
 
-#include "core/error_steps.h"
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
+#include "core/evidence/error_steps.h"
 
 namespace kvreplay {
 

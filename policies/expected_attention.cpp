@@ -4,9 +4,9 @@
 #include <cmath>
 #include <vector>
 
-#include "core/query_moments.h"
-#include "core/scorer.h"
-#include "core/value_norms.h"
+#include "core/contracts/scorer.h"
+#include "core/evidence/query_moments.h"
+#include "core/evidence/value_norms.h"
 
 namespace kvreplay {
 namespace {

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "core/allocator.h"
-#include "core/scores.h"
+#include "core/contracts/allocator.h"
+#include "core/contracts/scores.h"
 
 namespace kvreplay {
 

@@ -1,8 +1,8 @@
 #include <cmath>
 #include <vector>
 
-#include "core/capacity_weights.h"
-#include "core/query_moments.h"
+#include "core/evidence/capacity_weights.h"
+#include "core/evidence/query_moments.h"
 #include "policies/capacity_scores.h"
 
 namespace kvreplay {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

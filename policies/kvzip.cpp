@@ -1,4 +1,4 @@
-#include "core/probe_attention.h"
+#include "core/evidence/probe_attention.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

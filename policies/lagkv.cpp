@@ -3,7 +3,7 @@
 #include <numeric>
 #include <vector>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 
 namespace kvreplay {
 

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "core/allocator.h"
-#include "core/error.h"
-#include "core/policy.h"
+#include "core/base/error.h"
+#include "core/contracts/allocator.h"
+#include "core/contracts/policy.h"
 #include "policies/learned_model.h"
 #include "policies/learned_shares.h"
 

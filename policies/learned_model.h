@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "core/learned_policy.h"
-#include "core/trace_info.h"
+#include "core/contracts/learned_policy.h"
+#include "core/data/trace_info.h"
 
 namespace kvreplay {
 

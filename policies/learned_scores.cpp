@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/linear_algebra.h"
-#include "core/policy.h"
+#include "core/base/error.h"
+#include "core/base/linear_algebra.h"
+#include "core/contracts/policy.h"
 #include "policies/learned_model.h"
 #include "policies/token_features.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 // Scores by networks that were learned from traces: what lkv and lkv-q share.
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 

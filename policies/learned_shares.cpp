@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "policies/layer_shares.h"
 #include "policies/water_filling.h"
 

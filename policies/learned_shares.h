@@ -1,11 +1,11 @@
 #pragma once
-// Budgets of heads from damage curves that were learned from traces (core/learned_policy.h).
+// Budgets of heads from damage curves that were learned from traces (core/contracts/learned_policy.h).
 
 #include <cstddef>
 #include <span>
 #include <vector>
 
-#include "core/learned_policy.h"
+#include "core/contracts/learned_policy.h"
 
 namespace kvreplay {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 

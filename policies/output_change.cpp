@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "core/modifier.h"
-#include "core/row_norms.h"
+#include "core/base/row_norms.h"
+#include "core/contracts/modifier.h"
 
 namespace kvreplay {
 namespace {

@@ -1,6 +1,6 @@
 // Names that people use for combinations: one line each.
 
-#include "core/policy.h"
+#include "core/contracts/policy.h"
 
 namespace kvreplay {
 namespace {

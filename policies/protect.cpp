@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/modifier.h"
+#include "core/contracts/modifier.h"
 
 namespace kvreplay {
 namespace {

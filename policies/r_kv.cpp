@@ -2,8 +2,8 @@
 #include <cmath>
 #include <vector>
 
-#include "core/key_similarity.h"
-#include "core/window_attention.h"
+#include "core/evidence/key_similarity.h"
+#include "core/evidence/window_attention.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

@@ -1,5 +1,5 @@
-#include "core/scorer.h"
-#include "core/seeded_random.h"
+#include "core/base/seeded_random.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 
 namespace kvreplay {
 namespace {

@@ -1,4 +1,4 @@
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

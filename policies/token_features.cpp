@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/rope_rotation.h"
+#include "core/data/rope_rotation.h"
 
 namespace kvreplay {
 namespace {

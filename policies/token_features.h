@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "core/prompt_view.h"
+#include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
 

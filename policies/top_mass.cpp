@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/modifier.h"
-#include "core/value_norms.h"
+#include "core/contracts/modifier.h"
+#include "core/evidence/value_norms.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

@@ -1,4 +1,4 @@
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 
 namespace kvreplay {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/value_norms.h"
+#include "core/evidence/value_norms.h"
 #include "policies/observation_window.h"
 
 namespace kvreplay {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 

@@ -1,4 +1,4 @@
-#include "core/modifier.h"
+#include "core/contracts/modifier.h"
 #include "policies/value_norm.h"
 
 namespace kvreplay {

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <set>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "policies/water_filling.h"
 
 namespace kvreplay {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 #include "tests/random_layer.h"
 #include "tests/tested_backend.h"
 

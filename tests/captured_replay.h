@@ -35,7 +35,7 @@ struct CapturedReplay {
   std::vector<std::vector<std::vector<CapturedOutputs>>> outputs;  ///< [n_policies][n_q_heads][n_queries]
 };
 
-/// Checks on the way that the engine calls the metrics as core/metric.h promises, idle lanes included.
+/// Checks on the way that the engine calls the metrics as core/contracts/metric.h promises, idle lanes included.
 CapturedReplay replay(const ReplayCase& replay_case);
 
 /// Token positions retained at a budget.

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "core/modifier.h"
+#include "core/contracts/modifier.h"
 #include "tests/reference.h"
 
 namespace kvreplay::testing {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/layer_data.h"
+#include "core/data/layer_data.h"
 #include "tests/reference.h"
 
 namespace kvreplay::testing {

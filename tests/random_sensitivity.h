@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/layer_data.h"
+#include "core/data/layer_data.h"
 #include "tests/reference_sensitivity.h"
 
 namespace kvreplay::testing {

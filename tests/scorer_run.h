@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/policy.h"
+#include "core/contracts/policy.h"
 #include "tests/reference.h"
 
 namespace kvreplay::testing {

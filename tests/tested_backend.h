@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "core/backend.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay::testing {
 

@@ -8,8 +8,8 @@
 #include <ostream>
 #include <vector>
 
+#include "core/base/error.h"
 #include "core/cuda/cuda_backend.h"
-#include "core/error.h"
 
 namespace kvreplay {
 namespace {

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <string>
 
-#include "core/backend.h"
+#include "core/engine/backend.h"
 #include "tools/options.h"
 
 namespace kvreplay {

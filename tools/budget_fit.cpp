@@ -6,9 +6,9 @@
 #include <array>
 #include <cmath>
 
-#include "core/error.h"
-#include "core/parallel.h"
-#include "core/prompt_digest.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/data/prompt_digest.h"
 #include "policies/learned_shares.h"
 #include "tools/unit_work.h"
 

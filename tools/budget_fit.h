@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/learned_policy.h"
+#include "core/contracts/learned_policy.h"
 #include "core/unit_replay.h"
 #include "tools/backend_choice.h"
 #include "tools/case_weights.h"

@@ -3,7 +3,7 @@
 
 #include <ostream>
 
-#include "core/learned_policy.h"
+#include "core/contracts/learned_policy.h"
 
 namespace kvreplay {
 

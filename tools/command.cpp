@@ -9,8 +9,8 @@
 #include <new>
 #include <vector>
 
-#include "core/error.h"
-#include "core/nearest_name.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
 #include "tools/commands.h"
 #include "traces/lkv_file.h"
 

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/results_check.h"
-#include "core/error.h"
-#include "core/results.h"
+#include "core/base/error.h"
+#include "core/data/results.h"
 #include "tools/commands.h"
 #include "tools/learned_description.h"
 #include "tools/options.h"

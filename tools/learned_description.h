@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "core/learned_policy.h"
+#include "core/contracts/learned_policy.h"
 
 namespace kvreplay {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kvreplay {
 namespace {

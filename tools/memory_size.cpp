@@ -9,7 +9,7 @@
 #include <limits>
 #include <optional>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kvreplay {
 namespace {

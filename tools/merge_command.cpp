@@ -8,7 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/output_files.h"

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/parameter_description.h"

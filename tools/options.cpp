@@ -7,9 +7,9 @@
 #include <charconv>
 #include <cmath>
 
-#include "analysis/text_wrap.h"
-#include "core/error.h"
-#include "core/nearest_name.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
+#include "core/base/text_wrap.h"
 #include "tools/two_columns.h"
 
 namespace kvreplay {

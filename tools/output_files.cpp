@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tools/output_file.h"
 #include "tools/unit_extras.h"
 #include "traces/dataset_file.h"

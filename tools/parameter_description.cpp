@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "analysis/text_wrap.h"
+#include "core/base/text_wrap.h"
 
 namespace kvreplay {
 namespace {

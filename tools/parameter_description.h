@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/parameters.h"
+#include "core/contracts/parameters.h"
 #include "tools/two_columns.h"
 
 namespace kvreplay {

@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "core/error.h"
-#include "core/nearest_name.h"
-#include "core/policy.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
+#include "core/contracts/policy.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/policy_description.h"

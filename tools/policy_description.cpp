@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/policy_text.h"
+#include "core/contracts/policy_text.h"
 #include "tools/parameter_description.h"
 
 namespace kvreplay {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "core/policy.h"
+#include "core/contracts/policy.h"
 
 namespace kvreplay {
 

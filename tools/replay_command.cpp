@@ -10,8 +10,8 @@
 #include <optional>
 #include <thread>
 
-#include "core/error.h"
-#include "core/parallel.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
 #include "tools/backend_choice.h"
 #include "tools/commands.h"
 #include "tools/memory_size.h"

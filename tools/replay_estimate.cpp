@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/unit_replay.h"
 #include "tools/memory_size.h"
 #include "tools/results_frame.h"

@@ -10,9 +10,9 @@
 #include <optional>
 #include <sstream>
 
-#include "core/error.h"
-#include "core/nearest_name.h"
-#include "core/prompt_digest.h"
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
+#include "core/data/prompt_digest.h"
 #include "core/unit_replay.h"
 #include "tools/lists.h"
 #include "traces/score_file.h"

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/budget.h"
-#include "core/metric.h"
-#include "core/policy.h"
+#include "core/contracts/budget.h"
+#include "core/contracts/metric.h"
+#include "core/contracts/policy.h"
 #include "traces/trace_reader.h"
 
 namespace kvreplay {

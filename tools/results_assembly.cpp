@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "core/error.h"
-#include "core/results.h"
+#include "core/base/error.h"
+#include "core/data/results.h"
 
 namespace kvreplay {
 namespace {

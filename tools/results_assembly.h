@@ -1,9 +1,9 @@
 #pragma once
-// From the sums of work units to the results dataset (core/results.h).
+// From the sums of work units to the results dataset (core/data/results.h).
 
 #include <functional>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 #include "core/unit_replay.h"
 #include "tools/replay_plan.h"
 #include "tools/results_frame.h"

@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay {
 

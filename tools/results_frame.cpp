@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/error.h"
-#include "core/results.h"
+#include "core/base/error.h"
+#include "core/data/results.h"
 
 namespace kvreplay {
 namespace {

@@ -5,14 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "core/dataset.h"
-#include "core/metric.h"
+#include "core/contracts/metric.h"
+#include "core/data/dataset.h"
 #include "tools/replay_plan.h"
 
 namespace kvreplay {
 
 struct ResultsFrame {
-  Dataset dataset;                    ///< the results (core/results.h) without format, metrics and their sums
+  Dataset dataset;                    ///< the results (core/data/results.h) without format, metrics and their sums
   std::vector<ChosenMetric> metrics;  ///< reported
   std::vector<ChosenMetric> computed;
 

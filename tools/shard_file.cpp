@@ -4,7 +4,7 @@
 
 #include <charconv>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/file_format.h"
 
 namespace kvreplay {

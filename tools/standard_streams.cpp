@@ -9,7 +9,7 @@
 #include <cstring>
 #include <iostream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kvreplay {
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ostream.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/output_file.h"

@@ -5,7 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "core/trace_info.h"
+#include "core/data/trace_info.h"
 
 namespace kvreplay {
 

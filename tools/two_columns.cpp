@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "analysis/text_wrap.h"
+#include "core/base/text_wrap.h"
 
 namespace kvreplay {
 namespace {

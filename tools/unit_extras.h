@@ -11,7 +11,7 @@
 #include <memory>
 #include <span>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 #include "core/unit_replay.h"
 #include "tools/results_assembly.h"
 #include "traces/new_file.h"

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 #include "core/unit_cost.h"
 #include "traces/new_file.h"
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "core/parallel.h"
-#include "core/prompt_digest.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/data/prompt_digest.h"
 
 namespace kvreplay {
 namespace {

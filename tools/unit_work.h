@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "core/scratch_pool.h"
+#include "core/base/scratch_pool.h"
 #include "core/unit_replay.h"
 #include "tools/replay_plan.h"
 

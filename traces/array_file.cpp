@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/hdf5.h"
 #include "traces/hdf5_values.h"
 #include "traces/new_hdf5_file.h"

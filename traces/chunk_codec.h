@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "core/matrix.h"
+#include "core/base/matrix.h"
 #include "traces/zstd_filter.h"
 
 namespace kvreplay::hdf5 {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/trace_info.h"
+#include "core/data/trace_info.h"
 #include "traces/tensor_storage.h"
 
 namespace kvreplay::hdf5 {

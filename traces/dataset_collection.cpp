@@ -1,6 +1,6 @@
 #include "traces/dataset_collection.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/dataset_content.h"
 #include "traces/file_bytes.h"
 #include "traces/naming_file.h"

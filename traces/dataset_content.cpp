@@ -9,7 +9,7 @@
 #include <map>
 #include <set>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/hdf5_values.h"
 #include "traces/tensor_storage.h"
 

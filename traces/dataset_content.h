@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 #include "traces/hdf5.h"
 
 namespace kvreplay {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 #include "traces/new_file.h"
 
 namespace kvreplay {

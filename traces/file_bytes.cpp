@@ -12,7 +12,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kvreplay {
 namespace {

@@ -1,6 +1,6 @@
 #include "traces/file_format.h"
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/hdf5_values.h"
 #include "traces/naming_file.h"
 

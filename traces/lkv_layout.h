@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/learned_policy.h"
+#include "core/contracts/learned_policy.h"
 
 namespace kvreplay::lkv_layout {
 

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <thread>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 namespace kvreplay {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/file_bytes.h"
 #include "traces/hdf5.h"
 #include "traces/tensor_reader.h"

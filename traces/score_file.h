@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "core/prompt_view.h"
-#include "core/scores.h"
+#include "core/contracts/scores.h"
+#include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
 

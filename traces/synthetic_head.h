@@ -1,7 +1,7 @@
 #pragma once
 // The keys, values and queries of one synthetic KV head and its query heads, any block of tokens at a time.
 
-#include "core/matrix.h"
+#include "core/base/matrix.h"
 #include "traces/counter_rng.h"
 #include "traces/synthetic_rope.h"
 #include "traces/synthetic_text.h"

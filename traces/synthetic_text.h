@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "core/trace_info.h"
+#include "core/data/trace_info.h"
 #include "traces/counter_rng.h"
 #include "traces/synthetic_trace.h"
 

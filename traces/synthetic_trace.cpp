@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/synthetic_head.h"
 #include "traces/synthetic_rope.h"
 #include "traces/synthetic_sensitivity.h"

@@ -7,9 +7,9 @@
 #include <atomic>
 #include <cassert>
 
-#include "core/float_stream.h"
-#include "core/matrix.h"
-#include "core/parallel.h"
+#include "core/base/float_stream.h"
+#include "core/base/matrix.h"
+#include "core/base/parallel.h"
 #include "traces/chunk_places.h"
 
 namespace kvreplay::hdf5 {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "core/dtype.h"
+#include "core/base/dtype.h"
 #include "traces/chunk_codec.h"
 #include "traces/hdf5.h"
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/trace_info.h"
+#include "core/data/trace_info.h"
 #include "traces/hdf5.h"
 
 namespace kvreplay {

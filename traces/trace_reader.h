@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/layer_data.h"
-#include "core/trace_info.h"
+#include "core/data/layer_data.h"
+#include "core/data/trace_info.h"
 
 namespace kvreplay {
 

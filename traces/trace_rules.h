@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/trace_info.h"
+#include "core/data/trace_info.h"
 
 namespace kvreplay::trace_rules {
 

@@ -7,8 +7,8 @@
 #include <span>
 #include <string_view>
 
-#include "core/matrix.h"
-#include "core/trace_info.h"
+#include "core/base/matrix.h"
+#include "core/data/trace_info.h"
 
 namespace kvreplay {
 

@@ -8,10 +8,10 @@
 #include <mutex>
 #include <vector>
 
-#include "core/backend.h"
+#include "core/base/parallel.h"
 #include "core/cpu/panel_kernels.h"
 #include "core/cpu/row_kernels.h"
-#include "core/parallel.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay {
 namespace {

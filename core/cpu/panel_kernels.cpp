@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/cpu/panel_kernels.cpp"
@@ -52,8 +52,8 @@ struct Sight {
   const std::int32_t* last;
 };
 
-// Tile rows of logits: kKeys keys at a time against a panel, as many accumulators as the register file holds. The keys at
-// `ahead` come into the cache meanwhile: their rows side by side are more streams than processors foresee.
+// Tile rows of logits: kKeys keys at a time against a panel, as many accumulators as the register file holds. The keys
+// at `ahead` come into the cache meanwhile: their rows side by side are more streams than processors foresee.
 template <std::size_t kKeys>
 HWY_NOINLINE void LogitRows(const float* HWY_RESTRICT keys, std::size_t key_stride, std::size_t dim, const float* ahead,
                             const float* HWY_RESTRICT queries, float scale, float* HWY_RESTRICT out,
@@ -152,8 +152,8 @@ void WeighTiles(const PanelProduct& product, float* weights, float* factors, flo
         // As many lines as there are dimensions: a few keys more than come next, and none that is not there.
         const std::size_t next = begin + i + n;
         const float* ahead = next + kLine <= product.n_keys ? product.keys + next * product.key_stride : keys;
-        kLogitRows[n - 1](keys + i * product.key_stride, product.key_stride, product.dim, ahead, queries,
-                          product.scale, rows + i * width, width);
+        kLogitRows[n - 1](keys + i * product.key_stride, product.key_stride, product.dim, ahead, queries, product.scale,
+                          rows + i * width, width);
       });
       const Sight sight{product.first + p * kPanelWidth, product.last + p * kPanelWidth};
       CapAndMask(product.softcap, sight, begin, end, rows, width, tile_tops + p * kPanelWidth);

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
+#include "core/base/error.h"
 #include "core/cuda/gpu_backend.h"
-#include "core/error.h"
 
 namespace kvreplay {
 

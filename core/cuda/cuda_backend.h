@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay {
 

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "core/base/error.h"
 #include "core/cuda/check.h"
-#include "core/error.h"
 
 namespace kvreplay::cuda {
 namespace {

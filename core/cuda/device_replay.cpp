@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/base/parallel.h"
 #include "core/cuda/budget_errors.h"
 #include "core/cuda/cell_sums.h"
 #include "core/cuda/pack.h"
 #include "core/cuda/set_runs.h"
 #include "core/cuda/weights.h"
-#include "core/parallel.h"
-#include "core/rescue.h"
+#include "core/engine/rescue.h"
 
 namespace kvreplay::cuda {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <span>
 
+#include "core/base/scratch_pool.h"
+#include "core/contracts/metric.h"
 #include "core/cuda/gpu.h"
-#include "core/metric.h"
-#include "core/scratch_pool.h"
-#include "core/selection_replay.h"
+#include "core/engine/selection_replay.h"
 
 namespace kvreplay::cuda {
 

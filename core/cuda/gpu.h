@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
 #include "core/cuda/held_layers.h"
 #include "core/cuda/lane.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay::cuda {
 

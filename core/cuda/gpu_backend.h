@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "core/backend.h"
+#include "core/base/scratch_pool.h"
 #include "core/cuda/device_replay.h"
 #include "core/cuda/gpu.h"
 #include "core/cuda/weights.h"
-#include "core/scratch_pool.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay::cuda {
 

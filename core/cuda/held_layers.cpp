@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 namespace kvreplay::cuda {
 namespace {

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 
+#include "core/base/dtype.h"
 #include "core/cuda/device_memory.h"
-#include "core/dtype.h"
-#include "core/layer_data.h"
+#include "core/data/layer_data.h"
 
 namespace kvreplay::cuda {
 

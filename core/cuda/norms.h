@@ -6,7 +6,7 @@
 
 #include <cstddef>
 
-#include "core/dtype.h"
+#include "core/base/dtype.h"
 
 namespace kvreplay::cuda {
 

@@ -1,7 +1,7 @@
 // Stands in for the CUDA backend in builds without it.
 
+#include "core/base/error.h"
 #include "core/cuda/cuda_backend.h"
-#include "core/error.h"
 
 namespace kvreplay {
 namespace {

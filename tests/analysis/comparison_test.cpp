@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "analysis/comparison_text.h"
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/analysis/results_fixture.h"
 
 using namespace kvreplay;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "analysis/capacity_terms.h"
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
 #include "tests/reference_information.h"

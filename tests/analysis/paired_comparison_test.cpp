@@ -9,7 +9,7 @@
 #include "analysis/comparison.h"
 #include "analysis/comparison_json.h"
 #include "analysis/comparison_text.h"
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/analysis/results_fixture.h"
 
 using namespace kvreplay;

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/predicted_damage.h"
-#include "core/selection_replay.h"
+#include "core/base/error.h"
+#include "core/engine/selection_replay.h"
+#include "core/evidence/predicted_damage.h"
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
 #include "tests/random_sensitivity.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string>
 
-#include "core/selection_replay.h"
+#include "core/engine/selection_replay.h"
 #include "tests/measured_metric.h"
 #include "tests/random_layer.h"
 #include "tests/reference.h"

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/dataset.h"
+#include "core/data/dataset.h"
 
 namespace kvreplay::testing {
 

@@ -7,7 +7,7 @@
 
 #include "analysis/pooling.h"
 #include "analysis/results_check.h"
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/analysis/results_fixture.h"
 
 using namespace kvreplay;

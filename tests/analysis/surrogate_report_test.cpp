@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/analysis/results_fixture.h"
 
 using namespace kvreplay;

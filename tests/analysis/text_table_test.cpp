@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "analysis/text_wrap.h"
+#include "core/base/text_wrap.h"
 
 using namespace kvreplay;
 

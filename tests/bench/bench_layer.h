@@ -1,7 +1,7 @@
 #pragma once
 // A layer to time things on.
 
-#include "core/layer_data.h"
+#include "core/data/layer_data.h"
 
 namespace kvreplay::bench {
 

@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <string>
 
-#include "core/backend.h"
-#include "core/layer_data.h"
+#include "core/data/layer_data.h"
+#include "core/engine/backend.h"
 
 namespace kvreplay {
 

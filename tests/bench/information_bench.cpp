@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
 #include "traces/trace_reader.h"

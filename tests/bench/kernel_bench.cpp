@@ -8,8 +8,8 @@
 #include <numeric>
 #include <random>
 
-#include "core/backend.h"
 #include "core/cpu/blas_core.h"
+#include "core/engine/backend.h"
 #include "tests/bench/bench_layer.h"
 
 namespace kvreplay::bench {

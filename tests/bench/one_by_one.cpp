@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay::bench {
 

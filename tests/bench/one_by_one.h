@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "core/backend.h"
-#include "core/layer_data.h"
-#include "core/selection.h"
+#include "core/data/layer_data.h"
+#include "core/engine/backend.h"
+#include "core/engine/selection.h"
 
 namespace kvreplay::bench {
 

@@ -18,10 +18,10 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/metric.h"
-#include "core/parallel.h"
-#include "core/selection_replay.h"
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/contracts/metric.h"
+#include "core/engine/selection_replay.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
 #include "traces/trace_reader.h"

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/matrix.h"
-#include "core/parallel.h"
+#include "core/base/error.h"
+#include "core/base/matrix.h"
+#include "core/base/parallel.h"
 #include "tests/bench/bench_main.h"
 #include "traces/chunk_places.h"
 #include "traces/file_bytes.h"

@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/base/parallel.h"
 #include "core/cpu/blas_core.h"
-#include "core/parallel.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_layer.h"
 #include "tests/bench/one_by_one.h"

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/metric.h"
-#include "core/selection_replay.h"
+#include "core/base/error.h"
+#include "core/contracts/metric.h"
+#include "core/engine/selection_replay.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
 #include "traces/trace_reader.h"

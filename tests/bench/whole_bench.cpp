@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/bench/bench_main.h"
 #include "tools/replay_estimate.h"
 
@@ -58,9 +58,8 @@ double peak_of_run(std::vector<std::string> words) {
 void whole(benchmark::State& state, const fs::path& program, const std::string& trace, double flops) {
   const fs::path results = fs::temp_directory_path() / ("kvreplay-whole-" + std::to_string(getpid()) + ".h5");
   for (auto _ : state)
-    state.counters["peak_bytes"] =
-        peak_of_run({program, "replay", trace, "--policy", kPolicies, "--output", results, "--force", "--quiet",
-                     "--threads", std::to_string(state.range(0))});
+    state.counters["peak_bytes"] = peak_of_run({program, "replay", trace, "--policy", kPolicies, "--output", results,
+                                                "--force", "--quiet", "--threads", std::to_string(state.range(0))});
   fs::remove(results);
   state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
 }

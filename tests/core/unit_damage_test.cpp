@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "core/unit_replay.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <iterator>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "tests/random_layer.h"
 #include "tests/reference_policies.h"
 #include "tests/scorer_run.h"

@@ -2,7 +2,7 @@
 
 #include <fstream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"
 #include "tests/temporary_folder.h"

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "policies/lazy_order.h"
 #include "tests/random_layer.h"
 #include "tests/reference_expectation.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/random_layer.h"
 #include "tests/reference_expectation.h"
 #include "tests/scorer_run.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/case_run.h"
 #include "tests/modifier_run.h"
 #include "tests/random_layer.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <fstream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"

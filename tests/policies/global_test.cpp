@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"
 

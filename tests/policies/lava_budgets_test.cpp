@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"

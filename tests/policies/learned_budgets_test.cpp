@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/case_run.h"
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 
 using namespace kvreplay;
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/captured_replay.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"

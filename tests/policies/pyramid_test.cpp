@@ -2,7 +2,7 @@
 
 #include <numeric>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "tests/case_run.h"
 
 using namespace kvreplay;

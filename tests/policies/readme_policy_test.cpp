@@ -4,7 +4,7 @@
 #include <iterator>
 #include <string>
 
-#include "core/policy.h"
+#include "core/contracts/policy.h"
 
 // The example of the README, word for word: it compiles, runs, and the contract tests take it up like any other scorer.
 // clang-format off
@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/scorer.h"
+#include "core/contracts/scorer.h"
 
 namespace kvreplay {
 namespace {

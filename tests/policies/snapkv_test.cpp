@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/random_layer.h"
 #include "tests/reference_policies.h"
 #include "tests/scorer_run.h"

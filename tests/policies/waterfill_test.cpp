@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "core/allocator.h"
+#include "core/contracts/allocator.h"
 #include "tests/case_run.h"
 #include "tests/random_layer.h"
 #include "tests/reference_policies.h"

@@ -4,7 +4,7 @@
 #include <limits>
 #include <numeric>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/learned_policy_file.h"
 #include "tests/tools/replay_fixture.h"
 #include "tools/budget_fit.h"

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/metric.h"
+#include "core/contracts/metric.h"
 #include "tests/tools/program_run.h"
 
 using namespace kvreplay;

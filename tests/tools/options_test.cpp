@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/tools/program_run.h"
 
 using namespace kvreplay;

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/policy.h"
+#include "core/contracts/policy.h"
 #include "tests/tools/program_run.h"
 
 using namespace kvreplay;

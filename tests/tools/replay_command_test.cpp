@@ -1,4 +1,4 @@
-// The main job: a trace goes in, results come out, and they are what core/results.h says and what theory asks for.
+// The main job: a trace goes in, results come out, and they are what core/data/results.h says and what theory asks for.
 
 #include <doctest/doctest.h>
 
@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "core/policy.h"
-#include "core/results.h"
+#include "core/contracts/policy.h"
+#include "core/data/results.h"
 #include "tests/tools/replay_fixture.h"
 
 using namespace kvreplay;

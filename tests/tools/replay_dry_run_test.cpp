@@ -4,7 +4,7 @@
 
 #include <sstream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/tools/program_process.h"
 #include "tests/tools/replay_fixture.h"
 #include "tools/replay_estimate.h"

@@ -8,7 +8,7 @@
 #include <numeric>
 #include <sstream>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/tools/replay_fixture.h"
 #include "tools/replay_estimate.h"
 

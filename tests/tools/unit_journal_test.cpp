@@ -7,7 +7,7 @@
 #include <atomic>
 #include <thread>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/tools/program_process.h"
 #include "tests/tools/replay_fixture.h"
 #include "tools/output_file.h"

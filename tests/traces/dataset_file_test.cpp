@@ -6,7 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/traces/trace_fixture.h"
 #include "traces/hdf5_values.h"
 

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <limits>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "traces/hdf5_values.h"

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
+#include "core/base/error.h"
 #include "traces/synthetic_head.h"
 #include "traces/trace_reader.h"
 

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <limits>
 
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 #include "tests/traces/trace_fixture.h"
 #include "traces/chunk_places.h"
 

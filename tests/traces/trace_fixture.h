@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "core/error.h"
-#include "core/matrix.h"
-#include "core/trace_info.h"
+#include "core/base/error.h"
+#include "core/base/matrix.h"
+#include "core/data/trace_info.h"
 #include "tests/temporary_folder.h"
 #include "traces/trace_writer.h"
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "core/backend.h"
+#include "core/engine/backend.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/reference.h"

@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/dtype.h"
-#include "core/parallel.h"
-#include "core/selection_replay.h"
+#include "core/base/dtype.h"
+#include "core/base/parallel.h"
+#include "core/engine/selection_replay.h"
 #include "core/unit_replay.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.h"
+#include "core/base/parallel.h"
 #include "core/cuda/cuda_backend.h"
-#include "core/error.h"
-#include "core/parallel.h"
 #include "core/unit_replay.h"
 #include "tests/cuda_emulation/error_injection.h"
 #include "tests/cuda_emulation/settings.h"

@@ -1,6 +1,6 @@
-// The loops of core/parallel.h on plain threads, for programs under ThreadSanitizer. The product's are TBB's, whose
-// library is not instrumented: what its atomics order would look like races. Linked before kvreplay_core it takes the
-// place of core/parallel.cpp.
+// The loops of core/base/parallel.h on plain threads, for programs under ThreadSanitizer. The product's are TBB's,
+// whose library is not instrumented: what its atomics order would look like races. Linked before kvreplay_core it takes
+// the place of core/base/parallel.cpp.
 
 #include <algorithm>
 #include <exception>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/parallel.h"
+#include "core/base/parallel.h"
 
 namespace kvreplay {
 namespace {

@@ -1,0 +1,225 @@
+#pragma once
+// Metrics are table rows: a name, a unit, a direction, and sums that a replay gathers and a comparison pools.
+//
+// Every metric is `formula(numerator, denominator)` of two sums. Results store the sums beside the value, so that
+// heads, layers and samples are pooled by adding sums, never by averaging ratios.
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "core/contracts/parameters.h"
+#include "core/data/layer_data.h"
+#include "core/data/unit_dimensions.h"
+#include "core/engine/selection.h"
+
+namespace kvreplay {
+
+class PromptView;
+
+/// Lanes of a panel: queries that are processed together, one SIMD lane each.
+inline constexpr std::size_t kPanelWidth = 32;
+
+enum class Better { lower, higher };
+/// numerator / denominator, the square root of that, the numerator alone, or sqrt(numerator) / denominator: the
+/// standard error of a mean, whose variances add up.
+enum class MetricFormula { ratio, sqrt_ratio, sum, sqrt_over };
+/// The finest thing that has a value of its own; `model`: all layers of a case together.
+enum class MetricAxis { layer, kv_head, q_head, model };
+/// What a metric has one value each of, besides: every marked span, or every policy beside this one.
+enum class MetricParts { none, span, other_policy };
+
+std::string_view name_of(Better better);
+std::string_view name_of(MetricFormula formula);
+std::string_view name_of(MetricAxis axis);
+/// Throws InputError for an unknown name.
+MetricFormula metric_formula(std::string_view name);
+
+/// The value that two sums stand for; NaN where the denominator of a ratio is 0.
+double metric_value(MetricFormula formula, double numerator, double denominator);
+
+/// What one work unit measures: one layer of one sample at one compression point.
+struct UnitShape {
+  const LayerData* layer = nullptr;
+  const PromptView* view = nullptr;  ///< of the layer at the compression point, allowed to look ahead
+  DType dtype = DType::float16;      ///< of the recorded cache, for bytes
+  Range candidates;                  ///< token positions up for eviction
+  const std::vector<Span>* spans = nullptr;
+  std::vector<std::uint8_t> targets;  ///< [n_queries] 1 for those that predict the answer: core/data/target_queries.h
+  std::size_t n_queries = 0;          ///< evaluation queries
+  std::size_t n_policies = 0;
+  std::size_t n_budgets = 0;
+  /// Policies whose outputs come between two calls of MetricAccumulator::end_panel(), 1 at least: what has to keep the
+  /// outputs of all heads until then needs room for so many.
+  std::size_t n_policies_at_once = 0;
+
+  std::size_t n_parts(MetricParts parts) const {
+    return parts == MetricParts::span ? spans->size() : parts == MetricParts::other_policy ? n_policies : 1;
+  }
+};
+
+/// Full-cache outputs of one query head for up to kPanelWidth evaluation queries.
+struct PanelReference {
+  std::size_t q_head = 0;
+  std::size_t n_queries = 0;       ///< lanes in use; the others hold finite values without meaning
+  const float* outputs = nullptr;  ///< [value_dim, kPanelWidth]
+};
+
+/// What one policy does to the same queries, at every budget.
+struct PanelOutputs {
+  std::size_t policy = 0;
+  std::size_t q_head = 0;
+  std::size_t n_queries = 0;
+  const float* reference = nullptr;  ///< [value_dim, kPanelWidth]: full-cache outputs
+  /// [n_budgets, value_dim, kPanelWidth]: retained-cache output minus full-cache output; nullptr where a backend knows
+  /// that nobody reads them, MetricAccumulator::reads_errors()
+  const float* errors = nullptr;
+  const float* squared_errors = nullptr;  ///< [n_budgets, kPanelWidth]: their squared norms
+  const float* recall = nullptr;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
+};
+
+/// What a unit hands to the step that looks at all layers of its case together: results do not keep it.
+struct CarriedSums {
+  std::vector<float> values;  ///< [n_policies, n_budgets, any]
+  std::vector<float> common;  ///< what they have in common, as the metric wants it
+
+  bool empty() const { return values.empty() && common.empty(); }
+};
+
+/// The two sums of one metric over one work unit.
+/// numerator [n_heads, n_policies, n_budgets, n_parts], denominator [n_heads, n_parts];
+/// n_heads is 1 for MetricAxis::layer, n_parts is 1 for MetricParts::none. Both are empty for a metric whose sums are
+/// of whole cases.
+struct MetricSums {
+  std::vector<double> numerator;
+  std::vector<double> denominator;
+  CarriedSums carried = {};
+};
+
+/// What the layers of one case carried for one metric. Large: read when asked for, one layer at a time.
+struct CaseLayers {
+  std::size_t n_layers = 0;
+  std::size_t n_policies = 0;
+  std::size_t n_budgets = 0;
+  std::size_t n_q_heads = 0;
+  std::function<CarriedSums(std::size_t layer)> read;
+};
+
+/// The sums of whole cases, by the name of the metric that has them. For MetricAxis::model numerator
+/// [n_policies, n_budgets] and denominator [1]; for the others [n_layers] times what one layer has.
+using CaseSums = std::map<std::string, MetricSums>;
+
+/// Gathers the sums of one metric over one work unit. add_selection() comes once per policy, before all panels;
+/// selections outlive the accumulator. Then panel by panel of queries, for some policies at a time, the engine calls
+/// for each query head add_reference() (only with the first policies of a panel) and after that add_outputs() for each
+/// of these policies; at last end_panel(). Calls for different heads, and add_outputs() for different policies, may
+/// come from several threads at once: each may touch only what belongs to its head and policy.
+class MetricAccumulator {
+ public:
+  virtual ~MetricAccumulator() = default;
+  virtual void add_selection(std::size_t /*policy*/, const LayerSelection& /*selection*/) {}
+  virtual void add_reference(const PanelReference& /*panel*/) {}
+  virtual void add_outputs(const PanelOutputs& /*panel*/) {}
+  /// \param policies  whose outputs came since the last call
+  virtual void end_panel(Range /*policies*/) {}
+  virtual MetricSums finish() = 0;
+  /// Whether add_outputs() looks at PanelOutputs::errors. Where no accumulator does, they may be nullptr: vectors are a
+  /// hundred times what their norms are, and a device would have to send them.
+  virtual bool reads_errors() const { return true; }
+};
+
+struct Metric {
+  std::string name;
+  std::string unit;
+  std::string summary;
+  Better better = Better::lower;
+  MetricFormula formula = MetricFormula::ratio;
+  MetricAxis axis = MetricAxis::layer;
+  MetricParts parts = MetricParts::none;
+  bool needs_outputs = true;  ///< false: a matter of the retained sets alone, no attention is computed
+  bool monotone = true;       ///< at its best where nothing is evicted, and no better for a smaller retained set
+  bool contest = true;        ///< policies compete in it: a better value is an achievement
+  bool by_request = false;    ///< measured only when asked for by name
+  std::string sum_unit = {};  ///< of the two sums, where they mean something by themselves
+  std::string paper = {};     ///< title, arXiv or DOI; "" for what is just a definition
+  std::string needs = {};     ///< what it reads besides queries, keys and values, in plain text; "" for nothing
+  ParameterTable parameters = {};
+  /// Whether it needs W_O with these parameters; nullptr for never.
+  bool (*needs_output_projection)(const Parameters&) = nullptr;
+  bool needs_sensitivity = false;  ///< sensitivities of the compression point; cases without have no value
+  /// What is measured instead where no case meets the needs: the first of these whose needs are met. Said to the user.
+  std::vector<std::string> fallbacks = {};
+  /// How many of the last prompt queries it looks at, like that of Scorer; nullptr for none.
+  std::size_t (*query_window)(const Parameters&) = nullptr;
+  /// What it takes besides its sums; nullptr for nothing to speak of. An estimate: replays are spread and bounded by
+  /// it.
+  RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
+  /// Another metric whose sums this one reads differently: its numerator over the number of evaluation queries.
+  std::string mean_of = {};
+  /// For sums of whole cases: the metric whose accumulators carry what they are made of, this one or another.
+  std::string carried_by = {};
+  /// Set where the accumulators of this metric carry sums: puts those of all layers of a case together, in order. They
+  /// are those of one replay, but may come from a damaged file: throws InputError where they do not fit.
+  CaseSums (*finish_case)(const CaseLayers& layers) = nullptr;
+  /// Floats that a unit carries for each policy and budget; set with finish_case.
+  double (*n_carried)(const UnitDimensions&) = nullptr;
+  /// Set for a metric with sums of its own, and where `carried_by` names the metric itself.
+  std::unique_ptr<MetricAccumulator> (*make)(const UnitShape& shape, const Parameters& parameters) = nullptr;
+};
+
+/// The usual `needs_output_projection`.
+inline bool always(const Parameters&) { return true; }
+
+/// The usual `make`.
+template <typename Accumulator>
+std::unique_ptr<MetricAccumulator> make_accumulator(const UnitShape& shape, const Parameters& parameters) {
+  if constexpr (std::is_constructible_v<Accumulator, const UnitShape&, const Parameters&>)
+    return std::make_unique<Accumulator>(shape, parameters);
+  else
+    return std::make_unique<Accumulator>(shape);
+}
+
+/// Metrics that this program knows, by name.
+const std::vector<Metric>& all_metrics();
+/// Throws UsageError with the known names and the nearest.
+const Metric& find_metric(std::string_view name);
+
+/// A metric with its parameters, written `name[:param=value,...]`.
+class ChosenMetric {
+ public:
+  /// Throws UsageError: unknown name, bad parameters.
+  explicit ChosenMetric(std::string_view text);
+  /// \param row  outlives this
+  ChosenMetric(const Metric& row, std::string_view parameters);
+
+  const Metric& row() const { return *row_; }
+  const Parameters& parameters() const { return parameters_; }
+  /// The name in results: with only the parameters that differ from the defaults.
+  std::string name() const { return row_->name + parameters_.canonical(); }
+  bool needs_output_projection() const;
+  /// Whether its sums are of whole cases, not of units.
+  bool of_case() const { return !row_->carried_by.empty(); }
+  std::unique_ptr<MetricAccumulator> make(const UnitShape& shape) const { return row_->make(shape, parameters_); }
+
+ private:
+  const Metric* row_;
+  Parameters parameters_;
+};
+
+/// The metrics whose accumulators these are made of, each once: themselves, what they are the mean of, or what carries
+/// their sums.
+std::vector<ChosenMetric> metrics_with_sums(std::span<const ChosenMetric> metrics);
+
+/// A static object of this type at namespace scope adds a row to the table.
+struct RegisterMetric {
+  explicit RegisterMetric(Metric metric);
+};
+
+}  // namespace kvreplay
