@@ -1,4 +1,4 @@
-// The law of the tree: who may include whom, which folder knows which library, and one name for one file.
+// The law of the tree: who may include whom, which folder knows which library, and where a method stands.
 
 #include <doctest/doctest.h>
 
@@ -10,6 +10,12 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "core/contracts/allocator.h"
+#include "core/contracts/modifier.h"
+#include "core/contracts/scorer.h"
+
+using namespace kvreplay;
 
 namespace {
 
@@ -88,6 +94,13 @@ const std::vector<Source>& sources() {
   return all;
 }
 
+template <typename Row>
+std::set<std::string> names_of(const std::vector<Row>& rows) {
+  std::set<std::string> names;
+  for (const Row& row : rows) names.insert(row.name);
+  return names;
+}
+
 }  // namespace
 
 TEST_CASE("every folder is there, and its sources have been read") {
@@ -163,14 +176,19 @@ TEST_CASE("HDF5 stays out of the headers that other folders include") {
   }
 }
 
-TEST_CASE("a file name is used once in the whole tree") {
-  std::map<std::string, std::vector<std::string>> by_name;
-  for (const Source& source : sources())
-    if (!source.path.starts_with(kShadowHeaders))
-      by_name[fs::path(source.path).filename().string()].push_back(source.path);
-  for (const auto& [name, paths] : by_name) {
-    std::string all;
-    for (const std::string& path : paths) all += path + " ";
-    CHECK_MESSAGE(paths.size() == 1, all);
+TEST_CASE("every scorer, modifier and allocator stands in a file of its name, and every file there is one") {
+  // A name may return in another folder: scorers/cake.cpp and allocators/cake.cpp are both CAKE.
+  const std::map<std::string, std::set<std::string>> names{{"policies/scorers", names_of(all_scorers())},
+                                                           {"policies/modifiers", names_of(all_modifiers())},
+                                                           {"policies/allocators", names_of(all_allocators())}};
+  for (const auto& [folder, registered] : names) {
+    std::set<std::string> files;
+    for (const Source& source : sources())
+      if (const fs::path path(source.path); path.parent_path() == folder) {
+        std::string name = path.stem().string();
+        std::ranges::replace(name, '_', '-');
+        files.insert(name);
+      }
+    CHECK_MESSAGE(files == registered, folder);
   }
 }

@@ -9,7 +9,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/data/prompt_digest.h"
-#include "policies/learned_shares.h"
+#include "policies/shared/learned_shares.h"
 #include "tools/unit_work.h"
 
 namespace kvreplay {

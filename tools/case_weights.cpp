@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "policies/water_filling.h"
+#include "policies/shared/greedy_fill.h"
 
 namespace kvreplay {
 namespace {

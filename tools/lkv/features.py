@@ -1,6 +1,6 @@
 """What a scorer knows of a token: its key before RoPE, its value, their norms, where it stands.
 
-The same numbers as policies/token_features.cpp.
+The same numbers as policies/shared/token_features.cpp.
 """
 
 from __future__ import annotations

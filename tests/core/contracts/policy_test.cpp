@@ -89,7 +89,7 @@ TEST_CASE("every preset can be built") {
   for (const Preset& preset : all_presets()) {
     CAPTURE(preset.name);
     if (parse_policy(preset.name, {}).scorer.row->parameters.wants_file())
-      CHECK_THROWS_AS(Policy(preset.name), UsageError);  // tests/policies/lkv_test.cpp builds these
+      CHECK_THROWS_AS(Policy(preset.name), UsageError);  // tests/policies/scorers/lkv_test.cpp builds these
     else
       CHECK(Policy(preset.name).complete() == Policy(preset.policy).complete());
     CHECK(!preset.summary.empty());
