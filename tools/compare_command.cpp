@@ -6,11 +6,11 @@
 #include <charconv>
 #include <optional>
 
-#include "analysis/comparison.h"
-#include "analysis/comparison_csv.h"
-#include "analysis/comparison_json.h"
-#include "analysis/comparison_text.h"
-#include "analysis/surrogate_csv.h"
+#include "analysis/compare/comparison.h"
+#include "analysis/compare/comparison_csv.h"
+#include "analysis/compare/comparison_json.h"
+#include "analysis/compare/comparison_text.h"
+#include "analysis/compare/surrogate_csv.h"
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
 #include "core/data/results.h"

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "analysis/results_check.h"
+#include "analysis/compare/results_check.h"
 #include "core/base/error.h"
 #include "core/data/results.h"
 #include "tools/commands.h"

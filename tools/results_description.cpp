@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "analysis/results_check.h"
+#include "analysis/compare/results_check.h"
 #include "tools/trace_description.h"
 #include "tools/two_columns.h"
 

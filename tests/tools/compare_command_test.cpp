@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "tests/analysis/results_fixture.h"
+#include "tests/analysis/compare/results_fixture.h"
 #include "tests/tools/program_run.h"
 #include "traces/dataset_file.h"
 

@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/analysis/results_fixture.h"
+#include "tests/analysis/compare/results_fixture.h"
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "tests/tools/program_run.h"

@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "tests/analysis/results_fixture.h"
+#include "tests/analysis/compare/results_fixture.h"
 #include "tests/tools/replay_fixture.h"
 
 using namespace kvreplay;

@@ -1,0 +1,206 @@
+// What a reader of the tables must know before believing them. Each function adds lines on one subject.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "analysis/compare/comparison.h"
+
+namespace kvreplay {
+namespace {
+
+using Notes = std::vector<Note>;
+
+void add(Notes& notes, const ComparedMetric& metric, std::string text) {
+  notes.push_back({.metric = metric.pooled.title(), .text = std::move(text)});
+}
+
+std::string figure(double value) { return fmt::format("{:.4g}", value); }
+
+std::string steps(std::size_t n) { return n == 1 ? "1 step" : fmt::format("{} steps", n); }
+
+/// Where one curve beats another, over the budgets.
+struct Defeat {
+  std::size_t n_budgets = 0;
+  std::size_t worst = 0;  ///< the budget with the largest gap
+  double gap = 0;
+
+  void add(std::size_t budget, double difference) {
+    ++n_budgets;
+    if (std::abs(difference) <= gap) return;
+    gap = std::abs(difference);
+    worst = budget;
+  }
+};
+
+/// "at 3 of 16 budgets, most at 0.1: 0.31 against 0.35"
+std::string describe(const Comparison& comparison, const Defeat& defeat, double winner, double loser) {
+  return fmt::format("at {} of {} budgets, most at {}: {} against {}", defeat.n_budgets, comparison.budgets.size(),
+                     figure(comparison.budgets[defeat.worst]), figure(winner), figure(loser));
+}
+
+/// What one policy's curve does where it should only get better.
+struct PolicyWorsening {
+  std::size_t policy = 0;
+  std::vector<double> values;
+  std::vector<Worsening> steps;
+
+  const Worsening& worst() const {
+    return *std::max_element(steps.begin(), steps.end(),
+                             [](const Worsening& a, const Worsening& b) { return a.by < b.by; });
+  }
+};
+
+/// "most by 0.3 from 0.2 at 0.4 to 0.5 at 0.8"
+std::string describe(const Comparison& comparison, const PolicyWorsening& policy) {
+  const Worsening& worst = policy.worst();
+  return fmt::format("most by {} from {} at {} to {} at {}", figure(worst.by), figure(policy.values[worst.from]),
+                     figure(comparison.budgets[worst.from]), figure(policy.values[worst.to]),
+                     figure(comparison.budgets[worst.to]));
+}
+
+void note_worsenings(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  std::vector<PolicyWorsening> policies;
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    PolicyWorsening policy{.policy = p, .values = {}, .steps = {}};
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) policy.values.push_back(metric.value(p, b));
+    policy.steps = worsenings(comparison.budgets, policy.values, metric.pooled.better);
+    if (!policy.steps.empty()) policies.push_back(std::move(policy));
+  }
+  const char* moves = metric.pooled.better == Better::lower ? "rises" : "falls";
+  // Values may cancel in a measure of information, so that most policies do it: one line for all.
+  if (metric.pooled.sum_units == "nats" && policies.size() > 1) {
+    const PolicyWorsening& worst = *std::max_element(
+        policies.begin(), policies.end(),
+        [](const PolicyWorsening& a, const PolicyWorsening& b) { return a.worst().by < b.worst().by; });
+    add(notes, metric,
+        fmt::format("{} with a larger budget somewhere for {} of {} policies, {} ({})", moves, policies.size(),
+                    comparison.policies.size(), describe(comparison, worst), comparison.policies[worst.policy].name));
+    return;
+  }
+  for (const PolicyWorsening& policy : policies) {
+    add(notes, metric,
+        fmt::format("{} {} with a larger budget in {}, {}", comparison.policies[policy.policy].name, moves,
+                    steps(policy.steps.size()), describe(comparison, policy)));
+  }
+}
+
+/// An oracle is the best set per head and budget; what moves budget between heads, or keeps a set per query head, may
+/// honestly beat it. Anything else that does is a finding, or a bug.
+void note_beaten_oracles(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  constexpr double kSameBudget = 1.001;  // budgets that differ by rounding only
+  if (metric.pooled.metric != "attention_recall") return;
+  for (std::size_t o = 0; o < comparison.policies.size(); ++o) {
+    if (!comparison.policies[o].oracle) continue;
+    for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+      if (comparison.policies[p].is_reference()) continue;
+      Defeat defeat;
+      for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+        const bool same_budget = !(metric.kept_at(p, b) > metric.kept_at(o, b) * kSameBudget);
+        if (same_budget && clearly_better(metric.value(p, b), metric.value(o, b), metric.pooled.better)) {
+          defeat.add(b, metric.value(p, b) - metric.value(o, b));
+        }
+      }
+      if (defeat.n_budgets == 0) continue;
+      add(notes, metric,
+          fmt::format("{} is better than the oracle '{}' {}", comparison.policies[p].name, comparison.policies[o].name,
+                      describe(comparison, defeat, metric.value(p, defeat.worst), metric.value(o, defeat.worst))));
+    }
+  }
+}
+
+bool is_random(const ComparedPolicy& policy) {
+  return std::string_view(policy.name).substr(0, policy.name.find_first_of(":+")) == "random";
+}
+
+/// All in one line for each draw: it is common at tiny budgets, where windows and sinks leave no room for a choice.
+void note_random_winners(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  for (std::size_t r = 0; r < comparison.policies.size(); ++r) {
+    if (!is_random(comparison.policies[r])) continue;
+    std::string losers;
+    for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+      if (is_random(comparison.policies[p])) continue;
+      Defeat defeat;
+      for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+        if (clearly_better(metric.value(r, b), metric.value(p, b), metric.pooled.better)) {
+          defeat.add(b, metric.value(p, b) - metric.value(r, b));
+        }
+      }
+      if (defeat.n_budgets == 0) continue;
+      losers += fmt::format("{}{} ({})", losers.empty() ? "" : "; ", comparison.policies[p].name,
+                            describe(comparison, defeat, metric.value(r, defeat.worst), metric.value(p, defeat.worst)));
+    }
+    if (!losers.empty()) add(notes, metric, fmt::format("{} is better than {}", comparison.policies[r].name, losers));
+  }
+}
+
+/// Policies are compared at equal budgets; one that keeps more than that has an advantage.
+void note_kept_fractions(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  constexpr double kTolerance = 0.02;  // of the budget
+  constexpr double kRounding = 1e-9;   // of float64
+  if (metric.pooled.n_units[0] == 0) return;
+  // A unit's candidates are its denominator: rounding to whole tokens can move a unit by one of them.
+  const double one_token = static_cast<double>(metric.pooled.n_units[0]) / metric.pooled.denominator[0];
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    if (comparison.policies[p].keeps_all) continue;
+    Defeat excess;
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+      const double asked = 1 - comparison.compression_ratios[b];
+      const double kept = metric.value(p, b);
+      if (std::abs(kept - asked) > std::max(kTolerance * asked, one_token) + kRounding)
+        excess.add(b, (kept - asked) / asked);
+    }
+    if (excess.n_budgets == 0) continue;
+    add(notes, metric,
+        fmt::format("{} does not keep what the budget asks for {}", comparison.policies[p].name,
+                    describe(comparison, excess, metric.value(p, excess.worst),
+                             1 - comparison.compression_ratios[excess.worst])));
+  }
+}
+
+void note_missing_values(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
+  if (metric.pooled.part_dimension == "other_policy") return;  // files may well hold different other policies
+  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
+    std::size_t n_budgets = 0;
+    std::size_t n_units = 0;
+    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
+      const std::size_t missing = metric.pooled.n_missing[metric.pooled.index(0, p, b)];
+      n_budgets += missing > 0 ? 1 : 0;
+      n_units = std::max(n_units, missing);
+    }
+    if (n_budgets == 0) continue;
+    add(notes, metric,
+        fmt::format("{} has no value at {} of {} budgets: up to {} of {} units are NaN", comparison.policies[p].name,
+                    n_budgets, comparison.budgets.size(), n_units, metric.pooled.n_units[0]));
+  }
+}
+
+/// A policy that has seen the question has an easier task than one that has not: their mean describes neither.
+void note_pooled_points(const Comparison& comparison, Notes& notes) {
+  if (comparison.points.size() < 2 || comparison.level == Level::by_case) return;
+  notes.push_back(
+      {.metric = "",
+       .text = fmt::format("figures pool the compression points {}, which are different tasks; --case @{} shows one",
+                           fmt::join(comparison.points, ", "), comparison.points.front())});
+}
+
+}  // namespace
+
+std::vector<Note> comparison_notes(const Comparison& comparison) {
+  Notes notes;
+  note_pooled_points(comparison, notes);
+  for (const ComparedMetric& metric : comparison.metrics) {
+    note_missing_values(comparison, metric, notes);
+    if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);
+    if (!metric.pooled.is_contest()) continue;
+    note_worsenings(comparison, metric, notes);
+    if (!metric.pooled.monotone) continue;  // to have more of it beats nobody
+    note_beaten_oracles(comparison, metric, notes);
+    note_random_winners(comparison, metric, notes);
+  }
+  return notes;
+}
+
+}  // namespace kvreplay

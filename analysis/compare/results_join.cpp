@@ -1,0 +1,317 @@
+#include "analysis/compare/results_join.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <tuple>
+
+#include "analysis/compare/dataset_slice.h"
+#include "analysis/compare/results_check.h"
+#include "core/base/error.h"
+
+namespace kvreplay {
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+/// Where the indices of one file's dimension lie in the joined one.
+using IndexMap = std::vector<std::size_t>;
+/// [n_files] by dimension name; empty for files without it.
+using IndexMaps = std::map<std::string, std::vector<IndexMap>>;
+
+/// Adds what is new in `labels` to `all` and says where each lies.
+template <typename Label>
+IndexMap merge_labels(std::vector<Label>& all, const std::vector<Label>& labels) {
+  IndexMap map;
+  for (const Label& label : labels) {
+    auto found = std::find(all.begin(), all.end(), label);
+    if (found == all.end()) found = all.insert(all.end(), label);
+    map.push_back(static_cast<std::size_t>(found - all.begin()));
+  }
+  return map;
+}
+
+/// What makes two cases the same: fingerprint, sample, compression point.
+using CaseKey = std::tuple<std::string, std::string, std::string>;
+
+std::vector<CaseKey> case_keys(const Dataset& data) {
+  const auto fingerprints = text_values(data, "case_fingerprint");
+  const auto samples = text_values(data, "case_sample");
+  const auto points = text_values(data, "case_point");
+  std::vector<CaseKey> keys;
+  for (std::size_t i = 0; i < fingerprints.size(); ++i) keys.emplace_back(fingerprints[i], samples[i], points[i]);
+  return keys;
+}
+
+/// Joins everything along "case" but the variables: keys, labels that are unique, texts.
+void join_cases(std::span<const ResultsFile> files, Dataset& joined, IndexMaps& maps) {
+  std::vector<CaseKey> keys;
+  std::vector<std::string> labels, traces;
+  std::map<std::string, std::vector<std::string>> texts;
+  for (const ResultsFile& file : files) {
+    const IndexMap map = merge_labels(keys, case_keys(file.data));
+    maps["case"].push_back(map);
+    const std::vector<std::string> names = label_texts(file.data.dimension("case"));
+    labels.resize(keys.size());
+    for (std::size_t i = 0; i < map.size(); ++i) {
+      if (labels[map[i]].empty()) labels[map[i]] = names[i];
+    }
+    for (const TextVariable& text : file.data.texts) {
+      if (text.dimension != "case") continue;
+      std::vector<std::string>& values = texts[text.name];
+      values.resize(keys.size());
+      for (std::size_t i = 0; i < map.size(); ++i) values[map[i]] = text.values[i];
+    }
+  }
+  // Two recordings may well have samples of the same name: first the trace tells them apart, then its fingerprint.
+  const auto repeated = [&](const std::vector<std::string>& all) {
+    std::vector<bool> result;
+    for (const std::string& label : all) result.push_back(std::count(all.begin(), all.end(), label) > 1);
+    return result;
+  };
+  const std::vector<bool> by_trace = repeated(labels);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const std::string prefix = texts["case_trace"][i] + ":";
+    if (by_trace[i] && !labels[i].starts_with(prefix)) labels[i].insert(0, prefix);
+  }
+  const std::vector<bool> by_fingerprint = repeated(labels);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (by_fingerprint[i]) labels[i].insert(0, std::get<0>(keys[i]).substr(0, 8) + ":");
+  }
+  joined.dimensions.push_back(
+      {.name = "case", .labels = labels, .attributes = files[0].data.dimension("case").attributes});
+  for (auto& [name, values] : texts) {
+    values.resize(keys.size());
+    joined.texts.push_back({.name = name, .dimension = "case", .values = std::move(values)});
+  }
+}
+
+/// Layers are joined in ascending order, all other dimensions in order of appearance.
+void join_dimension(std::span<const ResultsFile> files, const Dimension& first, Dataset& joined, IndexMaps& maps) {
+  Labels all = first.labels;
+  std::visit(
+      [&](auto& labels) {
+        using AllLabels = std::remove_reference_t<decltype(labels)>;
+        for (const ResultsFile& file : files) {
+          if (!file.data.has_dimension(first.name)) continue;
+          const Labels& others = file.data.dimension(first.name).labels;
+          if (!std::holds_alternative<AllLabels>(others)) {
+            throw InputError(fmt::format("'{}' and '{}' label the dimension '{}' by different types", files[0].name,
+                                         file.name, first.name));
+          }
+          merge_labels(labels, std::get<AllLabels>(others));
+        }
+        if (first.name == "layer") std::sort(labels.begin(), labels.end());
+        for (const ResultsFile& file : files) {
+          maps[first.name].push_back(
+              file.data.has_dimension(first.name)
+                  ? merge_labels(labels, std::get<AllLabels>(file.data.dimension(first.name).labels))
+                  : IndexMap());
+        }
+      },
+      all);
+  joined.dimensions.push_back({.name = first.name, .labels = all, .attributes = first.attributes});
+
+  std::map<std::string, std::vector<std::string>> texts;
+  for (std::size_t f = 0; f < files.size(); ++f) {
+    for (const TextVariable& text : files[f].data.texts) {
+      if (text.dimension != first.name) continue;
+      std::vector<std::string>& values = texts[text.name];
+      values.resize(size_of(all));
+      for (std::size_t i = 0; i < text.values.size(); ++i) values[maps[first.name][f][i]] = text.values[i];
+    }
+  }
+  for (auto& [name, values] : texts)
+    joined.texts.push_back({.name = name, .dimension = first.name, .values = std::move(values)});
+}
+
+void require_same(std::span<const ResultsFile> files, const char* what, auto&& describe) {
+  const std::string first = describe(files[0].data);
+  for (const ResultsFile& file : files.subspan(1)) {
+    const std::string other = describe(file.data);
+    if (other == first) continue;
+    throw InputError(
+        fmt::format("'{}' and '{}' cannot be compared: {} {} and {}", files[0].name, file.name, what, first, other));
+  }
+}
+
+std::string describe_labels(const Dataset& data, const char* dimension) {
+  return data.has_dimension(dimension) ? fmt::format("{}", fmt::join(label_texts(data.dimension(dimension)), ", "))
+                                       : "none";
+}
+
+/// "snapkv, budget 0.1, ...": where an element of a joined variable lies.
+std::string place_of(const Dataset& joined, const Variable& variable, std::size_t element) {
+  std::string place;
+  for (std::size_t d = variable.dimensions.size(); d-- > 0;) {
+    const Dimension& dimension = joined.dimension(variable.dimensions[d]);
+    const std::string label = label_texts(dimension)[element % dimension.size()];
+    place = fmt::format("{} {}{}{}", dimension.name, label, place.empty() ? "" : ", ", place);
+    element /= dimension.size();
+  }
+  return place;
+}
+
+/// Copies one file's values to their places; two files that hold the same element must agree.
+void scatter(const Dataset& joined, const ResultsFile& file, const Variable& source,
+             std::span<const IndexMap* const> maps, Variable& target) {
+  std::vector<std::size_t> source_sizes, target_sizes;
+  for (const std::string& name : source.dimensions) {
+    source_sizes.push_back(file.data.dimension(name).size());
+    target_sizes.push_back(joined.dimension(name).size());
+  }
+  const std::vector<std::size_t> source_strides = row_major_strides(source_sizes);
+  const std::vector<std::size_t> target_strides = row_major_strides(target_sizes);
+  for (std::size_t i = 0; i < source.values.size(); ++i) {
+    if (std::isnan(source.values[i])) continue;
+    std::size_t place = 0;
+    for (std::size_t d = 0; d < source_sizes.size(); ++d) {
+      place += (*maps[d])[i / source_strides[d] % source_sizes[d]] * target_strides[d];
+    }
+    double& value = target.values[place];
+    if (!std::isnan(value) && value != source.values[i]) {
+      throw InputError(fmt::format("'{}' contradicts an earlier file: {} at {} is {} there and {} here", file.name,
+                                   target.name, place_of(joined, target, place), value, source.values[i]));
+    }
+    value = source.values[i];
+  }
+}
+
+void join_variable(std::span<const ResultsFile> files, const Variable& first, const IndexMaps& maps, Dataset& joined) {
+  Variable target{.name = first.name, .dimensions = first.dimensions, .values = {}, .attributes = first.attributes};
+  target.values.assign(joined.volume(first.dimensions), kNone);
+  for (std::size_t f = 0; f < files.size(); ++f) {
+    if (!files[f].data.has_variable(first.name)) continue;
+    const Variable& source = files[f].data.variable(first.name);
+    if (source.dimensions != first.dimensions || source.attributes != first.attributes) {
+      throw InputError(fmt::format("'{}' and '{}' cannot be compared: they define '{}' differently", files[0].name,
+                                   files[f].name, first.name));
+    }
+    std::vector<const IndexMap*> chosen;
+    for (const std::string& name : source.dimensions) chosen.push_back(&maps.at(name)[f]);
+    scatter(joined, files[f], source, chosen, target);
+  }
+  joined.variables.push_back(std::move(target));
+}
+
+/// Sums of some layers of a case cannot be put together with sums of others. Names of the variables that the files have
+/// of different layers.
+std::vector<std::string> of_different_layers(std::span<const ResultsFile> files) {
+  std::map<std::string, std::string> layers;
+  std::set<std::string> names;
+  for (const ResultsFile& file : files)
+    for (const Variable& variable : file.data.variables) {
+      const std::string of_layers = text_attribute(variable.attributes, "of_layers");
+      if (of_layers.empty()) continue;
+      const auto [first, is_new] = layers.emplace(variable.name, of_layers);
+      if (first->second != of_layers) names.insert(variable.name);
+    }
+  return {names.begin(), names.end()};
+}
+
+void mark_replayed(std::span<const ResultsFile> files, const IndexMaps& maps, Dataset& joined) {
+  Variable replayed{
+      .name = std::string(kReplayed), .dimensions = {"case", "layer", "policy"}, .values = {}, .attributes = {}};
+  replayed.values.assign(joined.volume(replayed.dimensions), kNone);
+  const std::size_t n_layers = joined.dimension("layer").size();
+  const std::size_t n_policies = joined.dimension("policy").size();
+  for (std::size_t f = 0; f < files.size(); ++f) {
+    for (const std::size_t c : maps.at("case")[f]) {
+      for (const std::size_t l : maps.at("layer")[f]) {
+        for (const std::size_t p : maps.at("policy")[f]) replayed.values[(c * n_layers + l) * n_policies + p] = 1;
+      }
+    }
+  }
+  joined.variables.push_back(std::move(replayed));
+}
+
+/// Settings that differ, one line each. Lists (of policies, metrics, ...) are what files are joined over.
+std::vector<std::string> differing_options(std::span<const ResultsFile> files) {
+  std::vector<std::string> notes;
+  const auto options_of = [](const Dataset& data) {
+    const auto json = nlohmann::json::parse(text_attribute(data.attributes, "options"), nullptr, false);
+    return json.is_object() ? json : nlohmann::json::object();
+  };
+  const nlohmann::json first = options_of(files[0].data);
+  for (const ResultsFile& file : files.subspan(1)) {
+    const nlohmann::json other = options_of(file.data);
+    for (const auto& [key, value] : first.items()) {
+      if (value.is_array() || !other.contains(key) || other[key] == value) continue;
+      notes.push_back(fmt::format("replayed with different options: {} is {} in '{}' and {} in '{}'", key, value.dump(),
+                                  files[0].name, other[key].dump(), file.name));
+    }
+  }
+  return notes;
+}
+
+}  // namespace
+
+JoinedResults join_results(std::vector<ResultsFile> files) {
+  for (const ResultsFile& file : files) check_results(file.name, file.data);
+  if (files.size() == 1) {
+    Dataset& data = files.front().data;
+    const std::vector<std::string> replayed{"case", "layer", "policy"};
+    data.variables.push_back({std::string(kReplayed), replayed, std::vector<double>(data.volume(replayed), 1.0), {}});
+    return {.data = std::move(data), .notes = {}};
+  }
+  require_same(files, "they are of the models",
+               [](const Dataset& d) { return text_attribute(d.attributes, "model_id"); });
+  require_same(files, "their budgets are kinds of",
+               [](const Dataset& d) { return text_attribute(d.attributes, "budget_kind"); });
+  require_same(files, "their budgets are", [](const Dataset& d) { return describe_labels(d, "budget"); });
+  require_same(files, "their query heads are", [](const Dataset& d) { return describe_labels(d, "q_head"); });
+  require_same(files, "their KV heads are", [](const Dataset& d) { return describe_labels(d, "kv_head"); });
+
+  JoinedResults result;
+  IndexMaps maps;
+  result.data.attributes = files[0].data.attributes;
+  join_cases(files, result.data, maps);
+  for (const ResultsFile& file : files) {
+    for (const Dimension& dimension : file.data.dimensions) {
+      if (!result.data.has_dimension(dimension.name)) join_dimension(files, dimension, result.data, maps);
+    }
+  }
+  const std::vector<std::string> apart = of_different_layers(files);
+  for (const ResultsFile& file : files) {
+    for (const Variable& variable : file.data.variables) {
+      if (std::ranges::binary_search(apart, variable.name)) continue;
+      if (!result.data.has_variable(variable.name)) join_variable(files, variable, maps, result.data);
+    }
+  }
+  mark_replayed(files, maps, result.data);
+  result.notes = differing_options(files);
+  for (const std::string& name : apart)
+    if (!name.ends_with("_numerator") && !name.ends_with("_denominator"))
+      result.notes.push_back(fmt::format(
+          "{} is left out: files have it of different layers, and layers cannot be put together any more", name));
+  return result;
+}
+
+void require_complete(const Dataset& joined) {
+  const std::vector<double>& replayed = joined.variable(kReplayed).values;
+  const std::vector<std::string> policies = label_texts(joined.dimension("policy"));
+  const std::vector<std::string> cases = label_texts(joined.dimension("case"));
+  const std::vector<std::string> layers = label_texts(joined.dimension("layer"));
+  for (std::size_t unit = 0; unit < cases.size() * layers.size(); ++unit) {
+    const auto begin = replayed.begin() + static_cast<std::ptrdiff_t>(unit * policies.size());
+    const std::vector<double> row(begin, begin + static_cast<std::ptrdiff_t>(policies.size()));
+    const auto present = std::find(row.begin(), row.end(), 1.0);
+    const auto absent = std::find_if(row.begin(), row.end(), [](double value) { return std::isnan(value); });
+    if (present == row.end() || absent == row.end()) continue;
+    throw UsageError(
+        fmt::format("case '{}', layer {} was replayed with '{}' but not with '{}': figures pooled over different work "
+                    "cannot be compared; "
+                    "choose what all files hold by --case, --layer or --policy",
+                    cases[unit / layers.size()], layers[unit % layers.size()],
+                    policies[static_cast<std::size_t>(present - row.begin())],
+                    policies[static_cast<std::size_t>(absent - row.begin())]));
+  }
+}
+
+}  // namespace kvreplay
