@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "tests/random_layer.h"
-#include "traces/lkv_file.h"
+#include "traces/learned/lkv_file.h"
 
 namespace kvreplay::testing {
 

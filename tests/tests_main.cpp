@@ -7,7 +7,7 @@
 #include "core/cpu/blas_core.h"
 #include "tests/tools/program_process.h"
 #include "tools/command.h"
-#include "traces/lkv_file.h"
+#include "traces/learned/lkv_file.h"
 
 int main(int argc, char** argv) {
   kvreplay::choose_blas_core(argv);  // tests judge the kernels that users get

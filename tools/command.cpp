@@ -12,7 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
 #include "tools/commands.h"
-#include "traces/lkv_file.h"
+#include "traces/learned/lkv_file.h"
 
 namespace kvreplay {
 namespace {

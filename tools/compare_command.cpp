@@ -18,8 +18,8 @@
 #include "tools/lists.h"
 #include "tools/options.h"
 #include "tools/output_file.h"
-#include "traces/dataset_file.h"
-#include "traces/file_format.h"
+#include "traces/hdf5/file_format.h"
+#include "traces/results/dataset_file.h"
 
 namespace kvreplay {
 namespace {

@@ -23,7 +23,7 @@
 #include "tools/progress.h"
 #include "tools/replay_estimate.h"
 #include "tools/replay_plan.h"
-#include "traces/lkv_file.h"
+#include "traces/learned/lkv_file.h"
 
 namespace kvreplay {
 namespace {

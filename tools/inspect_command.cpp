@@ -13,10 +13,10 @@
 #include "tools/options.h"
 #include "tools/results_description.h"
 #include "tools/trace_description.h"
-#include "traces/dataset_file.h"
-#include "traces/file_format.h"
-#include "traces/lkv_file.h"
-#include "traces/trace_reader.h"
+#include "traces/hdf5/file_format.h"
+#include "traces/learned/lkv_file.h"
+#include "traces/results/dataset_file.h"
+#include "traces/trace/trace_reader.h"
 
 namespace kvreplay {
 namespace {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <sstream>
 
-#include "traces/new_file.h"
+#include "traces/hdf5/new_file.h"
 
 namespace kvreplay {
 

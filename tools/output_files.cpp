@@ -9,7 +9,7 @@
 #include "core/base/error.h"
 #include "tools/output_file.h"
 #include "tools/unit_extras.h"
-#include "traces/dataset_file.h"
+#include "traces/results/dataset_file.h"
 
 namespace kvreplay {
 namespace {

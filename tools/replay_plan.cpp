@@ -15,7 +15,7 @@
 #include "core/data/prompt_digest.h"
 #include "core/unit_replay.h"
 #include "tools/lists.h"
-#include "traces/score_file.h"
+#include "traces/results/score_file.h"
 
 namespace kvreplay {
 namespace {

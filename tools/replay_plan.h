@@ -11,7 +11,7 @@
 #include "core/contracts/budget.h"
 #include "core/contracts/metric.h"
 #include "core/contracts/policy.h"
-#include "traces/trace_reader.h"
+#include "traces/trace/trace_reader.h"
 
 namespace kvreplay {
 

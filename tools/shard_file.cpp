@@ -5,7 +5,7 @@
 #include <charconv>
 
 #include "core/base/error.h"
-#include "traces/file_format.h"
+#include "traces/hdf5/file_format.h"
 
 namespace kvreplay {
 namespace {

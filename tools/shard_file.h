@@ -16,8 +16,8 @@
 #include "tools/results_assembly.h"
 #include "tools/results_frame.h"
 #include "tools/shards.h"
-#include "traces/dataset_collection.h"
-#include "traces/new_file.h"
+#include "traces/hdf5/new_file.h"
+#include "traces/results/dataset_collection.h"
 
 namespace kvreplay {
 

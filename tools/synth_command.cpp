@@ -7,7 +7,7 @@
 #include "tools/commands.h"
 #include "tools/options.h"
 #include "tools/output_file.h"
-#include "traces/synthetic_trace.h"
+#include "traces/synthetic/synthetic_trace.h"
 
 namespace kvreplay {
 namespace {

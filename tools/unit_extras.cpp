@@ -6,7 +6,7 @@
 #include <map>
 #include <numeric>
 
-#include "traces/array_file.h"
+#include "traces/results/array_file.h"
 
 namespace kvreplay {
 namespace {

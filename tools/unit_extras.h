@@ -14,7 +14,7 @@
 #include "core/data/dataset.h"
 #include "core/unit_replay.h"
 #include "tools/results_assembly.h"
-#include "traces/new_file.h"
+#include "traces/hdf5/new_file.h"
 
 namespace kvreplay {
 

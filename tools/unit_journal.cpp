@@ -14,7 +14,7 @@
 
 #include "core/base/error.h"
 #include "tools/output_file.h"
-#include "traces/dataset_file.h"
+#include "traces/results/dataset_file.h"
 
 namespace kvreplay {
 namespace {

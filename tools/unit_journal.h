@@ -8,7 +8,7 @@
 
 #include "core/data/dataset.h"
 #include "core/unit_cost.h"
-#include "traces/new_file.h"
+#include "traces/hdf5/new_file.h"
 
 namespace kvreplay {
 

@@ -10,7 +10,7 @@
 #include "core/base/error.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
-#include "traces/trace_reader.h"
+#include "traces/trace/trace_reader.h"
 
 namespace kvreplay::bench {
 namespace {

@@ -14,10 +14,10 @@
 #include "core/base/matrix.h"
 #include "core/base/parallel.h"
 #include "tests/bench/bench_main.h"
-#include "traces/chunk_places.h"
-#include "traces/file_bytes.h"
-#include "traces/trace_reader.h"
-#include "traces/trace_rules.h"
+#include "traces/hdf5/chunk_places.h"
+#include "traces/hdf5/file_bytes.h"
+#include "traces/trace/trace_reader.h"
+#include "traces/trace/trace_schema.h"
 
 namespace kvreplay::bench {
 namespace {

@@ -13,7 +13,7 @@
 #include "core/engine/selection_replay.h"
 #include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
-#include "traces/trace_reader.h"
+#include "traces/trace/trace_reader.h"
 
 namespace kvreplay::bench {
 namespace {

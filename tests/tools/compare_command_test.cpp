@@ -5,7 +5,7 @@
 
 #include "tests/analysis/compare/results_fixture.h"
 #include "tests/tools/program_run.h"
-#include "traces/dataset_file.h"
+#include "traces/results/dataset_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -8,8 +8,8 @@
 #include "tests/learned_policy_file.h"
 #include "tests/tools/replay_fixture.h"
 #include "tools/budget_fit.h"
-#include "traces/lkv_file.h"
-#include "traces/trace_reader.h"
+#include "traces/learned/lkv_file.h"
+#include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

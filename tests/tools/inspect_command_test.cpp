@@ -8,8 +8,8 @@
 #include "tests/tools/program_run.h"
 #include "tests/traces/trace_fixture.h"
 #include "tools/trace_description.h"
-#include "traces/dataset_file.h"
-#include "traces/lkv_file.h"
+#include "traces/learned/lkv_file.h"
+#include "traces/results/dataset_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -7,7 +7,7 @@
 #include "tests/random_layer.h"
 #include "tests/tools/replay_fixture.h"
 #include "tests/tools/stored_array.h"
-#include "traces/trace_reader.h"
+#include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

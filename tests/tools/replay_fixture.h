@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "tests/tools/program_run.h"
-#include "traces/dataset_file.h"
-#include "traces/synthetic_trace.h"
+#include "traces/results/dataset_file.h"
+#include "traces/synthetic/synthetic_trace.h"
 
 namespace kvreplay::testing {
 

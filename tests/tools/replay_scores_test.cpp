@@ -9,7 +9,7 @@
 
 #include "tests/tools/replay_fixture.h"
 #include "tests/tools/stored_array.h"
-#include "traces/array_file.h"
+#include "traces/results/array_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -15,7 +15,7 @@
 #include "core/base/matrix.h"
 #include "core/data/trace_info.h"
 #include "tests/temporary_folder.h"
-#include "traces/trace_writer.h"
+#include "traces/trace/trace_writer.h"
 
 namespace kvreplay::testing {
 

@@ -8,7 +8,7 @@
 
 #include "core/unit_replay.h"
 #include "tests/tested_backend.h"
-#include "traces/trace_reader.h"
+#include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -9,7 +9,7 @@
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
-#include "traces/lkv_file.h"
+#include "traces/learned/lkv_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -8,9 +8,9 @@
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
-#include "traces/lkv_file.h"
-#include "traces/score_file.h"
-#include "traces/trace_reader.h"
+#include "traces/learned/lkv_file.h"
+#include "traces/results/score_file.h"
+#include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

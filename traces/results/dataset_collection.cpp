@@ -1,0 +1,74 @@
+#include "traces/results/dataset_collection.h"
+
+#include "core/base/error.h"
+#include "traces/hdf5/file_bytes.h"
+#include "traces/hdf5/naming_file.h"
+#include "traces/hdf5/new_hdf5_file.h"
+#include "traces/results/dataset_content.h"
+
+namespace kvreplay {
+
+struct NewDatasetCollection::Impl {
+  explicit Impl(const std::filesystem::path& path) : file(path, true) {}
+
+  hdf5::NewHdf5File file;
+  hdf5::Group members;
+};
+
+NewDatasetCollection::NewDatasetCollection(const std::filesystem::path& path, const Dataset& own) {
+  naming_file<SystemError>(path, [&] {
+    impl_ = std::make_unique<Impl>(path);
+    write_dataset_content(hdf5::open_group(impl_->file.file(), "/"), own);
+    impl_->members = hdf5::create_group(impl_->file.file(), kMembersGroup, true);
+  });
+}
+
+NewDatasetCollection::~NewDatasetCollection() {
+  if (impl_) impl_->file.discard();
+}
+
+void NewDatasetCollection::add(const std::string& name, const Dataset& member) {
+  naming_file<SystemError>(impl_->file.path(),
+                           [&] { write_dataset_content(hdf5::create_group(impl_->members, name, true), member); });
+}
+
+std::unique_ptr<NewFile> NewDatasetCollection::finish() {
+  return naming_file<SystemError>(impl_->file.path(), [&] {
+    impl_->members.close();
+    return impl_->file.finish();
+  });
+}
+
+struct DatasetCollection::Impl {
+  explicit Impl(const std::filesystem::path& file_path) : path(file_path), bytes(file_path) {
+    naming_file<InputError>(path, [&] {
+      file = hdf5::open_file(path);
+      own = read_dataset_content(hdf5::open_group(file, "/"), bytes.size());
+      names = hdf5::link_names(hdf5::open_group(file, kMembersGroup));
+    });
+  }
+
+  std::filesystem::path path;
+  FileBytes bytes;
+  hdf5::File file;
+  Dataset own;
+  std::vector<std::string> names;
+};
+
+DatasetCollection::DatasetCollection(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}
+DatasetCollection::~DatasetCollection() = default;
+DatasetCollection::DatasetCollection(DatasetCollection&&) noexcept = default;
+DatasetCollection& DatasetCollection::operator=(DatasetCollection&&) noexcept = default;
+
+const std::filesystem::path& DatasetCollection::path() const { return impl_->path; }
+const Dataset& DatasetCollection::own() const { return impl_->own; }
+const std::vector<std::string>& DatasetCollection::names() const { return impl_->names; }
+
+Dataset DatasetCollection::read(const std::string& name, DatasetPart part) const {
+  return naming_file<InputError>(impl_->path, [&] {
+    const hdf5::Group members = hdf5::open_group(impl_->file, kMembersGroup);
+    return read_dataset_content(hdf5::open_group(members, name), impl_->bytes.size(), part);
+  });
+}
+
+}  // namespace kvreplay

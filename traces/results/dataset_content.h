@@ -1,0 +1,25 @@
+#pragma once
+// A Dataset as what an HDF5 group holds. Private to traces/.
+
+#include <cstdint>
+
+#include "core/data/dataset.h"
+#include "traces/hdf5/hdf5.h"
+
+namespace kvreplay {
+
+/// The link of a group that is no part of its dataset: the members of a collection (dataset_collection.h).
+inline constexpr const char* kMembersGroup = "members";
+
+/// The group of a dataset's carried arrays, where it has some.
+inline constexpr const char* kCarriedGroup = "carried";
+
+/// \param group  empty, and keeps the order of its links
+/// Throws Failure; std::logic_error for a dataset that contradicts itself.
+void write_dataset_content(const hdf5::Group& group, const Dataset& dataset);
+
+/// \param file_size  bytes of the whole file: nothing larger is believed
+/// Throws Failure and Violation.
+Dataset read_dataset_content(const hdf5::Group& group, std::uint64_t file_size, DatasetPart part = DatasetPart::whole);
+
+}  // namespace kvreplay

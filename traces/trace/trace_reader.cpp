@@ -1,0 +1,196 @@
+#include "traces/trace/trace_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "traces/hdf5/file_bytes.h"
+#include "traces/hdf5/hdf5_values.h"
+#include "traces/hdf5/naming_file.h"
+#include "traces/hdf5/tensor_reader.h"
+#include "traces/trace/trace_info_reader.h"
+#include "traces/trace/trace_schema.h"
+
+namespace kvreplay {
+namespace {
+
+using namespace hdf5;
+namespace rules = trace_rules;
+
+struct LayerArrays {
+  StoredArray queries, keys, values;
+};
+
+/// A tensor of this shape with whatever values, in the memory of another if that has the shape.
+Tensor shaped(Tensor used, std::size_t count, std::size_t rows, std::size_t cols) {
+  if (used.count() == count && used.rows() == rows && used.cols() == cols) return used;
+  used = {};  // before the new one takes memory
+  return Tensor(count, rows, cols);
+}
+
+/// Rows of the queries at `first` and later. \param positions  ascending
+Range rows_from(const std::vector<std::size_t>& positions, std::size_t first) {
+  const auto begin = std::ranges::lower_bound(positions, first);
+  return {static_cast<std::size_t>(begin - positions.begin()), positions.size()};
+}
+
+}  // namespace
+
+struct TraceReader::Impl {
+  explicit Impl(const std::filesystem::path& file_path) : path(file_path), bytes(file_path) {
+    naming_file<InputError>(path, [&] {
+      file = open_file(path);
+      info = read_trace_info(file, bytes.size());
+    });
+  }
+
+  StoredArray open(const std::string& group, const char* name, const ExpectedShape& shape) const {
+    return open_array(open_group(file, group), name, shape, bytes.size());
+  }
+
+  /// \param rows      of those that the file has of each head
+  /// \param row_name  what a row is: "token"
+  Tensor read(const StoredArray& array, Range rows, const std::function<std::string(hsize_t)>& row_name,
+              Tensor used = {}) const {
+    Tensor tensor = shaped(std::move(used), array.dims[0], rows.size(), array.dims[2]);
+    read_tensor(array, bytes, rows, tensor.values(), [&](std::span<const hsize_t> at) {
+      return fmt::format("head {}, {}, channel {}", at[0], row_name(at[1]), at[2]);
+    });
+    return tensor;
+  }
+
+  LayerArrays open_layer(std::size_t sample_index, std::size_t layer_index) const {
+    const ModelInfo& model = info.model;
+    const SampleInfo& sample = info.samples[sample_index];
+    const std::string group = rules::sample_layer_path(sample_index, info.layers[layer_index].index);
+    return {.queries = open(group, "queries", {model.n_q_heads, sample.n_recorded_queries(), model.head_dim}),
+            .keys = open(group, "keys", {model.n_kv_heads, sample.n_tokens, model.head_dim}),
+            .values = open(group, "values", {model.n_kv_heads, sample.n_tokens, model.value_dim})};
+  }
+
+  StoredArray open_output_projection(std::size_t layer_index) const {
+    return open(rules::model_layer_path(layer_index), "output_projection",
+                {info.model.n_q_heads * info.model.value_dim, info.model.hidden_size});
+  }
+
+  Tensor read_output_projection(std::size_t layer_index, Tensor used) const {
+    const ModelInfo& model = info.model;
+    Tensor tensor = shaped(std::move(used), model.n_q_heads, model.value_dim, model.hidden_size);
+    const StoredArray array = open_output_projection(layer_index);
+    read_tensor(array, bytes, {0, array.dims[0]}, tensor.values(), [&](std::span<const hsize_t> at) {
+      return fmt::format("head {}, value channel {}, output channel {}", at[0] / model.value_dim,
+                         at[0] % model.value_dim, at[1]);
+    });
+    return tensor;
+  }
+
+  std::vector<float> read_block_cosine(const std::string& group, std::size_t n_tokens) const {
+    const StoredArray array = open(group, "block_cosine", {n_tokens});
+    const std::vector<double> values = read_reals(array.dataset);
+    const std::vector<float> cosine(values.begin(), values.end());
+    if (const auto bad = first_non_finite(cosine))
+      throw Violation(
+          fmt::format("{}: token {}: expected a finite value, found {}", path_of(array.dataset), *bad, cosine[*bad]));
+    return cosine;
+  }
+
+  std::filesystem::path path;
+  FileBytes bytes;
+  File file;
+  TraceInfo info;
+};
+
+TraceReader::TraceReader(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}
+TraceReader::~TraceReader() = default;
+TraceReader::TraceReader(TraceReader&&) noexcept = default;
+TraceReader& TraceReader::operator=(TraceReader&&) noexcept = default;
+
+const std::filesystem::path& TraceReader::path() const { return impl_->path; }
+const TraceInfo& TraceReader::info() const { return impl_->info; }
+
+LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts,
+                                  LayerData used) const {
+  const SampleInfo& sample = impl_->info.samples.at(sample_index);
+  LayerData data;
+  data.model = impl_->info.model;
+  data.layer = impl_->info.layers.at(layer_index);
+  const std::vector<std::size_t> positions = sample.query_positions();
+  const Range queries = rows_from(positions, parts.first_query);
+  data.query_positions.assign(positions.begin() + static_cast<std::ptrdiff_t>(queries.begin), positions.end());
+  const std::string group = rules::sample_layer_path(sample_index, data.layer.index);
+  const auto query_name = [&](hsize_t row) { return fmt::format("recorded query {} (token {})", row, positions[row]); };
+  const auto token_name = [](hsize_t row) { return fmt::format("token {}", row); };
+  naming_file<InputError>(impl_->path, [&] {
+    const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
+    data.queries = impl_->read(arrays.queries, queries, query_name, std::move(used.queries));
+    data.keys = impl_->read(arrays.keys, {0, sample.n_tokens}, token_name, std::move(used.keys));
+    data.values = impl_->read(arrays.values, {0, sample.n_tokens}, token_name, std::move(used.values));
+    if (data.layer.has_output_projection && parts.output_projection)
+      data.output_projection = impl_->read_output_projection(data.layer.index, std::move(used.output_projection));
+    if (sample.has_block_cosine && parts.block_cosine)
+      data.block_cosine = impl_->read_block_cosine(group, sample.n_tokens);
+  });
+  return data;
+}
+
+void TraceReader::prefetch_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts) const {
+  const SampleInfo& sample = impl_->info.samples.at(sample_index);
+  const LayerInfo& layer = impl_->info.layers.at(layer_index);
+  naming_file<InputError>(impl_->path, [&] {
+    const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
+    prefetch_tensor(arrays.queries, impl_->bytes, rows_from(sample.query_positions(), parts.first_query));
+    for (const StoredArray* array : {&arrays.keys, &arrays.values})
+      prefetch_tensor(*array, impl_->bytes, {0, sample.n_tokens});
+    if (!layer.has_output_projection || !parts.output_projection) return;
+    const StoredArray projection = impl_->open_output_projection(layer.index);
+    prefetch_tensor(projection, impl_->bytes, {0, projection.dims[0]});
+  });
+}
+
+std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, std::size_t layer_index,
+                                                    std::string_view compression_point) const {
+  const ModelInfo& model = impl_->info.model;
+  const LayerInfo& layer = impl_->info.layers.at(layer_index);
+  const ProbeInfo* const probe = impl_->info.samples.at(sample_index).find_probe(compression_point);
+  if (!probe) return std::nullopt;
+  const std::string group = rules::probe_layer_path(sample_index, probe->compression_point, layer.index);
+  const auto row_name = [](hsize_t row) { return fmt::format("probe row {}", row); };
+  LayerProbes data;
+  data.chunks = probe->chunks;
+  naming_file<InputError>(impl_->path, [&] {
+    const StoredArray queries = impl_->open(group, "queries", {model.n_q_heads, probe->n_rows, model.head_dim});
+    const StoredArray keys = impl_->open(group, "keys", {model.n_kv_heads, probe->n_rows, model.head_dim});
+    data.queries = impl_->read(queries, {0, probe->n_rows}, row_name);
+    data.keys = impl_->read(keys, {0, probe->n_rows}, row_name);
+  });
+  return data;
+}
+
+std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample_index, std::size_t layer_index,
+                                                              std::string_view compression_point) const {
+  const ModelInfo& model = impl_->info.model;
+  const LayerInfo& layer = impl_->info.layers.at(layer_index);
+  const SensitivityInfo* const info = impl_->info.samples.at(sample_index).find_sensitivity(compression_point);
+  if (!info) return std::nullopt;
+  const std::string group = rules::sensitivity_layer_path(sample_index, info->compression_point, layer.index);
+  LayerSensitivity data{.level = info->level, .n_targets = info->n_targets(), .n_queries = info->n_queries()};
+  naming_file<InputError>(impl_->path, [&] {
+    const std::size_t width = model.n_q_heads * model.value_dim, n_rows = info->n_sketches() * info->n_queries();
+    const StoredArray gradient = impl_->open(group, "gradient", {info->n_sketches(), info->n_queries(), width});
+    data.gradient = Buffer<std::int8_t>(n_rows * width);
+    read_bytes(gradient.dataset, data.gradient.span());
+    const StoredArray scale = impl_->open(group, "scale", {info->n_sketches(), info->n_queries()});
+    const std::vector<double> scales = read_reals(scale.dataset);
+    data.scale.assign(scales.begin(), scales.end());
+    for (std::size_t i = 0; i < n_rows; ++i)
+      if (!(std::isfinite(data.scale[i]) && data.scale[i] >= 0))
+        throw Violation(fmt::format("{}: sketch {}, query {}: expected a finite number from 0, found {}",
+                                    path_of(scale.dataset), i / info->n_queries(), i % info->n_queries(), scales[i]));
+  });
+  return data;
+}
+
+std::string TraceReader::fingerprint() const { return impl_->bytes.fingerprint(); }
+
+}  // namespace kvreplay
