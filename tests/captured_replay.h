@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "core/unit_replay.h"
 #include "tests/reference.h"
+#include "tools/replay/unit_replay.h"
 
 namespace kvreplay::testing {
 

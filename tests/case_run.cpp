@@ -1,10 +1,10 @@
 #include "tests/case_run.h"
 
-#include "core/unit_replay.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/scorer_run.h"
 #include "tests/tested_backend.h"
+#include "tools/replay/unit_replay.h"
 
 namespace kvreplay::testing {
 

@@ -8,12 +8,12 @@
 #include <filesystem>
 #include <fstream>
 
-#include "core/unit_replay.h"
 #include "tests/captured_replay.h"
 #include "tests/learned_policy_file.h"
 #include "tests/random_layer.h"
 #include "tests/temporary_folder.h"
 #include "tests/tested_backend.h"
+#include "tools/replay/unit_replay.h"
 
 namespace kvreplay::testing {
 namespace {

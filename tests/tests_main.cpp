@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "core/cpu/blas_core.h"
-#include "tests/tools/program_process.h"
-#include "tools/command.h"
+#include "tests/tools/cli/program_process.h"
+#include "tools/cli/command.h"
 #include "traces/learned/lkv_file.h"
 
 int main(int argc, char** argv) {

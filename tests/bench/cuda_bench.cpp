@@ -17,8 +17,8 @@
 #include "core/cuda/gpu.h"
 #include "core/cuda/set_runs.h"
 #include "core/cuda/weights.h"
-#include "core/unit_replay.h"
 #include "tests/bench/cuda_bench_parts.h"
+#include "tools/replay/unit_replay.h"
 
 using namespace kvreplay;
 using namespace kvreplay::cuda;

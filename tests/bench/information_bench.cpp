@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
+#include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
 
 namespace kvreplay::bench {

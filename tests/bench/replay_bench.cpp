@@ -8,9 +8,9 @@
 
 #include "core/base/parallel.h"
 #include "core/cpu/blas_core.h"
-#include "core/unit_replay.h"
 #include "tests/bench/bench_layer.h"
 #include "tests/bench/one_by_one.h"
+#include "tools/replay/unit_replay.h"
 
 namespace kvreplay::bench {
 namespace {

@@ -11,8 +11,8 @@
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
 #include "core/engine/selection_replay.h"
-#include "core/unit_replay.h"
 #include "tests/bench/bench_main.h"
+#include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
 
 namespace kvreplay::bench {

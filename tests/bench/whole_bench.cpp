@@ -16,7 +16,7 @@
 
 #include "core/base/error.h"
 #include "tests/bench/bench_main.h"
-#include "tools/replay_estimate.h"
+#include "tools/replay/replay_estimate.h"
 
 extern char** environ;
 

@@ -14,10 +14,10 @@
 #include "core/base/dtype.h"
 #include "core/base/parallel.h"
 #include "core/engine/selection_replay.h"
-#include "core/unit_replay.h"
 #include "tests/captured_replay.h"
 #include "tests/random_layer.h"
 #include "tests/tested_backend.h"
+#include "tools/replay/unit_replay.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

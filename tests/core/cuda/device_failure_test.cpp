@@ -8,10 +8,10 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/cuda/cuda_backend.h"
-#include "core/unit_replay.h"
 #include "tests/cuda_emulation/error_injection.h"
 #include "tests/cuda_emulation/settings.h"
 #include "tests/random_layer.h"
+#include "tools/replay/unit_replay.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

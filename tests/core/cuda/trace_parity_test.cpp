@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "core/unit_replay.h"
 #include "tests/tested_backend.h"
+#include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;

@@ -1,0 +1,201 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "tests/analysis/compare/results_fixture.h"
+#include "tests/tools/cli/program_run.h"
+#include "traces/results/dataset_file.h"
+
+using namespace kvreplay;
+using namespace kvreplay::testing;
+
+namespace {
+
+/// A results file with an error that falls from 0.4 to 0 and what else compare looks for.
+void write_results(const std::string& path, const ResultsFixture& fixture = {}) {
+  Dataset data = fixture.build();
+  add_kept_fraction(data);
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower",
+      [](const Place& at) {
+        return std::vector<double>{0.4, 0.2, 0}[at.b] + 0.1 * static_cast<double>(at.p);
+      },
+      [](const Place&) { return 1.0; });
+  write_dataset(path, data);
+}
+
+/// The same with a measure of information, whose name may have parameters.
+void write_information(const std::string& path, const std::string& metric) {
+  Dataset data = ResultsFixture().build();
+  add_kept_fraction(data);
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower",
+      [](const Place& at) {
+        return std::vector<double>{0.4, 0.2, 0}[at.b] * static_cast<double>(at.p + 1);
+      },
+      [](const Place&) { return 1.0; });
+  add_metric(
+      data, metric, "kv_head", "ratio", "higher",
+      [](const Place& at) {
+        return std::vector<double>{6, 8, 10}[at.b] - (at.b == 2 ? 0 : static_cast<double>(at.p));
+      },
+      [](const Place&) { return 10.0; });
+  mark_nats(data, metric);
+  write_dataset(path, data);
+}
+
+}  // namespace
+
+TEST_CASE("compare prints tables on standard output and nothing else") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  const ProgramRun compared = run({"compare", results});
+  CHECK(compared.exit_code == 0);
+  CHECK(compared.err.empty());
+  CHECK(contains(compared.out, "2 cases of 2 samples, 2 layers, 20 evaluation queries"));
+  CHECK(contains(compared.out, "output_error: "));
+  CHECK(contains(run({"compare", results, "--by", "layer", "--budget", "0.5"}).out,
+                 "output_error by layer at budget 0.5"));
+  CHECK(!contains(run({"compare", results, "--policy", "snapkv"}).out, "random"));
+}
+
+TEST_CASE("CSV and JSON go to standard output alone, or to files beside the text") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  const ProgramRun csv = run({"compare", results, "--csv", "-"});
+  CHECK(csv.out.starts_with("metric,part,policy,"));
+  CHECK(!contains(csv.out, "area ="));
+  CHECK(nlohmann::json::parse(run({"compare", results, "--json=-"}).out)["format"] == "kvreplay-comparison");
+
+  const ProgramRun both = run({"compare", results, "--csv", folder.file("c.csv"), "--json", folder.file("c.json")});
+  CHECK(both.exit_code == 0);
+  CHECK(contains(both.out, "area ="));
+  CHECK(content_of(folder.file("c.csv")) == csv.out);
+  CHECK(nlohmann::json::parse(content_of(folder.file("c.json")))["policies"].size() == 2);
+}
+
+TEST_CASE("existing outputs are kept, also when the comparison fails") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  std::ofstream(folder.file("c.csv")) << "mine";
+  const ProgramRun refused = run({"compare", results, "--csv", folder.file("c.csv")});
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.out.empty());
+  CHECK(contains(refused.err, "--force"));
+  CHECK(run({"compare", results, "--csv", folder.file("c.csv"), "--force", "--policy", "nonsense"}).exit_code == 2);
+  CHECK(content_of(folder.file("c.csv")) == "mine");
+  CHECK(folder.n_files() == 2);
+  CHECK(run({"compare", results, "--csv", folder.file("c.csv"), "--force"}).exit_code == 0);
+  CHECK(content_of(folder.file("c.csv")).starts_with("metric,"));
+}
+
+TEST_CASE("mistakes on the command line end with 2 and say what there is") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  const auto refused = [&](std::vector<std::string> options) {
+    options.insert(options.begin(), {"compare", results});
+    const ProgramRun compared = run(options);
+    CHECK(compared.exit_code == 2);
+    CHECK(compared.out.empty());
+    CHECK(std::count(compared.err.begin(), compared.err.end(), '\n') == 1);
+    return compared.err;
+  };
+  CHECK(contains(refused({"--metric", "output_eror"}),
+                 "unknown metric 'output_eror'; did you mean 'output_error'? known: kept_fraction, output_error"));
+  CHECK(contains(refused({"--policy", "snapvk"}), "unknown policy 'snapvk'; did you mean 'snapkv'?"));
+  CHECK(contains(refused({"--case", "c"}), "unknown case 'c'"));
+  CHECK(contains(refused({"--bud", "0.5"}), "did you mean '--budget'?"));
+  CHECK(contains(refused({"--by", "token"}), "takes one of all, case, layer, head"));
+  CHECK(contains(refused({"--budget", "0.5"}), "without --by"));
+  CHECK(contains(refused({"--against", "snapvk"}), "did you mean 'snapkv'?"));
+  CHECK(contains(refused({"--surrogates", "--by", "layer"}), "leave out --by and --against"));
+  CHECK(contains(refused({"--surrogates", "--against", "snapkv"}), "leave out --by and --against"));
+  CHECK(contains(refused({"--at-least", "capacity:noise=1"}), "METRIC=VALUE"));
+  CHECK(contains(refused({"--by", "layer", "--budget", "-1"}), "above 0"));
+  CHECK(contains(refused({"--at-most", "output_error"}), "METRIC=VALUE"));
+  CHECK(contains(refused({"--at-most", "0.1"}), "METRIC=VALUE"));
+  CHECK(contains(refused({"--at-most", "recall=0.1"}), "unknown metric 'recall'"));
+  CHECK(contains(refused({"--at-least", "output_error=0.1"}), "lower is better"));
+  CHECK(contains(refused({"--metric", "kept_fraction", "--at-most", "output_error=0.1"}), "leaves this metric out"));
+  CHECK(contains(refused({"--csv", "-", "--json", "-"}), "only one"));
+}
+
+TEST_CASE("bounds are taken from the command line, several for one metric") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  const std::string text = run({"compare", results, "--at-most", "output_error=0.3,0.25"}).out;
+  CHECK(contains(text, "output_error<=0.3"));
+  CHECK(contains(text, "output_error<=0.25"));
+  CHECK(!contains(text, "output_error<=0.05"));
+}
+
+TEST_CASE("files that are no results end with 3") {
+  const TemporaryFolder folder;
+  CHECK(run({"compare", folder.file("absent.h5")}).exit_code == 3);
+  std::ofstream(folder.file("text.h5")) << "not HDF5 at all";
+  CHECK(run({"compare", folder.file("text.h5")}).exit_code == 3);
+  Dataset other = ResultsFixture().build();
+  other.attributes["format"] = "something else";
+  write_dataset(folder.file("other.h5"), other);
+  const ProgramRun compared = run({"compare", folder.file("other.h5")});
+  CHECK(compared.exit_code == 3);
+  CHECK(contains(compared.err, "expected kvreplay-results, found something else"));
+}
+
+TEST_CASE("several files are joined") {
+  const TemporaryFolder folder;
+  ResultsFixture more;
+  more.samples = {"c"};
+  write_results(folder.file("1.h5"));
+  write_results(folder.file("2.h5"), more);
+  CHECK(contains(run({"compare", folder.file("1.h5"), folder.file("2.h5")}).out, "3 cases of 3 samples"));
+}
+
+TEST_CASE("metrics with parameters can be named, and bounds on them given") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_information(results, "capacity:weight=dot,noise=signal");  // parameters in any order name it
+  const ProgramRun compared =
+      run({"compare", results, "--metric", "capacity:noise=signal,weight=dot,output_error", "--at-least",
+           "capacity:noise=signal,weight=dot=0.7,0.9", "--at-most", "output_error=0.3"});
+  CHECK(compared.err.empty());
+  CHECK(contains(compared.out, "\ncapacity:weight=dot,noise=signal: "));
+  CHECK(contains(compared.out, "capacity:weight=dot,noise=signal>=0.7"));
+  CHECK(contains(compared.out, "capacity:weight=dot,noise=signal>=0.9"));
+  CHECK(contains(compared.out, "output_error<=0.3"));
+}
+
+TEST_CASE("one policy is compared with at the budget asked for") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  // snapkv has 0.2 at 0.5; random 0.3 at 0.5 and 0.1 at 1: halfway.
+  const std::string text = run({"compare", results, "--against", "snapkv", "--budget", "0.5"}).out;
+  CHECK(contains(text, "snapkv at 0.5 equals random at 0.750\n"));
+  CHECK(contains(run({"compare", results, "--against", "random"}).out, "random at 0.25 equals snapkv at <=0.25\n"));
+}
+
+TEST_CASE("surrogates have a report, a table and an object of their own") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_information(results, "capacity");
+  CHECK(contains(run({"compare", results, "--surrogates"}).out,
+                 "- capacity orders 100 % of policy pairs as output_error"));
+  CHECK(run({"compare", results, "--surrogates", "--csv", "-"}).out.starts_with("surrogate,truth,scope,"));
+  const auto json = nlohmann::json::parse(run({"compare", results, "--surrogates", "--json=-"}).out);
+  CHECK(json["surrogates"]["agreements"].size() == 1);
+  CHECK(json["metrics"].size() == 3);
+
+  const std::string plain = folder.file("plain.h5");
+  write_results(plain);
+  const ProgramRun refused = run({"compare", plain, "--surrogates"});
+  CHECK(refused.exit_code == 3);
+  CHECK(contains(refused.err, "replay with --metric default"));
+  CHECK(run({"compare", results, "--surrogates", "--policy", "snapkv"}).exit_code == 3);
+}

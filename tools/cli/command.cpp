@@ -1,0 +1,82 @@
+#include "tools/cli/command.h"
+
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <new>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/nearest_name.h"
+#include "tools/cli/commands.h"
+#include "traces/learned/lkv_file.h"
+
+namespace kvreplay {
+namespace {
+
+void print_overview(std::ostream& out) {
+  fmt::print(
+      out,
+      "kvreplay {}: replays recorded attention through KV-cache eviction policies and measures what each loses.\n\n"
+      "Usage: kvreplay COMMAND [OPTIONS] ...\n\nCommands:\n",
+      KVREPLAY_VERSION);
+  for (const Command& command : all_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
+  fmt::print(out,
+             "\n'kvreplay COMMAND --help' explains a command. Traces of models are recorded by tools/record.py.\n"
+             "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad input, 4 incomplete, 5 no device.\n\n"
+             "Example:\n"
+             "  kvreplay synth -o trace.h5\n"
+             "  kvreplay replay trace.h5 -o results.h5\n"
+             "  kvreplay compare results.h5\n");
+}
+
+int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+  if (args.empty()) {
+    print_overview(err);
+    return static_cast<int>(ExitCode::usage);
+  }
+  const std::string& name = args.front();
+  if (name == "--help" || name == "-h") {
+    print_overview(out);
+    return static_cast<int>(ExitCode::ok);
+  }
+  if (name == "--version") {
+    fmt::print(out, "kvreplay {}\n", KVREPLAY_VERSION);
+    return static_cast<int>(ExitCode::ok);
+  }
+  std::vector<std::string> known;
+  for (const Command& command : all_commands()) {
+    if (command.name == name) return command.run(args.subspan(1), out, err);
+    known.emplace_back(command.name);
+  }
+  if (name.starts_with('-')) throw UsageError("the command comes before its options: kvreplay COMMAND " + name);
+  throw UsageError(unknown_name("command", name, known));
+}
+
+}  // namespace
+
+std::span<const Command> all_commands() {
+  static const std::array commands{synth_command(),  inspect_command(), policies_command(), metrics_command(),
+                                   replay_command(), merge_command(),   compare_command(),  fit_budgets_command()};
+  return commands;
+}
+
+int run_program(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+  set_learned_policy_reader(read_lkv_file);
+  try {
+    return dispatch(args, out, err);
+  } catch (const Error& error) {
+    err << "kvreplay: " << error.what() << '\n';
+    return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    err << "kvreplay: out of memory\n";
+  } catch (const std::exception& error) {
+    err << "kvreplay: internal error: " << error.what() << '\n';
+  }
+  return static_cast<int>(ExitCode::failure);
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,113 @@
+#include "tools/cli/replay_description.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "tools/cli/two_columns.h"
+#include "tools/replay/memory_size.h"
+#include "tools/replay/unit_replay.h"
+
+namespace kvreplay {
+namespace {
+
+template <typename Range, typename Text>
+std::string list_of(const Range& all, Text text) {
+  std::vector<std::string> texts;
+  for (const auto& each : all) texts.push_back(text(each));
+  return fmt::format("{}: {}", texts.size(), fmt::join(texts, ", "));
+}
+
+std::string count_text(double count) {
+  constexpr const char* kNames[] = {"", "k", "M", "G", "T", "P", "E"};
+  std::size_t unit = 0;
+  for (; count >= 999.5 && unit + 1 < std::size(kNames); ++unit) count /= 1000;
+  return fmt::format("{:.3g} {}FLOP", count, kNames[unit]);
+}
+
+template <typename Text>
+std::string parts_text(std::span<const CostPart> parts, Text text) {
+  std::vector<std::string> texts;
+  for (const CostPart& part : parts)
+    if (part.amount > 0) texts.push_back(fmt::format("{} {}", part.name, text(part.amount)));
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+std::string case_text(const ReplayPlan& plan, const ReplayCase& each) {
+  const SampleInfo& sample = plan.sample(each);
+  std::size_t n_queries = 0;
+  for (const Range& range : sample.query_ranges)
+    n_queries += std::max(range.end, each.point.position) - std::max(range.begin, each.point.position);
+  return fmt::format("{} ({} of {} tokens up for eviction, {} evaluation queries)", each.label, each.point.position,
+                     sample.n_tokens, n_queries);
+}
+
+std::string units_text(const ReplayPlan& plan, const ReplayFacts& facts) {
+  std::string text = fmt::format("{} (cases x layers)", plan.units.size());
+  if (facts.shard) {
+    const std::vector<double> flops = flops_of(facts.costs);
+    double mine = 0, all = 0;
+    for (const double cost : flops) all += cost;
+    for (const std::size_t unit : facts.units) mine += flops[unit];
+    text += fmt::format(", {} of them in shard {}: {:.3g} % of the work", facts.units.size(), shard_text(*facts.shard),
+                        all > 0 ? 100 * mine / all : 0);
+  }
+  const auto shares = std::ranges::find_if(plan.policies, &Policy::shares_between_layers);
+  if (facts.shard && shares != plan.policies.end())
+    text +=
+        fmt::format("; all layers of a case are in one shard, because {} shares budgets between them", shares->name());
+  if (facts.n_done > 0) text += fmt::format("; {} are done already, by an interrupted replay", facts.n_done);
+  return text;
+}
+
+std::string work_text(const ReplayFacts& facts) {
+  std::vector<CostPart> parts;
+  for (const std::size_t unit : facts.units) add_parts(facts.costs[unit].flops, parts);
+  return fmt::format("{}: {}", count_text(total(parts)), parts_text(parts, count_text));
+}
+
+std::string memory_parts(const ReplayFacts& facts) {
+  const MemoryEstimate& memory = facts.memory;
+  std::string text = fmt::format(
+      "at most about {}{}: program {}, scratch space of {} threads {} ({}), {} units in flight {}",
+      memory_text(memory.peak()),
+      facts.memory_limit == 0 ? ""
+                              : fmt::format(", {} may be used", memory_text(static_cast<double>(facts.memory_limit))),
+      memory_text(memory.program), facts.n_threads, memory_text(memory.threads),
+      parts_text(memory.thread_parts, memory_text), facts.in_flight, memory_text(memory.units));
+  text += fmt::format(" ({})", parts_text(memory.unit_parts, memory_text));
+  if (memory.surveys > 0) text += fmt::format(", what layers share budgets by {}", memory_text(memory.surveys));
+  if (memory.assembly > 0)
+    text += fmt::format("; and, when all units are done, {} of results", memory_text(memory.assembly));
+  return text;
+}
+
+}  // namespace
+
+std::string describe_replay(const ReplayPlan& plan, const ReplayFacts& facts) {
+  const auto& layers = plan.traces.front()->info().layers;
+  const std::vector<TwoColumnRow> rows{
+      {.title = "To be replayed",
+       .left = "policies",
+       .right = list_of(plan.policies, [](const Policy& policy) { return policy.name(); })},
+      {.title = "To be replayed",
+       .left = "budgets",
+       .right = fmt::format("{} ({})", list_of(plan.budgets.values, [](double b) { return fmt::format("{:.4g}", b); }),
+                            name_of(plan.budgets.kind))},
+      {.title = "To be replayed",
+       .left = "metrics",
+       .right = list_of(plan.metrics, [](const ChosenMetric& metric) { return metric.name(); })},
+      {.title = "To be replayed",
+       .left = "cases",
+       .right = list_of(plan.cases, [&](const ReplayCase& each) { return case_text(plan, each); })},
+      {.title = "To be replayed",
+       .left = "layers",
+       .right = list_of(plan.layers, [&](std::size_t layer) { return fmt::to_string(layers[layer].index); })},
+      {.title = "To be replayed", .left = "units", .right = units_text(plan, facts)},
+      {.title = "What it takes", .left = "work", .right = work_text(facts)},
+      {.title = "What it takes", .left = "memory", .right = memory_parts(facts)}};
+  return two_columns(rows);
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,45 @@
+#include "tools/replay/output_file.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "core/base/error.h"
+
+namespace kvreplay {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path& checked(const fs::path& path, bool overwrite) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  if (path.empty()) throw UsageError("the name of an output file is empty");
+  if (fs::exists(status) && !fs::is_regular_file(status)) {  // a rename would replace a device or a pipe
+    throw UsageError(fmt::format("output '{}' is not a regular file", path.string()));
+  }
+  if (!overwrite && fs::exists(fs::symlink_status(path, ignored))) {
+    throw UsageError(fmt::format("output '{}' exists; --force overwrites it", path.string()));
+  }
+  return path;
+}
+
+}  // namespace
+
+void check_output(const fs::path& path, bool overwrite) { const NewFile probe(checked(path, overwrite)); }
+
+OutputFile::OutputFile(const fs::path& path, bool overwrite) : file_(checked(path, overwrite)) {}
+
+void OutputFile::commit() {
+  std::ofstream stream(file_.temporary(), std::ios::binary | std::ios::trunc);
+  stream << text_.view();
+  stream.close();
+  if (!stream) {
+    throw SystemError(fmt::format("{}: cannot write: {}", file_.path().string(), std::strerror(errno)));
+  }
+  file_.commit();
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,30 @@
+#pragma once
+// The files that a replay or a merge leaves: checked before the work, written together after it.
+
+#include <string>
+
+#include "tools/replay/results_assembly.h"
+#include "tools/replay/results_frame.h"
+#include "tools/replay/unit_journal.h"
+
+namespace kvreplay {
+
+struct OutputFiles {
+  std::string results;
+  std::string retained;  ///< "": not wanted
+  std::string outputs;   ///< "": not wanted
+  bool force = false;    ///< overwrite
+};
+
+/// Throws UsageError when one exists or two are the same, SystemError when one cannot be created. What the same command
+/// had put in place when it was killed does not count as existing.
+void check_output_files(const OutputFiles& files);
+
+/// Whether the same command had put all files in place when it was killed: nothing is left to do.
+bool published_all(const OutputFiles& files);
+
+/// Assembles and writes all of them. They appear together, the results last. Throws UsageError when one exists by now.
+void write_output_files(const OutputFiles& files, const ResultsFrame& frame, const UnitReader& read_unit,
+                        const UnitJournal& journal);
+
+}  // namespace kvreplay

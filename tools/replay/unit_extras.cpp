@@ -1,0 +1,153 @@
+#include "tools/replay/unit_extras.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "traces/results/array_file.h"
+
+namespace kvreplay {
+namespace {
+
+constexpr const char* kOutputs = "full_outputs";
+constexpr const char* kPositions = "full_outputs_positions";
+
+std::string cells_name(std::size_t policy) { return fmt::format("cells_{}", policy); }
+std::string holders_name(std::size_t policy) { return fmt::format("holders_{}", policy); }
+
+// A dimension of the entry, made on first use. Journal entries label nothing.
+std::string dimension(Dataset& entry, const std::string& kind, std::size_t size) {
+  const std::string name = fmt::format("{}_{}", kind, size);
+  if (!entry.has_dimension(name)) {
+    std::vector<std::int64_t> labels(size);
+    std::iota(labels.begin(), labels.end(), 0);
+    entry.dimensions.push_back({.name = name, .labels = std::move(labels), .attributes = {}});
+  }
+  return name;
+}
+
+std::int64_t number(const Dataset& entry, const char* attribute) {
+  return std::get<std::int64_t>(entry.attributes.at(attribute));
+}
+
+const std::vector<std::string>& texts(const Dataset& frame, std::string_view name) {
+  return std::ranges::find(frame.texts, name, &TextVariable::name)->values;
+}
+
+std::string point_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
+  return fmt::format("/samples/{:04}/{}", number(entry, "sample"),
+                     texts(frame.dataset, "case_point")[unit / frame.n_layers()]);
+}
+
+std::string layer_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
+  const auto& layers = std::get<std::vector<std::int64_t>>(frame.dataset.dimension("layer").labels);
+  return fmt::format("{}/layers/{:02}", point_path(frame, unit, entry), layers[unit % frame.n_layers()]);
+}
+
+std::map<std::string, std::string> file_attributes(const ResultsFrame& frame, const char* format) {
+  return {{"format", format},
+          {"format_version", "1.0"},
+          {"options", std::get<std::string>(frame.dataset.attributes.at("options"))}};
+}
+
+}  // namespace
+
+void append_retained(const UnitResult& result, Dataset& entry) {
+  for (std::size_t p = 0; p < result.selections.size(); ++p) {
+    const LayerSelection& selection = result.selections[p];
+    std::size_t n_cells = 0;
+    for (const CellPlan& plan : selection.heads) n_cells = std::max(n_cells, plan.n_cells());
+    const std::size_t n_heads = selection.heads.size(), n_budgets = selection.heads.front().n_budgets();
+    const std::size_t n_candidates = selection.heads.front().order.size();
+
+    Variable cells{.name = cells_name(p),
+                   .dimensions = {dimension(entry, "set", n_heads), dimension(entry, "candidate", n_candidates)},
+                   .values = std::vector<double>(n_heads * n_candidates),
+                   .attributes = {}};
+    Variable holders{.name = holders_name(p),
+                     .dimensions = {dimension(entry, "set", n_heads), dimension(entry, "cell", n_cells),
+                                    dimension(entry, "budget", n_budgets)},
+                     .values = std::vector<double>(n_heads * n_cells * n_budgets, 0.0),
+                     .attributes = {}};
+    for (std::size_t h = 0; h < n_heads; ++h) {
+      const CellPlan& plan = selection.heads[h];
+      for (std::size_t c = 0; c < plan.n_cells(); ++c) {
+        for (const std::uint32_t i : plan.cell(c)) cells.values[h * n_candidates + i] = static_cast<double>(c);
+        for (std::size_t b = 0; b < n_budgets; ++b)
+          holders.values[(h * n_cells + c) * n_budgets + b] = plan.holds(c, b) ? 1 : 0;
+      }
+    }
+    entry.variables.push_back(std::move(cells));
+    entry.variables.push_back(std::move(holders));
+  }
+}
+
+void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry) {
+  const Tensor& outputs = result.outputs;
+  const auto values = outputs.values();
+  entry.variables.push_back(
+      {.name = kOutputs,
+       .dimensions = {dimension(entry, "head", outputs.count()), dimension(entry, "query", outputs.rows()),
+                      dimension(entry, "channel", outputs.cols())},
+       .values = {values.begin(), values.end()},
+       .attributes = {}});
+  const auto evaluated = query_positions.last(result.n_queries);
+  entry.variables.push_back({.name = kPositions,
+                             .dimensions = {dimension(entry, "query", outputs.rows())},
+                             .values = {evaluated.begin(), evaluated.end()},
+                             .attributes = {}});
+}
+
+std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                             const UnitReader& read_unit) {
+  ArrayFile file(path, file_attributes(frame, "kvreplay-retained"));
+  const auto& policies = std::get<std::vector<std::string>>(frame.dataset.dimension("policy").labels);
+  for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
+    const Dataset entry = read_unit(unit, DatasetPart::described);
+    for (std::size_t p = 0; p < policies.size(); ++p) {
+      const Variable& cells = entry.variable(cells_name(p));
+      const Variable& holders = entry.variable(holders_name(p));
+      const std::size_t n_heads = entry.dimension(cells.dimensions[0]).size();
+      const std::size_t n_candidates = entry.dimension(cells.dimensions[1]).size();
+      const std::size_t n_cells = entry.dimension(holders.dimensions[1]).size();
+      const std::size_t n_budgets = entry.dimension(holders.dimensions[2]).size();
+      std::vector<std::uint8_t> retained(n_budgets * n_heads * n_candidates);
+      for (std::size_t b = 0; b < n_budgets; ++b)
+        for (std::size_t h = 0; h < n_heads; ++h)
+          for (std::size_t i = 0; i < n_candidates; ++i) {
+            const auto cell = static_cast<std::size_t>(cells.values[h * n_candidates + i]);
+            retained[(b * n_heads + h) * n_candidates + i] = holders.values[(h * n_cells + cell) * n_budgets + b] != 0;
+          }
+      const bool per_query_head = n_heads != frame.dataset.dimension("kv_head").size();
+      file.write(layer_path(frame, unit, entry) + "/retained/" + policies[p],
+                 std::vector<std::size_t>{n_budgets, n_heads, n_candidates}, std::span<const std::uint8_t>(retained),
+                 {{"head_axis", per_query_head ? "query" : "kv"},
+                  {"first_position", std::to_string(number(entry, "first_candidate"))}});
+    }
+  }
+  return file.finish();
+}
+
+std::unique_ptr<NewFile> write_outputs_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                            const UnitReader& read_unit) {
+  ArrayFile file(path, file_attributes(frame, "kvreplay-outputs"));
+  for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
+    const Dataset entry = read_unit(unit, DatasetPart::described);
+    const Variable& outputs = entry.variable(kOutputs);
+    std::vector<std::size_t> shape;
+    for (const std::string& name : outputs.dimensions) shape.push_back(entry.dimension(name).size());
+    const std::vector<float> values(outputs.values.begin(), outputs.values.end());
+    file.write(layer_path(frame, unit, entry) + "/outputs", shape, std::span<const float>(values));
+    if (unit % frame.n_layers() == 0) {
+      const std::vector<double>& at = entry.variable(kPositions).values;
+      const std::vector<std::int64_t> positions(at.begin(), at.end());
+      file.write(point_path(frame, unit, entry) + "/positions", std::vector<std::size_t>{positions.size()},
+                 std::span<const std::int64_t>(positions));
+    }
+  }
+  return file.finish();
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,32 @@
+#pragma once
+// What a replay can hand on besides its results: the retained sets and the full-cache attention outputs.
+//
+// Both files follow the trace: /samples/NNNN/POINT/layers/LL/...
+//   retained sets   retained/POLICY  uint8 [n_budgets, n_heads, n_candidates], 1 = kept; attributes head_axis ("kv" or
+//                   "query") and first_position: candidate i is the token at first_position + i
+//   outputs         outputs          float32 [n_q_heads, n_evaluation_queries, value_dim], before W_O
+//   and, once per sample and point, /samples/NNNN/POINT/positions int64 [n_evaluation_queries]
+
+#include <filesystem>
+#include <memory>
+#include <span>
+
+#include "core/data/dataset.h"
+#include "tools/replay/results_assembly.h"
+#include "tools/replay/unit_replay.h"
+#include "traces/hdf5/new_file.h"
+
+namespace kvreplay {
+
+/// Puts the retained sets of a unit into its journal entry: for every token the cell that it is in.
+void append_retained(const UnitResult& result, Dataset& entry);
+/// \param query_positions  of all recorded queries of the sample, ascending
+void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry);
+
+/// The files of all units, whole but for commit(), which makes them appear. Throw SystemError.
+std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                             const UnitReader& read_unit);
+std::unique_ptr<NewFile> write_outputs_file(const std::filesystem::path& path, const ResultsFrame& frame,
+                                            const UnitReader& read_unit);
+
+}  // namespace kvreplay

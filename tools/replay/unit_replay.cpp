@@ -1,0 +1,165 @@
+#include "tools/replay/unit_replay.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/data/target_queries.h"
+#include "core/engine/selection_replay.h"
+#include "core/evidence/prompt_view.h"
+
+namespace kvreplay {
+namespace {
+
+std::vector<Budget> budgets_of(const UnitTask& task, Range candidates) {
+  std::vector<Budget> budgets;
+  // A budget in tokens is meant for the whole cache; a sliding layer just has fewer to keep.
+  for (std::size_t b = 0; b < task.budgets->values.size(); ++b) {
+    task.budgets->tokens(b, task.compression_point);  // throws when there are not so many
+    budgets.push_back(task.budgets->at(b, candidates.size()));
+  }
+  return budgets;
+}
+
+// Calls `work` for each policy, and says whose fault an error is.
+template <typename Work>
+void for_each_policy(const UnitTask& task, Work work) {
+  parallel_for(task.policies->size(), [&](std::size_t p) {
+    const Policy& policy = (*task.policies)[p];
+    try {
+      work(p, policy);
+    } catch (const InputError& error) {
+      throw InputError(fmt::format("policy '{}', layer {}: {}", policy.name(), task.data->layer.index, error.what()));
+    }
+  });
+}
+
+std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view, Range candidates) {
+  const std::vector<Budget> budgets = budgets_of(task, candidates);
+  if (candidates.size() == 0) {
+    const std::vector<std::size_t> nothing(budgets.size(), 0);
+    const LayerSelection none{.axis = HeadAxis::kv,
+                              .heads = std::vector<CellPlan>(task.data->model.n_kv_heads, plan_nested({}, nothing))};
+    return std::vector<LayerSelection>(task.policies->size(), none);
+  }
+  std::vector<LayerSelection> selections(task.policies->size());
+  for_each_policy(task, [&](std::size_t p, const Policy& policy) {
+    const bool shares = policy.shares_between_layers();
+    selections[p] = policy.select(view, budgets, shares ? &task.shares.at(p) : nullptr);
+  });
+  return selections;
+}
+
+// As many as have room for the errors of all heads in a panel, at all budgets: gigabytes, for all policies of a large
+// model.
+std::size_t policies_at_once(const UnitTask& task) {
+  constexpr std::size_t kBytes = 256 << 20;
+  const ModelInfo& model = task.data->model;
+  const std::size_t bytes =
+      task.budgets->values.size() * model.n_q_heads * model.value_dim * kPanelWidth * sizeof(float);
+  return std::clamp<std::size_t>(kBytes / bytes, 1, std::max<std::size_t>(1, task.policies->size()));
+}
+
+// The metric with all selections added; says whose fault an error is.
+std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const ChosenMetric& metric,
+                                                    const UnitShape& shape,
+                                                    std::span<const LayerSelection> selections) {
+  const auto naming = [&](const std::string& policy, const auto& work) {
+    try {
+      work();
+    } catch (const InputError& error) {
+      throw InputError(
+          fmt::format("metric '{}'{}, layer {}: {}", metric.name(), policy, task.data->layer.index, error.what()));
+    }
+  };
+  std::unique_ptr<MetricAccumulator> accumulator;
+  naming("", [&] { accumulator = metric.make(shape); });
+  parallel_for(selections.size(), [&](std::size_t p) {
+    naming(fmt::format(", policy '{}'", (*task.policies)[p].name()),
+           [&] { accumulator->add_selection(p, selections[p]); });
+  });
+  return accumulator;
+}
+
+}  // namespace
+
+Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool evict_sliding) {
+  if (layer.sliding_window == 0) return {0, compression_point};
+  if (!evict_sliding) return {compression_point, compression_point};
+  const std::size_t reach = layer.sliding_window - 1;
+  return {compression_point > reach ? compression_point - reach : 0, compression_point};
+}
+
+std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend& backend) {
+  const Range candidates = candidates_at(task.compression_point, task.data->layer, task.evict_sliding);
+  std::vector<std::vector<LayerSurvey>> surveys(task.policies->size());
+  if (candidates.size() == 0) return surveys;
+  const std::vector<Budget> budgets = budgets_of(task, candidates);
+  const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
+  const PromptView view(*task.data, candidates, backend, task.identity);
+  for_each_policy(task, [&](std::size_t p, const Policy& policy) {
+    if (policy.shares_between_layers()) surveys[p] = policy.survey(view, budgets);
+  });
+  return surveys;
+}
+
+std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend) {
+  const Range candidates = candidates_at(task.compression_point, task.data->layer, task.evict_sliding);
+  if (candidates.size() == 0) return {};
+  const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
+  const PromptView view(*task.data, candidates, backend, task.identity);
+  const LayerSelection selection = std::move(select(task, view, candidates).front());
+  const std::size_t n_heads = task.data->model.n_kv_heads;
+  if (damage == Damage::fisher) return predicted_damage(*task.data, candidates, selection, n_heads, backend);
+  const auto squared = evaluation_errors(*task.data, candidates, selection, true, backend).squared;
+  std::vector<std::vector<double>> sums(n_heads, std::vector<double>(squared.front().size(), 0.0));
+  for (std::size_t h = 0; h < squared.size(); ++h)
+    for (std::size_t b = 0; b < squared[h].size(); ++b) sums[h / task.data->model.group_size()][b] += squared[h][b];
+  return sums;
+}
+
+UnitResult replay_unit(const UnitTask& task, Backend& backend) {
+  const LayerData& data = *task.data;
+  const ReplayInput input{.layer = &data,
+                          .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
+                          .query_rows = evaluation_rows(data, task.compression_point),
+                          .n_policies_at_once = policies_at_once(task)};
+  const std::unique_ptr<Residency> held = backend.hold(data, task.dtype);
+  const PromptView view(data, input.candidates, backend, task.identity);
+  UnitResult result{.first_candidate = input.candidates.begin,
+                    .n_candidates = input.candidates.size(),
+                    .n_queries = input.query_rows.size(),
+                    .sums = {},
+                    .selections = select(task, view, input.candidates),
+                    .outputs = {},
+                    .made_by = std::string(backend.name())};
+  if (held != nullptr) result.made_by += " " + held->device();
+  if (task.keep_outputs) result.outputs = Tensor(data.model.n_q_heads, result.n_queries, data.model.value_dim);
+  const PromptView lookahead = view.with_lookahead();
+  const UnitShape shape{.layer = &data,
+                        .view = &lookahead,
+                        .dtype = task.dtype,
+                        .candidates = input.candidates,
+                        .spans = task.spans,
+                        .targets = target_queries(std::span(data.query_positions).subspan(input.query_rows.begin),
+                                                  *task.spans, task.decode_start),
+                        .n_queries = result.n_queries,
+                        .n_policies = task.policies->size(),
+                        .n_budgets = task.budgets->values.size(),
+                        .n_policies_at_once = policies_at_once(task)};
+  std::vector<std::unique_ptr<MetricAccumulator>> owned(task.metrics.size());
+  parallel_for(owned.size(),
+               [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, result.selections); });
+  std::vector<MetricAccumulator*> accumulators;
+  for (std::size_t m = 0; m < owned.size(); ++m)
+    if (task.metrics[m].row().needs_outputs) accumulators.push_back(owned[m].get());
+  if (!accumulators.empty() || task.keep_outputs)
+    replay_selections(input, result.selections, accumulators, backend, task.keep_outputs ? &result.outputs : nullptr);
+  result.sums.resize(owned.size());
+  parallel_for(owned.size(), [&](std::size_t m) { result.sums[m] = owned[m]->finish(); });
+  return result;
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,90 @@
+#include "tools/replay/unit_runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/base/parallel.h"
+#include "core/data/prompt_digest.h"
+
+namespace kvreplay {
+namespace {
+
+// Reads the unit's slice and calls work(task).
+template <typename Work>
+auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used, Work work) {
+  const ReplayCase& each = plan.cases[unit.case_index];
+  const TraceReader& trace = *plan.traces[each.trace];
+  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit), used.take());
+  if (std::ranges::any_of(plan.policies, [](const Policy& policy) { return policy.scorer().needs_probes; }))
+    data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
+  if (plan.reads_sensitivities())
+    data.sensitivity = trace.read_sensitivity(each.sample, plan.layers[unit.layer], each.point.name);
+  UnitTask task{.data = &data,
+                .dtype = trace.info().dtype,
+                .spans = &plan.sample(each).spans,
+                .decode_start = plan.sample(each).decode_start,
+                .compression_point = each.point.position,
+                .evict_sliding = plan.evict_sliding,
+                .policies = &plan.policies,
+                .budgets = &plan.budgets,
+                .metrics = plan.computed,
+                .identity = {.sample = each.sample,
+                             .compression_point = each.point.name,
+                             .seed = plan.unit_seed(unit),
+                             .prompt = prompt_digest(plan.sample(each))}};
+  try {
+    auto result = work(task);
+    used.give(std::move(data));
+    return result;
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}, case {}: {}", trace.path().string(), each.label, error.what()));
+  }
+}
+
+}  // namespace
+
+void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
+  const ReplayCase& each = plan.cases[unit.case_index];
+  plan.traces[each.trace]->prefetch_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));
+}
+
+UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
+                       Backend& backend, UsedSlices& used) {
+  return with_task(plan, unit, used, [&](UnitTask& task) {
+    task.shares = std::move(shares);
+    task.keep_outputs = keep_outputs;
+    return replay_unit(task, backend);
+  });
+}
+
+std::vector<std::vector<double>> unit_damage(const ReplayPlan& plan, const ReplayUnit& unit, const BudgetGrid& budgets,
+                                             Damage damage, Backend& backend, UsedSlices& used) {
+  return with_task(plan, unit, used, [&](UnitTask& task) {
+    task.budgets = &budgets;
+    return unit_damage(task, damage, backend);
+  });
+}
+
+std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
+                                      Backend& backend, UsedSlices& used) {
+  const std::size_t n_layers = plan.layers.size();
+  std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
+  parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
+    if (layer + max_at_once < n_layers) prefetch_unit(plan, {.case_index = case_index, .layer = layer + max_at_once});
+    surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer}, used,
+                               [&](UnitTask& task) { return survey_unit(task, backend); });
+  });
+  std::vector<UnitShares> shares(n_layers, UnitShares(plan.policies.size()));
+  for (std::size_t p = 0; p < plan.policies.size(); ++p) {
+    if (!plan.policies[p].shares_between_layers()) continue;
+    std::vector<std::vector<LayerSurvey>> layers;
+    for (auto& survey : surveys) layers.push_back(std::move(survey[p]));
+    std::vector<HeadBudgets> split = plan.policies[p].share(layers);
+    for (std::size_t l = 0; l < n_layers; ++l) shares[l][p] = std::move(split[l]);
+  }
+  return shares;
+}
+
+}  // namespace kvreplay
