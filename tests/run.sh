@@ -21,11 +21,15 @@ if $fast; then
   select=(--label-regex fast)
   configure+=(-DKVREPLAY_CUDA_TESTS=OFF)
 else
-  # The interpreter of the tests: the recorder's requirements and what opens results.
+  # The interpreter of the tests: the package as it lies here, what it needs, and what opens results.
   install_packages python3-venv
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    -r tools/requirements-record.txt -r tests/requirements-test.txt
+  wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-test.txt | sha256sum)
+  if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+      -c tests/constraints.txt -e '.[record,train]' -r tests/requirements-test.txt
+    echo "$wanted" >.venv/installed
+  fi
   configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python" -DKVREPLAY_CUDA_TESTS=ON)
 fi
 

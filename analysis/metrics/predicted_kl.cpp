@@ -234,7 +234,7 @@ constexpr const char* kPaper =
     "Fisher information sketched by Gaussian directions; Martens, New insights and perspectives on the natural "
     "gradient "
     "method (arXiv 1412.1193), for the quadratic form";
-constexpr const char* kNeeds = "sensitivities of the compression point (tools/record.py --sensitivity), all layers";
+constexpr const char* kNeeds = "sensitivities of the compression point (kvreplay-record --sensitivity), all layers";
 
 const RegisterMetric predicted_kl{{
     .name = "predicted_kl",

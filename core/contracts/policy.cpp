@@ -34,7 +34,7 @@ std::string unmet(const Row& row, const Parameters& parameters, const TraceOffer
     if (row.needs_block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
   if constexpr (requires { row.needs_sensitivity; })
     if (row.needs_sensitivity != nullptr && row.needs_sensitivity(parameters) && !offer.sensitivity)
-      return "it needs sensitivities (tools/record.py --sensitivity), and none are recorded";
+      return "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded";
   return "";
 }
 

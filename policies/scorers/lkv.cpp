@@ -10,7 +10,7 @@ const RegisterScorer lkv{{
                "ln(c - i), i / c, standardised; the file's first and last tokens are kept",
     .paper = "LKV-T of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676, after its "
              "description; the form of KVP: Learning to Evict from Key-Value Cache, arXiv 2602.10238",
-    .needs = "a file that tools/train_lkv.py learned from other prompts of the same model",
+    .needs = "a file that kvreplay-train learned from other prompts of the same model",
     .parameters = learned_parameters(),
     .score = [](const PromptView& view,
                 const Parameters& parameters) { return learned_scores(view, parameters, "lkv", false); },

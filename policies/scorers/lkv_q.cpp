@@ -11,7 +11,7 @@ const RegisterScorer lkv_q{{
                "group's heads",
     .paper = "a variant of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676",
     .needs =
-        "the last 64 prompt queries, and a file that tools/train_lkv.py --queries learned from other prompts of the "
+        "the last 64 prompt queries, and a file that kvreplay-train --queries learned from other prompts of the "
         "same model",
     .parameters = learned_parameters(),
     .score = [](const PromptView& view,

@@ -97,7 +97,7 @@ ParameterTable learned_parameters() {
   return {.parameters = {{.name = "file",
                           .kind = ParameterKind::learned,
                           .default_value = "",
-                          .help = "what tools/train_lkv.py wrote (traces/LKV.md); its name holds none of ',+'"},
+                          .help = "what kvreplay-train wrote (traces/LKV.md); its name holds none of ',+'"},
                          {.name = "trained",
                           .kind = ParameterKind::choice,
                           .default_value = "refuse",

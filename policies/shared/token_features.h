@@ -1,5 +1,5 @@
 #pragma once
-// What a learned scorer knows of a token. The same numbers as tools/lkv/features.py.
+// What a learned scorer knows of a token. The same numbers as tools/python/kvreplay/learning/features.py.
 
 #include <functional>
 #include <span>

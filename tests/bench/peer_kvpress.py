@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from recorder.model_loader import load_model, open_model
+from kvreplay.common.model_loader import load_model, open_model
 
 # Two policies that add next to nothing to the prefill; observed-attention, which needs the slow attention that returns
 # its weights, would be dearer.

@@ -8,7 +8,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-
 from peer_torch import Layer, causal_mask
 
 

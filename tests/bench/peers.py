@@ -19,17 +19,14 @@ import time
 from pathlib import Path
 from statistics import median
 
+import h5py
+import numpy as np
+import torch
+from peer_torch import Layer, column_sums, nested_budgets, one_by_one
+from peer_trace import PeerTrace
+
 FOLDER = Path(__file__).resolve().parent
 BUILD = FOLDER.parents[1] / "build"
-sys.path.insert(0, str(FOLDER.parents[1] / "tools"))
-
-import h5py  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-from peer_torch import Layer, column_sums, nested_budgets, one_by_one  # noqa: E402
-from peer_trace import PeerTrace  # noqa: E402
-
 POLICIES = "snapkv,tova,observed-attention,knorm,keydiff,streaming-llm"  # all in kvpress, uniform budgets
 BUDGETS = "0.02:0.9:16"  # all of them evict
 TOLERANCE = 1e-4

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All measurements behind the README's section on speed, in one go, as tables. Half an hour on two cores that have
 # nothing else to do.
-#   pip install -r tools/requirements-record.txt kvpress==0.5.5
+#   pip install -c tests/constraints.txt -e '.[record]' kvpress==0.5.5
 #   KVREPLAY_PYTHON=.venv/bin/python bash tests/bench/readme.sh MODEL.gguf [FOLDER]
 # Records traces of licence texts into FOLDER (build/bench-traces), unless they are there: NAME, what the model reads,
 # tokens decoded.
@@ -23,7 +23,7 @@ record() {
   [ -f "$folder/$name.h5" ] && return
   for text in GPL-3 MPL-2.0 Apache-2.0 LGPL-2.1 GFDL-1.3; do texts+=("/usr/share/common-licenses/$text"); done
   "$python" tests/bench/text_prompt.py --model "$model" "$@" "${texts[@]}" >"$folder/$name.jsonl"
-  HF_HUB_OFFLINE=1 "$python" tools/record.py --model "$model" --prompts "$folder/$name.jsonl" --decode "$decode" \
+  HF_HUB_OFFLINE=1 "$python" -m kvreplay.record --model "$model" --prompts "$folder/$name.jsonl" --decode "$decode" \
     -o "$folder/$name.h5"
 }
 mkdir -p "$folder"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the README's tables of what the benchmarks wrote: build/peers.json, build/bench.json and the like.
 
-    python3 tests/bench/table.py build/peers.json build/bench.json
+python3 tests/bench/table.py build/peers.json build/bench.json
 """
 
 import json

@@ -14,15 +14,13 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
-
-from recorder.model_loader import open_model  # noqa: E402
+from kvreplay.common.model_loader import open_model
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("files", nargs="+", type=Path, help="texts, joined in this order")
-    parser.add_argument("--model", required=True, type=Path, help="as for record.py")
+    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay-record")
     parser.add_argument("--tokens", required=True, type=int)
     parser.add_argument("--point", type=int, help="compression point, in tokens")
     options = parser.parse_args()

@@ -24,8 +24,17 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).resolve().parent / "kernels.tsv"
 ARCHITECTURES = [80, 86, 89, 90, 100, 120]
 PTX_ARCHITECTURE = 120  # what drivers compile for GPUs to come
-FLAGS = ["-std=c++20", "-O3", f"-I{ROOT}", "--Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra",
-         "-Xptxas", "-v,-warn-spills,-warn-lmem-usage,-Werror"]
+FLAGS = [
+    "-std=c++20",
+    "-O3",
+    f"-I{ROOT}",
+    "--Werror",
+    "all-warnings",
+    "-Xcompiler",
+    "-Wall,-Wextra",
+    "-Xptxas",
+    "-v,-warn-spills,-warn-lmem-usage,-Werror",
+]
 GROWTH = 1.1
 AT_ONCE = 2
 EXIT_SKIPPED = 77
@@ -64,10 +73,15 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(path: Path, table: Table) -> None:
-    lines = ["# What kernels take, as ptxas says. Written by compile_gate.py --update.", f"# nvcc {table.compiler}",
-             "# source\tkernel\tarchitecture\tregisters\tstatic shared bytes"]
-    lines += ["\t".join(map(str, (row.source, row.kernel, row.architecture, row.registers, row.shared)))
-              for row in sorted(table.rows)]
+    lines = [
+        "# What kernels take, as ptxas says. Written by compile_gate.py --update.",
+        f"# nvcc {table.compiler}",
+        "# source\tkernel\tarchitecture\tregisters\tstatic shared bytes",
+    ]
+    lines += [
+        "\t".join(map(str, (row.source, row.kernel, row.architecture, row.registers, row.shared)))
+        for row in sorted(table.rows)
+    ]
     path.write_text("\n".join(lines) + "\n")
 
 
@@ -76,8 +90,10 @@ def kernel_names(symbols: list[str]) -> list[str]:
     if not symbols:
         return []
     names = subprocess.run(["c++filt", "-p"], input="\n".join(symbols), capture_output=True, text=True, check=True)
-    return [name.removeprefix("void ").replace("(anonymous namespace)::", "").removeprefix("kvreplay::cuda::")
-            for name in names.stdout.splitlines()]
+    return [
+        name.removeprefix("void ").replace("(anonymous namespace)::", "").removeprefix("kvreplay::cuda::")
+        for name in names.stdout.splitlines()
+    ]
 
 
 def parse_ptxas(log: str, source: str, architecture: int) -> list[Row]:
@@ -100,7 +116,10 @@ def differences(found: list[Row], expected: list[Row]) -> list[str]:
         if before is None:
             problems.append(f"{name} is not in the table")
             continue
-        for what, now, then in (("registers", row.registers, before.registers), ("shared bytes", row.shared, before.shared)):
+        for what, now, then in (
+            ("registers", row.registers, before.registers),
+            ("shared bytes", row.shared, before.shared),
+        ):
             if now > then * GROWTH:
                 problems.append(f"{name} takes {now} {what}, {then} in the table")
     problems += [f"{kernel} on sm_{architecture} is in the table only" for _, kernel, architecture in known]
@@ -131,8 +150,14 @@ def compile_everywhere(nvcc: str, source: Path, architectures: list[int]) -> lis
 
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         # One architecture each, as ptxas does not name the architecture on every line; host code once, with the PTX.
-        host = pool.submit(compile_source, nvcc, source, "-c", "-gencode",
-                           f"arch=compute_{PTX_ARCHITECTURE},code=compute_{PTX_ARCHITECTURE}")
+        host = pool.submit(
+            compile_source,
+            nvcc,
+            source,
+            "-c",
+            "-gencode",
+            f"arch=compute_{PTX_ARCHITECTURE},code=compute_{PTX_ARCHITECTURE}",
+        )
         rows = [row for found in pool.map(rows_on, architectures) for row in found]
         host.result()
     return rows
@@ -172,8 +197,12 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=TABLE, help="(kernels.tsv beside this program)")
     parser.add_argument("--update", action="store_true", help="write the source's rows of the table anew")
     parser.add_argument("--compile-only", action="store_true", help="leave the table alone")
-    parser.add_argument("--architectures", type=lambda text: [int(part) for part in text.split(",")],
-                        default=ARCHITECTURES, help="(%(default)s)")
+    parser.add_argument(
+        "--architectures",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=ARCHITECTURES,
+        help="(%(default)s)",
+    )
     options = parser.parse_args()
     try:
         return run_gate(options)

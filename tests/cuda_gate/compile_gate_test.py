@@ -39,12 +39,17 @@ class CompileGateTest(unittest.TestCase):
         self.assertEqual(differences([Row(*A.key, 20, 0)], [A]), [])
 
     def test_tells_of_growth_and_of_kernels_on_one_side(self):
-        self.assertEqual(differences([Row(*A.key, 46, 0)], [A]),
-                         ["reduce_chunks<true> on sm_80 takes 46 registers, 41 in the table"])
-        self.assertEqual(differences([Row(*A.key, 41, 16)], [A]),
-                         ["reduce_chunks<true> on sm_80 takes 16 shared bytes, 0 in the table"])
-        self.assertEqual(differences([A], [B]),
-                         ["reduce_chunks<true> on sm_80 is not in the table", "logdet on sm_80 is in the table only"])
+        self.assertEqual(
+            differences([Row(*A.key, 46, 0)], [A]), ["reduce_chunks<true> on sm_80 takes 46 registers, 41 in the table"]
+        )
+        self.assertEqual(
+            differences([Row(*A.key, 41, 16)], [A]),
+            ["reduce_chunks<true> on sm_80 takes 16 shared bytes, 0 in the table"],
+        )
+        self.assertEqual(
+            differences([A], [B]),
+            ["reduce_chunks<true> on sm_80 is not in the table", "logdet on sm_80 is in the table only"],
+        )
 
     def test_a_table_is_read_as_it_was_written(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -54,15 +59,35 @@ class CompileGateTest(unittest.TestCase):
 
     @unittest.skipUnless(NVCC, "no nvcc")
     def test_a_spill_and_a_warning_fail(self):
-        for source, message in (("spilling_kernel.cu", "Registers are spilled"), ("careless_kernel.cu", "never referenced")):
-            run = subprocess.run([sys.executable, FOLDER / "compile_gate.py", FOLDER / "fixtures" / source, "--nvcc", NVCC,
-                                  "--compile-only", "--architectures", "90"], capture_output=True, text=True, check=False)
+        for source, message in (
+            ("spilling_kernel.cu", "Registers are spilled"),
+            ("careless_kernel.cu", "never referenced"),
+        ):
+            run = subprocess.run(
+                [
+                    sys.executable,
+                    FOLDER / "compile_gate.py",
+                    FOLDER / "fixtures" / source,
+                    "--nvcc",
+                    NVCC,
+                    "--compile-only",
+                    "--architectures",
+                    "90",
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             self.assertEqual(run.returncode, 1, run.stdout)
             self.assertIn(message, run.stdout)
 
     def test_without_nvcc_it_is_skipped(self):
-        run = subprocess.run([sys.executable, FOLDER / "compile_gate.py", FOLDER / "fixtures/spilling_kernel.cu",
-                              "--nvcc", "/no/nvcc"], capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            [sys.executable, FOLDER / "compile_gate.py", FOLDER / "fixtures/spilling_kernel.cu", "--nvcc", "/no/nvcc"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         self.assertEqual((run.returncode, run.stdout), (77, "SKIPPED: no /no/nvcc\n"))
 
 

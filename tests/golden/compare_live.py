@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the program with kvpress running in a real model, on any prompt, at any ratios; head for head.
 
-    KVREPLAY_PROGRAM=build/kvreplay python tests/golden/compare_live.py --model MODEL.gguf --text FILE --ratios 0.1,0.6
+    KVREPLAY_PROGRAM=build/kvreplay python -m tests.golden.compare_live --model MODEL.gguf --text FILE --ratios 0.1,0.6
 
 Needs what make_golden.py needs. Records the prompt with all layers in float32 first: some 200 MB for 1,000 tokens.
 """
@@ -13,16 +13,14 @@ import json
 import tempfile
 from pathlib import Path
 
-import torch
-from make_golden import PROMPT, load_model, open_model, record, run_press, write_gates
-
-import golden_file
 import h5py
-import make_golden
-import program_sets
-from golden_test import TIE_TOLERANCE
-from live_presses import live_presses
-from set_difference import differences
+import torch
+
+from tests.golden import golden_file, make_golden, program_sets
+from tests.golden.golden_test import TIE_TOLERANCE
+from tests.golden.live_presses import live_presses
+from tests.golden.make_golden import PROMPT, load_model, open_model, record, run_press, write_gates
+from tests.golden.set_difference import differences
 
 LAZY_THRESHOLD = 0.5
 
@@ -64,11 +62,16 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         far = [each for each in different if each.gap > TIE_TOLERANCE]
         n_heads = next(iter(golden.retained.values())).shape[1] if press.scope == "head" else 1
         n_sets = len(layers) * len(make_golden.RATIOS) * n_heads
-        print(f"{name}: {n_sets - len(different)} of {n_sets} sets equal, {len(different) - len(far)} differ inside ties, "
-              f"{len(far)} elsewhere ({sum(each.n_tokens for each in far)} tokens)", flush=True)
+        print(
+            f"{name}: {n_sets - len(different)} of {n_sets} sets equal, {len(different) - len(far)} differ inside ties, "
+            f"{len(far)} elsewhere ({sum(each.n_tokens for each in far)} tokens)",
+            flush=True,
+        )
         all_sets, all_equal = all_sets + n_sets, all_equal + n_sets - len(different)
         all_tied, all_far = all_tied + len(different) - len(far), all_far + len(far)
-    print(f"{len(presses)} presses: {all_equal} of {all_sets} sets equal, {all_tied} differ inside ties, {all_far} elsewhere")
+    print(
+        f"{len(presses)} presses: {all_equal} of {all_sets} sets equal, {all_tied} differ inside ties, {all_far} elsewhere"
+    )
 
 
 def record_text(options: argparse.Namespace, trace: Path) -> None:

@@ -1,6 +1,6 @@
 """The information metrics equal float64 numpy on the real trace that is shipped, W_O multiplied out.
 
-    cd tests/golden && KVREPLAY_PROGRAM=../../build/kvreplay python3 -m unittest information_test
+    KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/golden/information_test.py
 
 Needs h5py and numpy.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from program_sets import FOLDER, PROGRAM
+from tests.golden.program_sets import FOLDER, PROGRAM
 
 TRACE = FOLDER.parents[1] / "traces/examples/smollm2-needle.h5"
 LAYER = 11
@@ -133,8 +133,13 @@ def read_heads(path: Path, layer: int) -> list[Head]:
         projection = projection.reshape(len(queries), values.shape[-1], -1)
         size = len(queries) // len(keys)
         return [
-            Head(keys[g], values[g], queries[g * size : (g + 1) * size], projection[g * size : (g + 1) * size],
-                 float(file.attrs["softmax_scale"]))
+            Head(
+                keys[g],
+                values[g],
+                queries[g * size : (g + 1) * size],
+                projection[g * size : (g + 1) * size],
+                float(file.attrs["softmax_scale"]),
+            )
             for g in range(len(keys))
         ]
 
@@ -153,9 +158,7 @@ class InformationTest(unittest.TestCase):
                 retained = file[f"samples/0000/prompt/layers/{LAYER:02}/retained"]
                 masks = {policy: retained[policy][()].astype(bool) for policy in POLICIES}
             with h5py.File(results) as file:
-                found = {
-                    name: (file[f"{name}_numerator"][0, 0], file[f"{name}_denominator"][0, 0]) for name in METRICS
-                }
+                found = {name: (file[f"{name}_numerator"][0, 0], file[f"{name}_denominator"][0, 0]) for name in METRICS}
         for name, (signal, method) in METRICS.items():
             numerators, denominators = found[name]
             for g, head in enumerate(heads):

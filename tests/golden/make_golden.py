@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the golden data again: two small traces, and what kvpress keeps of them. See README.md in this folder.
 
-python tests/golden/make_golden.py --smollm2 SmolLM2-135M-Instruct.Q4_1.gguf
+python -m tests.golden.make_golden --smollm2 SmolLM2-135M-Instruct.Q4_1.gguf
 """
 
 from __future__ import annotations
@@ -13,21 +13,19 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import h5py
+import numpy as np
+import torch
+
+from kvreplay import record
+from kvreplay.common.model_loader import load_model, open_model
+from tests.golden.golden_file import RATIOS, Golden, write_goldens
+from tests.golden.live_presses import PROBE_CHUNK, live_presses
+from tests.golden.press_run import PressRun
+from tests.support.python.tiny_models import save_tiny_model
+
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "recorder")]
-
-import h5py  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-import record  # noqa: E402  (tools/record.py)
-from golden_file import RATIOS, Golden, write_goldens  # noqa: E402
-from live_presses import PROBE_CHUNK, live_presses  # noqa: E402
-from press_run import PressRun  # noqa: E402
-from recorder.model_loader import load_model, open_model  # noqa: E402
-from tiny_models import save_tiny_model  # noqa: E402
-
 SEED = 20
 N_DECODED = 6
 N_RANDOM_PROMPT = 403  # no multiple of any window, chunk or partition

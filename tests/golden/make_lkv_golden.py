@@ -1,27 +1,24 @@
 #!/usr/bin/env python3
 """Makes *-lkv.h5 and *-lkv-q.h5 again: random networks for the golden traces, and PyTorch's scores by them.
 
-    python tests/golden/make_lkv_golden.py
+    python -m tests.golden.make_lkv_golden
 
 Each is a file of format kvlkv-1 (traces/LKV.md) that also holds scores as `kvreplay replay --scores` reads them.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import h5py
+import torch
+from torch import nn
+
+from kvreplay.learning.lkv_file import TrainedNetworks, write_scorer
+from kvreplay.learning.networks import LayerNetworks
+from kvreplay.learning.training_set import TrainingSet, open_instances
+
 FOLDER = Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER.parents[1] / "tools"))
-
-import h5py  # noqa: E402
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
-
-from lkv.lkv_file import TrainedNetworks, write_scorer  # noqa: E402
-from lkv.networks import LayerNetworks  # noqa: E402
-from lkv.training_set import TrainingSet, open_instances  # noqa: E402
-
 N_HIDDEN = 5
 
 

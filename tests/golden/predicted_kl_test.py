@@ -1,6 +1,6 @@
 """Predictions of the model's loss equal float64 numpy: on a synthetic trace and on the shipped one that has all layers.
 
-    cd tests/golden && KVREPLAY_PROGRAM=../../build/kvreplay python3 -m unittest predicted_kl_test
+    KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/golden/predicted_kl_test.py
 
 The program says which tokens it retains; everything from the attention logits on is computed here again.
 Needs h5py and numpy.
@@ -17,8 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from program_sets import FOLDER, PROGRAM
-from reference_trace import softmax
+from tests.golden.program_sets import FOLDER, PROGRAM
+from tests.golden.reference_trace import softmax
 
 SHIPPED = FOLDER.parents[1] / "traces/examples/smollm2-all-layers.h5"
 POLICIES = ["snapkv:window=32", "knorm", "ada-snapkv:window=32"]

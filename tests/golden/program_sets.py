@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from golden_file import RATIOS
+from tests.golden.golden_file import RATIOS
 
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
 FOLDER = Path(__file__).resolve().parent

@@ -9,8 +9,8 @@ import itertools
 
 import numpy as np
 
-from reference_scorers import Scored, capkv_terms, leverage, top, window_attention
-from reference_trace import Layer
+from tests.golden.reference_scorers import Scored, capkv_terms, leverage, top, window_attention
+from tests.golden.reference_trace import Layer
 
 Counts = list[np.ndarray]
 

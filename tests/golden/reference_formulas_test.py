@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-import reference_scorers as scorers
-from reference_allocators import split, three_means
-from reference_trace import Layer, read_trace
+from tests.golden import reference_scorers as scorers
+from tests.golden.reference_allocators import split, three_means
+from tests.golden.reference_trace import Layer, read_trace
 
 FOLDER = Path(__file__).resolve().parent
 

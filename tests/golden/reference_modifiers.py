@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from reference_scorers import Scored, top, window_attention
-from reference_trace import Layer
+from tests.golden.reference_scorers import Scored, top, window_attention
+from tests.golden.reference_trace import Layer
 
 
 def caote(layer: Layer, scored: Scored, output="exact") -> Scored:

@@ -12,13 +12,13 @@ from typing import Callable
 
 import numpy as np
 
-import reference_allocators as allocators
-import reference_modifiers as modifiers
-import reference_scorers as scorers
-import reference_selection as selection
-from golden_file import RATIOS, Golden
-from reference_scorers import Scored, top
-from reference_trace import Layer
+from tests.golden import reference_allocators as allocators
+from tests.golden import reference_modifiers as modifiers
+from tests.golden import reference_scorers as scorers
+from tests.golden import reference_selection as selection
+from tests.golden.golden_file import RATIOS, Golden
+from tests.golden.reference_scorers import Scored, top
+from tests.golden.reference_trace import Layer
 
 
 @dataclass
@@ -69,9 +69,7 @@ def reference_policies(table: Path) -> dict[str, Reference]:
         ),
         "capkv-backward": Reference(partial(selection.capkv_order, adding=False)),
         "capkv-pooled": Reference(scorers.capkv, allocator_at=allocators.capacity),
-        "snapkv+capacity:noise=0.1": Reference(
-            scorers.snapkv, allocator_at=partial(allocators.capacity, noise=0.1)
-        ),
+        "snapkv+capacity:noise=0.1": Reference(scorers.snapkv, allocator_at=partial(allocators.capacity, noise=0.1)),
         "error-oracle": Reference(selection.error_oracle),
         "error-greedy:growth=0": Reference(partial(selection.error_order, adding=True)),
         "error-backward:growth=0": Reference(partial(selection.error_order, adding=False)),

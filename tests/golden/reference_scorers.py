@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reference_trace import Layer, rotate, softmax
+from tests.golden.reference_trace import Layer, rotate, softmax
 
 
 @dataclass

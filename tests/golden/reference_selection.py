@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reference_scorers import Scored, capkv_terms, leverage
-from reference_trace import Layer
+from tests.golden.reference_scorers import Scored, capkv_terms, leverage
+from tests.golden.reference_trace import Layer
 
 
 def _by_place(orders: list[np.ndarray], n: int, first: int = 0) -> np.ndarray:
@@ -65,9 +65,7 @@ def error_order(layer: Layer, adding: bool) -> Scored:
     orders = []
     for head in range(layer.n_kv_heads):
         errors = _squared_errors(layer, head)
-        orders.append(
-            _taken_in_order(layer.n, lambda inside, left: errors(inside, left, 1 if adding else -1), adding)
-        )
+        orders.append(_taken_in_order(layer.n, lambda inside, left: errors(inside, left, 1 if adding else -1), adding))
     return Scored(_by_place(orders, layer.n))
 
 

@@ -1,6 +1,6 @@
 """The policies that kvpress lacks keep what an independent float64 implementation keeps.
 
-    cd tests/golden && KVREPLAY_PROGRAM=../../build/kvreplay python3 -m unittest reference_test
+    KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/golden/reference_test.py
 
 Needs h5py and numpy.
 """
@@ -10,10 +10,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from program_sets import FOLDER, PROGRAM, program_sets
-from reference_policies import reference_goldens, reference_policies
-from reference_trace import read_trace
-from set_difference import differences
+from tests.golden.program_sets import FOLDER, PROGRAM, program_sets
+from tests.golden.reference_policies import reference_goldens, reference_policies
+from tests.golden.reference_trace import read_trace
+from tests.golden.set_difference import differences
 
 # The program's scores are float32: closer ones than this, relative to the larger, may change places at the cut ...
 FLOAT32_GAP = 1e-5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden_file import Golden
+from tests.golden.golden_file import Golden
 
 CHUNK = 20  # ChunkKVPress's default chunk_length
 

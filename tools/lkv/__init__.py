@@ -1,1 +1,0 @@
-"""Learned policies from traces: training prompts, features, targets, networks, files."""

@@ -1,0 +1,33 @@
+"""Command lines of the programs: errors of one line, and what several of them take."""
+
+from __future__ import annotations
+
+import argparse
+
+from .errors import UsageError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    def __init__(self, prog: str, description: str, epilog: str | None = None):
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str):
+        raise UsageError(message)
+
+
+def whole_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found '{text}'")
+    return int(text)
+
+
+def positive_number(text: str) -> int:
+    if whole_number(text) == 0:
+        raise argparse.ArgumentTypeError("expected at least 1")
+    return int(text)

@@ -1,0 +1,1 @@
+"""What kvreplay-record is made of."""

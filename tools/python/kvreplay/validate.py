@@ -1,0 +1,166 @@
+"""Measures what the evictions of a replay do to the live model, and how well the replay foretold it.
+
+    kvreplay replay trace.h5 --budget 0.1,0.25,0.5,0.75 -o results.h5 --save-retained retained.h5
+    kvreplay-validate --model MODEL --replay trace.h5 results.h5 retained.h5
+
+The model reads the tokens of each sample up to the compression point with its whole cache, and those from there on once
+with the whole cache and once for each policy and budget with only the retained tokens before the point, in all layers
+at once: what a replay, which looks at each layer by itself, cannot see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from . import VERSION
+from .common.command_line import OneLineParser, positive_number
+from .common.errors import InputError
+from .common.program import (
+    check_output,
+    clear_progress,
+    run_program,
+    start_torch,
+    stop_cleanly_on_terminate,
+)
+
+PROGRAM = "kvreplay-validate"
+
+NOTES = """\
+measured, in nats, means over the scored predictions (those that the trace's sensitivity scores, or of the decoded
+tokens):
+  true KL     KL divergence of the next-token distributions, full cache || retained
+  dNLL        how much less likely the tokens that followed become (negative: more likely)
+Every metric of the results is set beside the true KL. What keeps everything is measured and not compared. Layers that
+were not replayed keep everything. Decoded tokens always stay. Several replays: --replay three times a file, each time.
+
+exit codes: 0 ok, 1 failure, 2 usage, 3 the files or the model do not fit
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(PROGRAM, __doc__.split("\n\n")[0], NOTES)
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="PATH", help="directory of the model, or its .gguf file")
+    add(
+        "--replay",
+        required=True,
+        action="append",
+        nargs=3,
+        type=Path,
+        metavar=("TRACE", "RESULTS", "RETAINED"),
+        help="a trace, the results of its replay, and what --save-retained wrote (may be repeated)",
+    )
+    add("--policy", type=_names, default=None, metavar="LIST", help="policies, as the results name them (default: all)")
+    add("--budget", type=_budgets, default=None, metavar="LIST", help="budgets, as in the results (default: all)")
+    add("--rows", action="store_true", help="print every single measurement too")
+    add("--csv", type=Path, metavar="FILE", help="write every measurement as CSV")
+    add("--json", type=Path, metavar="FILE", help="write measurements and agreement as JSON")
+    add("--force", action="store_true", help="overwrite outputs")
+    add(
+        "--compute-dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="dtype the model computes in (default: float32)",
+    )
+    add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
+    add("--threads", type=positive_number, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
+    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _budgets(text: str) -> list[float]:
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers, found '{text}'") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code. Every error is one line on stderr."""
+    return run_program(PROGRAM, lambda: validate(build_parser().parse_args(arguments)))
+
+
+def command() -> int:
+    """The console script."""
+    stop_cleanly_on_terminate()
+    return main()
+
+
+def validate(options: argparse.Namespace) -> None:
+    """Measures all replays and reports."""
+    for output in (options.csv, options.json):
+        if output is not None:
+            check_output(output, options.force)
+    start_torch(options.threads, options.device)
+    # Only now what needs it.
+    from .common.attention_hook import ATTENTION_NAME, AttentionHook
+    from .common.model_loader import load_model, open_model
+    from .validation.live_model import LiveCase
+    from .validation.replay_files import Replay
+    from .validation.report import text_report, write_csv, write_json
+    from .validation.study import Study
+
+    replays = [Replay(*files) for files in options.replay]
+    hook = AttentionHook()
+    hook.register()
+    model = load_model(open_model(options.model, None), ATTENTION_NAME, options.compute_dtype, options.device)
+    study = Study()
+    for replay in replays:
+        _check_model(model, replay)
+        if replay.unreplayed:
+            _note(f"{replay.results_path}: {replay.unreplayed} layers were not replayed; they keep everything")
+
+        def open_case(case, replay=replay) -> LiveCase:
+            live = LiveCase(model, hook, case)
+            live.check(replay.trace, replay.layers)
+            return live
+
+        begun = time.monotonic()
+        study.add(replay, options.policy, options.budget, open_case,
+                  lambda case, done, n, begun=begun: _show_progress(case, done, n, begun))  # fmt: skip
+        clear_progress()
+        replay.close()
+    print(text_report(study, options.rows))
+    for path, write in ((options.csv, write_csv), (options.json, write_json)):
+        if path is not None:
+            temporary = path.with_name(path.name + ".tmp")
+            try:
+                with open(temporary, "w", encoding="utf-8") as file:
+                    write(study, file)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _check_model(model, replay) -> None:
+    config, trace = model.config.get_text_config(), replay.trace
+    for name, found in (("n_layers", config.num_hidden_layers), ("n_q_heads", config.num_attention_heads),
+                        ("hidden_size", config.hidden_size)):  # fmt: skip
+        if int(trace.attrs[name]) != found:
+            raise InputError(f"{replay.trace_path}: {name} is {trace.attrs[name]}, in the model {found}")
+    largest = max(max(case.token_ids) for case in replay.cases)
+    if largest >= config.vocab_size:
+        raise InputError(f"{replay.trace_path}: token {largest}, the model has {config.vocab_size}")
+
+
+def _note(message: str) -> None:
+    print(f"{PROGRAM}: note: {message}", file=sys.stderr)
+
+
+def _show_progress(case, done: int, n: int, begun: float) -> None:
+    if sys.stderr.isatty():
+        seconds = time.monotonic() - begun
+        text = f"{case.name}: {done} of {n} evictions, {seconds:.0f} s"
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

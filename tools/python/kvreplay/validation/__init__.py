@@ -1,0 +1,1 @@
+"""What kvreplay-validate is made of."""

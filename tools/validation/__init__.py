@@ -1,1 +1,0 @@
-"""What tools/validate.py is made of."""
