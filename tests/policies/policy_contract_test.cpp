@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "tests/captured_replay.h"
-#include "tests/case_run.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/case_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

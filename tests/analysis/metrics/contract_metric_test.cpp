@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "tests/measured_metric.h"
-#include "tests/random_layer.h"
-#include "tests/random_sensitivity.h"
+#include "tests/support/measured_metric.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/random_sensitivity.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

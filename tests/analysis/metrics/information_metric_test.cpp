@@ -9,10 +9,10 @@
 
 #include "analysis/metrics/capacity_terms.h"
 #include "core/base/error.h"
-#include "tests/measured_metric.h"
-#include "tests/random_layer.h"
-#include "tests/reference_information.h"
-#include "tests/tested_backend.h"
+#include "tests/reference/information.h"
+#include "tests/support/measured_metric.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

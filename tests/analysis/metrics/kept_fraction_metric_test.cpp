@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "tests/measured_metric.h"
-#include "tests/random_layer.h"
+#include "tests/support/measured_metric.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

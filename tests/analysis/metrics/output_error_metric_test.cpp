@@ -2,10 +2,10 @@
 
 #include <cmath>
 
-#include "tests/captured_replay.h"
-#include "tests/measured_metric.h"
-#include "tests/random_layer.h"
-#include "tests/reference.h"
+#include "tests/reference/reference.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/measured_metric.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -7,10 +7,10 @@
 #include "core/base/error.h"
 #include "core/engine/selection_replay.h"
 #include "core/evidence/predicted_damage.h"
-#include "tests/measured_metric.h"
-#include "tests/random_layer.h"
-#include "tests/random_sensitivity.h"
-#include "tests/tested_backend.h"
+#include "tests/support/measured_metric.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/random_sensitivity.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

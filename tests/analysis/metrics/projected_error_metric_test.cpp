@@ -5,10 +5,10 @@
 #include <string>
 
 #include "core/engine/selection_replay.h"
-#include "tests/measured_metric.h"
-#include "tests/random_layer.h"
-#include "tests/reference.h"
-#include "tests/tested_backend.h"
+#include "tests/reference/reference.h"
+#include "tests/support/measured_metric.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

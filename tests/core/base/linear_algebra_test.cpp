@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "tests/random_layer.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

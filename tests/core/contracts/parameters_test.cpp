@@ -8,7 +8,7 @@
 #include <string>
 
 #include "core/base/error.h"
-#include "tests/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace kvreplay;
 

@@ -12,11 +12,11 @@
 
 #include "core/base/error.h"
 #include "core/contracts/policy_text.h"
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
-#include "tests/temporary_folder.h"
-#include "tests/tested_backend.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

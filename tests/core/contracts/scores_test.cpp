@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "tests/random_layer.h"
-#include "tests/reference_policies.h"
+#include "tests/reference/policies.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using Ranking = std::vector<std::uint32_t>;

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "core/engine/backend.h"
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
-#include "tests/reference.h"
-#include "tests/tested_backend.h"
+#include "tests/reference/reference.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "tests/captured_replay.h"
 #include "tests/core/cpu/only_target.h"
-#include "tests/random_layer.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

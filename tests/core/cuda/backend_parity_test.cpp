@@ -14,9 +14,9 @@
 #include "core/base/dtype.h"
 #include "core/base/parallel.h"
 #include "core/engine/selection_replay.h"
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
-#include "tests/tested_backend.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/tested_backend.h"
 #include "tools/replay/unit_replay.h"
 
 using namespace kvreplay;
@@ -25,7 +25,7 @@ using namespace kvreplay::testing;
 namespace {
 
 /// Both sum some thousand float32 terms in blocks of 512, in different orders: each is within kOutputTolerance of the
-/// exact sum (tests/captured_replay.h), so they are within twice that of each other.
+/// exact sum (tests/support/captured_replay.h), so they are within twice that of each other.
 constexpr double kTwoBackends = 2e-5;
 
 /// The layer as a trace in this format would have it.

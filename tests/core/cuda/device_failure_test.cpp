@@ -10,7 +10,7 @@
 #include "core/cuda/cuda_backend.h"
 #include "tests/cuda_emulation/error_injection.h"
 #include "tests/cuda_emulation/settings.h"
-#include "tests/random_layer.h"
+#include "tests/support/random_layer.h"
 #include "tools/replay/unit_replay.h"
 
 using namespace kvreplay;

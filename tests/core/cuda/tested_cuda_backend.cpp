@@ -1,5 +1,5 @@
 #include "core/cuda/cuda_backend.h"
-#include "tests/tested_backend.h"
+#include "tests/support/tested_backend.h"
 
 namespace kvreplay::testing {
 

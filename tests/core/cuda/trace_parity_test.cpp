@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/tested_backend.h"
+#include "tests/support/tested_backend.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
 

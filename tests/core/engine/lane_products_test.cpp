@@ -8,7 +8,7 @@
 #include "core/base/matrix.h"
 #include "core/contracts/metric.h"
 #include "tests/core/cpu/only_target.h"
-#include "tests/random_layer.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -6,8 +6,8 @@
 #include <numeric>
 #include <vector>
 
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using kvreplay::testing::retained_positions;

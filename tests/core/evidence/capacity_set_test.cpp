@@ -8,8 +8,8 @@
 #include <set>
 
 #include "core/base/error.h"
-#include "tests/random_layer.h"
-#include "tests/reference_expectation.h"
+#include "tests/reference/expectation.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

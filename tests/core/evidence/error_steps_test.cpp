@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "core/base/error.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

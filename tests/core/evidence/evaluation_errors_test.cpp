@@ -4,10 +4,10 @@
 
 #include <stdexcept>
 
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
-#include "tests/tested_backend.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

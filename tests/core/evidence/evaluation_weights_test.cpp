@@ -5,8 +5,8 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -7,10 +7,10 @@
 
 #include "core/base/error.h"
 #include "core/evidence/window_attention.h"
-#include "tests/random_layer.h"
-#include "tests/reference.h"
-#include "tests/scorer_run.h"
-#include "tests/tested_backend.h"
+#include "tests/reference/reference.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
+#include "tests/support/tested_backend.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "tests/case_run.h"
-#include "tests/random_layer.h"
-#include "tests/reference_expectation.h"
-#include "tests/scorer_run.h"
+#include "tests/reference/expectation.h"
+#include "tests/support/case_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -3,9 +3,9 @@
 #include <fstream>
 
 #include "core/base/error.h"
-#include "tests/case_run.h"
-#include "tests/random_layer.h"
-#include "tests/temporary_folder.h"
+#include "tests/support/case_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

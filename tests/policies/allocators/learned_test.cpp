@@ -5,10 +5,10 @@
 #include <numeric>
 
 #include "core/base/error.h"
-#include "tests/case_run.h"
-#include "tests/learned_policy_file.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/case_run.h"
+#include "tests/support/learned_policy_file.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 #include "traces/learned/lkv_file.h"
 
 using namespace kvreplay;

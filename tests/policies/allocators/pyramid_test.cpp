@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "core/contracts/allocator.h"
-#include "tests/case_run.h"
+#include "tests/support/case_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 
 #include "core/contracts/allocator.h"
-#include "tests/case_run.h"
-#include "tests/random_layer.h"
+#include "tests/support/case_run.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "tests/modifier_run.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/modifier_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

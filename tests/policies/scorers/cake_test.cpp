@@ -1,10 +1,10 @@
 #include <doctest/doctest.h>
 
 #include "core/base/error.h"
-#include "tests/random_layer.h"
-#include "tests/reference_policies.h"
-#include "tests/reference_window.h"
-#include "tests/scorer_run.h"
+#include "tests/reference/policies.h"
+#include "tests/reference/window.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -4,9 +4,9 @@
 #include <limits>
 
 #include "core/base/error.h"
-#include "tests/random_layer.h"
-#include "tests/reference_expectation.h"
-#include "tests/scorer_run.h"
+#include "tests/reference/expectation.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 
-#include "tests/random_layer.h"
-#include "tests/reference_geometry.h"
-#include "tests/scorer_run.h"
+#include "tests/reference/geometry.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -5,9 +5,9 @@
 #include <cmath>
 
 #include "core/base/error.h"
-#include "tests/learned_policy_file.h"
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/learned_policy_file.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 #include "traces/learned/lkv_file.h"
 #include "traces/results/score_file.h"
 #include "traces/trace/trace_reader.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "tests/random_layer.h"
-#include "tests/scorer_run.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

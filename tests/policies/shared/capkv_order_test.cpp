@@ -8,10 +8,10 @@
 
 #include "core/base/error.h"
 #include "policies/shared/lazy_order.h"
-#include "tests/random_layer.h"
-#include "tests/reference_expectation.h"
-#include "tests/reference_selection.h"
-#include "tests/scorer_run.h"
+#include "tests/reference/expectation.h"
+#include "tests/reference/selection.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

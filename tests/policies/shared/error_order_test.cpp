@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "tests/random_layer.h"
-#include "tests/reference_selection.h"
-#include "tests/scorer_run.h"
+#include "tests/reference/selection.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/scorer_run.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

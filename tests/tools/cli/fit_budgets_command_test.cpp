@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "core/base/error.h"
-#include "tests/learned_policy_file.h"
+#include "tests/support/learned_policy_file.h"
 #include "tests/tools/cli/replay_fixture.h"
 #include "tools/replay/budget_fit.h"
 #include "traces/learned/lkv_file.h"

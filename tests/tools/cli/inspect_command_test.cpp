@@ -3,10 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/analysis/compare/results_fixture.h"
-#include "tests/learned_policy_file.h"
-#include "tests/random_layer.h"
+#include "tests/support/learned_policy_file.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/trace_fixture.h"
 #include "tests/tools/cli/program_run.h"
-#include "tests/traces/trace_fixture.h"
 #include "tools/cli/trace_description.h"
 #include "traces/learned/lkv_file.h"
 #include "traces/results/dataset_file.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tools/cli/command.h"
 
 namespace kvreplay::testing {

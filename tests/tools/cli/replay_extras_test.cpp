@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tests/random_layer.h"
+#include "tests/support/random_layer.h"
 #include "tests/tools/cli/replay_fixture.h"
 #include "tests/tools/cli/stored_array.h"
 #include "traces/trace/trace_reader.h"

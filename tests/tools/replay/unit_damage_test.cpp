@@ -5,11 +5,11 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
-#include "tests/random_sensitivity.h"
-#include "tests/scorer_run.h"
-#include "tests/tested_backend.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
+#include "tests/support/random_sensitivity.h"
+#include "tests/support/scorer_run.h"
+#include "tests/support/tested_backend.h"
 #include "tools/replay/unit_replay.h"
 
 using namespace kvreplay;

@@ -7,8 +7,8 @@
 #include <iterator>
 
 #include "core/base/error.h"
-#include "tests/captured_replay.h"
-#include "tests/random_layer.h"
+#include "tests/support/captured_replay.h"
+#include "tests/support/random_layer.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;

@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "core/base/parallel.h"
-#include "tests/traces/trace_fixture.h"
+#include "tests/support/trace_fixture.h"
 #include "traces/hdf5/chunk_places.h"
 
 using namespace kvreplay;

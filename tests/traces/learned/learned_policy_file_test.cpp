@@ -1,4 +1,4 @@
-#include "tests/learned_policy_file.h"
+#include "tests/support/learned_policy_file.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "core/base/error.h"
-#include "tests/random_layer.h"
+#include "tests/support/random_layer.h"
 #include "traces/hdf5/hdf5_values.h"
 #include "traces/learned/lkv_file.h"
 

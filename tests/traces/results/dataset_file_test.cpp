@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "core/base/error.h"
-#include "tests/traces/trace_fixture.h"
+#include "tests/support/trace_fixture.h"
 #include "traces/hdf5/hdf5_values.h"
 
 using namespace kvreplay;

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/traces/trace_fixture.h"
+#include "tests/support/trace_fixture.h"
 #include "traces/hdf5/hdf5_values.h"
 #include "traces/hdf5/tensor_storage.h"
 #include "traces/trace/trace_reader.h"

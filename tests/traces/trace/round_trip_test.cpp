@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "tests/traces/trace_fixture.h"
+#include "tests/support/trace_fixture.h"
 #include "traces/hdf5/hdf5.h"
 #include "traces/trace/trace_reader.h"
 

@@ -13,7 +13,7 @@
 #include <limits>
 #include <optional>
 
-#include "tests/traces/trace_fixture.h"
+#include "tests/support/trace_fixture.h"
 #include "traces/results/dataset_file.h"
 #include "traces/trace/trace_reader.h"
 

@@ -1,7 +1,0 @@
-#include "tests/tested_backend.h"
-
-namespace kvreplay::testing {
-
-std::unique_ptr<Backend> make_tested_backend() { return make_cpu_backend(); }
-
-}  // namespace kvreplay::testing
