@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "core/contracts/metric.h"
+#include "core/data/metric_formula.h"
 
 namespace kvreplay {
 

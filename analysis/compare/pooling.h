@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/contracts/metric.h"
 #include "core/data/dataset.h"
+#include "core/data/metric_formula.h"
 
 namespace kvreplay {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/contracts/metric.h"
+#include "core/data/metric_formula.h"
 #include "core/data/results.h"
 
 namespace kvreplay {

@@ -1,10 +1,6 @@
 #include "core/contracts/metric.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
@@ -19,22 +15,6 @@ std::vector<Metric>& metrics() {
 
 }  // namespace
 
-std::string_view name_of(Better better) { return better == Better::lower ? "lower" : "higher"; }
-
-std::string_view name_of(MetricFormula formula) {
-  switch (formula) {
-    case MetricFormula::ratio:
-      return "ratio";
-    case MetricFormula::sqrt_ratio:
-      return "sqrt_ratio";
-    case MetricFormula::sum:
-      return "sum";
-    case MetricFormula::sqrt_over:
-      return "sqrt_over";
-  }
-  return "?";
-}
-
 std::string_view name_of(MetricAxis axis) {
   switch (axis) {
     case MetricAxis::layer:
@@ -47,21 +27,6 @@ std::string_view name_of(MetricAxis axis) {
       return "model";
   }
   return "?";
-}
-
-MetricFormula metric_formula(std::string_view name) {
-  for (const MetricFormula formula :
-       {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum, MetricFormula::sqrt_over})
-    if (name_of(formula) == name) return formula;
-  throw InputError(fmt::format("unknown metric formula '{}'", name));
-}
-
-double metric_value(MetricFormula formula, double numerator, double denominator) {
-  if (formula == MetricFormula::sum) return numerator;
-  if (denominator == 0 || std::isnan(denominator)) return std::numeric_limits<double>::quiet_NaN();
-  if (formula == MetricFormula::sqrt_over) return std::sqrt(numerator) / denominator;
-  const double ratio = numerator / denominator;
-  return formula == MetricFormula::ratio ? ratio : std::sqrt(ratio);
 }
 
 const std::vector<Metric>& all_metrics() { return metrics(); }

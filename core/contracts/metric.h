@@ -17,33 +17,20 @@
 
 #include "core/contracts/parameters.h"
 #include "core/data/layer_data.h"
+#include "core/data/metric_formula.h"
 #include "core/data/unit_dimensions.h"
+#include "core/engine/output_sink.h"
 #include "core/engine/selection.h"
+#include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
 
-class PromptView;
-
-/// Lanes of a panel: queries that are processed together, one SIMD lane each.
-inline constexpr std::size_t kPanelWidth = 32;
-
-enum class Better { lower, higher };
-/// numerator / denominator, the square root of that, the numerator alone, or sqrt(numerator) / denominator: the
-/// standard error of a mean, whose variances add up.
-enum class MetricFormula { ratio, sqrt_ratio, sum, sqrt_over };
 /// The finest thing that has a value of its own; `model`: all layers of a case together.
 enum class MetricAxis { layer, kv_head, q_head, model };
 /// What a metric has one value each of, besides: every marked span, or every policy beside this one.
 enum class MetricParts { none, span, other_policy };
 
-std::string_view name_of(Better better);
-std::string_view name_of(MetricFormula formula);
 std::string_view name_of(MetricAxis axis);
-/// Throws InputError for an unknown name.
-MetricFormula metric_formula(std::string_view name);
-
-/// The value that two sums stand for; NaN where the denominator of a ratio is 0.
-double metric_value(MetricFormula formula, double numerator, double denominator);
 
 /// What one work unit measures: one layer of one sample at one compression point.
 struct UnitShape {
@@ -56,33 +43,13 @@ struct UnitShape {
   std::size_t n_queries = 0;          ///< evaluation queries
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
-  /// Policies whose outputs come between two calls of MetricAccumulator::end_panel(), 1 at least: what has to keep the
+  /// Policies whose outputs come between two calls of OutputSink::end_panel(), 1 at least: what has to keep the
   /// outputs of all heads until then needs room for so many.
   std::size_t n_policies_at_once = 0;
 
   std::size_t n_parts(MetricParts parts) const {
     return parts == MetricParts::span ? spans->size() : parts == MetricParts::other_policy ? n_policies : 1;
   }
-};
-
-/// Full-cache outputs of one query head for up to kPanelWidth evaluation queries.
-struct PanelReference {
-  std::size_t q_head = 0;
-  std::size_t n_queries = 0;       ///< lanes in use; the others hold finite values without meaning
-  const float* outputs = nullptr;  ///< [value_dim, kPanelWidth]
-};
-
-/// What one policy does to the same queries, at every budget.
-struct PanelOutputs {
-  std::size_t policy = 0;
-  std::size_t q_head = 0;
-  std::size_t n_queries = 0;
-  const float* reference = nullptr;  ///< [value_dim, kPanelWidth]: full-cache outputs
-  /// [n_budgets, value_dim, kPanelWidth]: retained-cache output minus full-cache output; nullptr where a backend knows
-  /// that nobody reads them, MetricAccumulator::reads_errors()
-  const float* errors = nullptr;
-  const float* squared_errors = nullptr;  ///< [n_budgets, kPanelWidth]: their squared norms
-  const float* recall = nullptr;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
 };
 
 /// What a unit hands to the step that looks at all layers of its case together: results do not keep it.
@@ -117,22 +84,12 @@ struct CaseLayers {
 using CaseSums = std::map<std::string, MetricSums>;
 
 /// Gathers the sums of one metric over one work unit. add_selection() comes once per policy, before all panels;
-/// selections outlive the accumulator. Then panel by panel of queries, for some policies at a time, the engine calls
-/// for each query head add_reference() (only with the first policies of a panel) and after that add_outputs() for each
-/// of these policies; at last end_panel(). Calls for different heads, and add_outputs() for different policies, may
-/// come from several threads at once: each may touch only what belongs to its head and policy.
-class MetricAccumulator {
+/// selections outlive the accumulator. Metrics of the retained sets alone see no outputs.
+class MetricAccumulator : public OutputSink {
  public:
-  virtual ~MetricAccumulator() = default;
   virtual void add_selection(std::size_t /*policy*/, const LayerSelection& /*selection*/) {}
-  virtual void add_reference(const PanelReference& /*panel*/) {}
-  virtual void add_outputs(const PanelOutputs& /*panel*/) {}
-  /// \param policies  whose outputs came since the last call
-  virtual void end_panel(Range /*policies*/) {}
+  void add_outputs(const PanelOutputs& /*panel*/) override {}
   virtual MetricSums finish() = 0;
-  /// Whether add_outputs() looks at PanelOutputs::errors. Where no accumulator does, they may be nullptr: vectors are a
-  /// hundred times what their norms are, and a device would have to send them.
-  virtual bool reads_errors() const { return true; }
 };
 
 struct Metric {

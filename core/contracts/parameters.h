@@ -9,18 +9,16 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/count.h"
 #include "core/contracts/learned_policy.h"
 #include "core/contracts/number_table.h"
 
 namespace kvreplay {
 
-/// The value of a count parameter that was given as `all`.
-inline constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
-
 enum class ParameterKind {
   count,
   odd_count,
-  count_or_all,
+  count_or_all,  ///< `all` is kAll
   real,
   choice,
   real_or_choice,

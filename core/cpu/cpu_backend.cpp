@@ -10,6 +10,7 @@
 
 #include "core/base/parallel.h"
 #include "core/cpu/panel_kernels.h"
+#include "core/cpu/projected_norms.h"
 #include "core/cpu/row_kernels.h"
 #include "core/engine/backend.h"
 
@@ -185,6 +186,28 @@ class CpuBackend final : public Backend {
   void attention_rows(const AttentionRule& rule, std::span<const std::size_t> positions,
                       std::span<const RowTask> tasks) override {
     parallel_for(tasks.size(), [&](std::size_t i) { write_rows(rule, positions, tasks[i]); });
+  }
+
+  void projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) override {
+    cpu::projected_norms(factor, form, x, norms);
+  }
+
+  std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices) override {
+    std::vector<std::optional<double>> results;
+    for (Matrix64& matrix : matrices) results.push_back(half_log_det(std::move(matrix)));
+    return results;
+  }
+
+  Matrix64 gram(ConstMatrixView rows, std::span<const double> weights) override {
+    return kvreplay::gram(rows, weights);
+  }
+
+  std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) override {
+    return kvreplay::quadratic_forms(matrix, rows);
+  }
+
+  void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) override {
+    kvreplay::row_norms(rows, norm, out);
   }
 
  private:

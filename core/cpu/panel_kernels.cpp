@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "core/contracts/metric.h"
+#include "core/engine/output_sink.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/cpu/panel_kernels.cpp"

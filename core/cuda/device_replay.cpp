@@ -21,22 +21,22 @@ constexpr std::size_t kBaseSets = 3, kLocalSet = 2;
 
 class DeviceReplay {
  public:
-  DeviceReplay(const ReplayInput& input, std::span<const LayerSelection> selections,
-               std::span<MetricAccumulator* const> accumulators, Gpu& gpu, const HeldLayer& layer)
+  DeviceReplay(const ReplayInput& input, std::span<const LayerSelection> selections, std::span<OutputSink* const> sinks,
+               Gpu& gpu, const HeldLayer& layer)
       : input_(input),
         data_(*input.layer),
         model_(data_.model),
         rule_(attention_rule(model_, data_.layer)),
         selections_(selections),
-        accumulators_(accumulators),
+        sinks_(sinks),
         gpu_(gpu),
         layer_(layer),
         dim_(model_.value_dim),
         n_budgets_(selections.empty() ? 0 : selections[0].heads[0].n_budgets()),
-        wants_errors_(std::ranges::any_of(accumulators, &MetricAccumulator::reads_errors)) {}
+        wants_errors_(std::ranges::any_of(sinks, &OutputSink::reads_errors)) {}
 
   void run(Tensor* outputs, ReplayResults& results) {
-    // Error vectors are taken panel by panel, as many policies at a time as accumulators have room for; norms and
+    // Error vectors are taken panel by panel, as many policies at a time as sinks have room for; norms and
     // recalls of all policies come together.
     const std::size_t n_panels = wants_errors_ ? 1 : panels_at_once();
     const std::size_t n_policies = wants_errors_ ? input_.n_policies_at_once : selections_.size();
@@ -304,7 +304,7 @@ class DeviceReplay {
     }
   }
 
-  // In the order that MetricAccumulator promises.
+  // In the order that OutputSink promises.
   void hand_over(Range rows, Range policies, ReplayResults& results, Tensor* outputs) {
     const std::size_t n_panels = n_panels_of(rows);
     for (std::size_t panel = 0; panel < n_panels; ++panel) {
@@ -329,10 +329,10 @@ class DeviceReplay {
                                              .squared_errors = results.squares.data() + at,
                                              .recall = results.recall.data() + at};
             if (evicts(p)) rescue(panel_outputs, queries, errors, results.squares.data() + at);
-            for (MetricAccumulator* accumulator : accumulators_) accumulator->add_outputs(panel_outputs);
+            for (OutputSink* sink : sinks_) sink->add_outputs(panel_outputs);
           });
         });
-        for (MetricAccumulator* accumulator : accumulators_) accumulator->end_panel(some);
+        for (OutputSink* sink : sinks_) sink->end_panel(some);
       } while (some.end < policies.end);
     }
   }
@@ -343,7 +343,7 @@ class DeviceReplay {
         for (std::size_t d = 0; d < dim_; ++d)
           outputs->matrix(q_head)(rows.begin - input_.query_rows.begin + l, d) = full[d * kPanelWidth + l];
     const PanelReference reference{.q_head = q_head, .n_queries = rows.size(), .outputs = full};
-    for (MetricAccumulator* accumulator : accumulators_) accumulator->add_reference(reference);
+    for (OutputSink* sink : sinks_) sink->add_reference(reference);
   }
 
   void rescue(const PanelOutputs& panel, Range rows, float* errors, float* squares) const {
@@ -364,7 +364,7 @@ class DeviceReplay {
   const ModelInfo& model_;
   AttentionRule rule_;
   std::span<const LayerSelection> selections_;
-  std::span<MetricAccumulator* const> accumulators_;
+  std::span<OutputSink* const> sinks_;
   Gpu& gpu_;
   const HeldLayer& layer_;
   std::size_t dim_, n_budgets_;
@@ -374,10 +374,10 @@ class DeviceReplay {
 }  // namespace
 
 void replay_on_device(const ReplayInput& input, std::span<const LayerSelection> selections,
-                      std::span<MetricAccumulator* const> accumulators, Tensor* outputs, Gpu& gpu,
-                      const HeldLayer& layer, ScratchPool<ReplayResults>& results) {
+                      std::span<OutputSink* const> sinks, Tensor* outputs, Gpu& gpu, const HeldLayer& layer,
+                      ScratchPool<ReplayResults>& results) {
   ReplayResults mine = results.take();
-  DeviceReplay(input, selections, accumulators, gpu, layer).run(outputs, mine);
+  DeviceReplay(input, selections, sinks, gpu, layer).run(outputs, mine);
   results.give(std::move(mine));
 }
 

@@ -1,13 +1,13 @@
 #pragma once
-// replay_selections() on a device: weights, cell sums and errors of all query heads, many queries and all policies in a
+// Backend::replay() on a device: weights, cell sums and errors of all query heads, many queries and all policies in a
 // few launches. Only norms, recalls and full outputs come back, and errors where somebody reads them.
 
 #include <span>
 
 #include "core/base/scratch_pool.h"
-#include "core/contracts/metric.h"
 #include "core/cuda/gpu.h"
-#include "core/engine/selection_replay.h"
+#include "core/engine/backend.h"
+#include "core/engine/output_sink.h"
 
 namespace kvreplay::cuda {
 
@@ -22,7 +22,7 @@ struct ReplayResults {
 /// \param layer    input.layer on the device
 /// \param results  kept from call to call
 void replay_on_device(const ReplayInput& input, std::span<const LayerSelection> selections,
-                      std::span<MetricAccumulator* const> accumulators, Tensor* outputs, Gpu& gpu,
-                      const HeldLayer& layer, ScratchPool<ReplayResults>& results);
+                      std::span<OutputSink* const> sinks, Tensor* outputs, Gpu& gpu, const HeldLayer& layer,
+                      ScratchPool<ReplayResults>& results);
 
 }  // namespace kvreplay::cuda

@@ -142,7 +142,7 @@ void GpuBackend::projected_norms(ConstMatrixView factor, FactorForm form, Matrix
 
 std::vector<std::optional<double>> GpuBackend::half_log_dets(std::vector<Matrix64> matrices) {
   std::vector<std::optional<double>> results(matrices.size());
-  if (matrices.empty() || matrices[0].rows == 0) return Backend::half_log_dets(std::move(matrices));
+  if (matrices.empty() || matrices[0].rows == 0) return std::vector<std::optional<double>>(matrices.size(), 0.0);
   const std::size_t n = matrices[0].rows, count = matrices.size();
   // They belong to no layer: GPUs take turns.
   const Lanes::Lease lane(gpus_[turn_++ % gpus_.size()]->lanes());
@@ -222,7 +222,7 @@ std::vector<double> GpuBackend::quadratic_forms(const Matrix64& matrix, ConstMat
 void GpuBackend::row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) {
   // One pass over the rows: to send them takes longer than that.
   Gpu& gpu = gpu_of(rows);
-  if (rows.rows == 0 || !gpu.held().find(rows)) return Backend::row_norms(rows, norm, out);
+  if (rows.rows == 0 || !gpu.held().find(rows)) return kvreplay::row_norms(rows, norm, out);
   const Lanes::Lease lane(gpu.lanes());
   const DeviceStack stack = stack_of(gpu, *lane, {&rows, 1}, Room::keys, DType::float32);
   const DevicePointer<float> norms = lane->room<float>(Room::sides, rows.rows);

@@ -99,13 +99,13 @@ std::unique_ptr<Residency> GpuBackend::hold(ConstMatrixView factor, const LayerD
 }
 
 void GpuBackend::replay(const ReplayInput& input, std::span<const LayerSelection> selections,
-                        std::span<MetricAccumulator* const> accumulators, Tensor* outputs) {
+                        std::span<OutputSink* const> sinks, Tensor* outputs) {
   if (input.query_rows.size() == 0) return;
   for (const auto& gpu : gpus_)
     if (const std::shared_ptr<const HeldLayer> layer = gpu->held().find(*input.layer))
-      return replay_on_device(input, selections, accumulators, outputs, *gpu, *layer, results_);
+      return replay_on_device(input, selections, sinks, outputs, *gpu, *layer, results_);
   const auto layer = hold_on(*gpus_.front(), *input.layer, DType::float32);
-  replay_on_device(input, selections, accumulators, outputs, *gpus_.front(), *layer, results_);
+  replay_on_device(input, selections, sinks, outputs, *gpus_.front(), *layer, results_);
 }
 
 void GpuBackend::weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,

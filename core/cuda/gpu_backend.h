@@ -25,8 +25,8 @@ class GpuBackend final : public Backend {
   // gpu_backend.cpp
   std::unique_ptr<Residency> hold(const LayerData& data, DType dtype) override;
   std::unique_ptr<Residency> hold(ConstMatrixView factor, const LayerData& data) override;
-  void replay(const ReplayInput& input, std::span<const LayerSelection> selections,
-              std::span<MetricAccumulator* const> accumulators, Tensor* outputs) override;
+  void replay(const ReplayInput& input, std::span<const LayerSelection> selections, std::span<OutputSink* const> sinks,
+              Tensor* outputs) override;
   void weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
              PanelWeights& out) override;
   void sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,

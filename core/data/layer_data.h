@@ -49,4 +49,7 @@ struct LayerData {
   std::size_t n_tokens() const { return keys.rows(); }
 };
 
+/// Rows of the recorded queries at or after the compression point.
+Range evaluation_rows(const LayerData& layer, std::size_t compression_point);
+
 }  // namespace kvreplay

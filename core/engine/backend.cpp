@@ -1,6 +1,6 @@
 #include "core/engine/backend.h"
 
-#include <cblas.h>
+#include "core/engine/selection_replay.h"
 
 namespace kvreplay {
 
@@ -8,39 +8,9 @@ AttentionRule attention_rule(const ModelInfo& model, const LayerInfo& layer) {
   return {.scale = model.softmax_scale, .softcap = model.logit_softcap, .sliding_window = layer.sliding_window};
 }
 
-void Backend::projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) {
-  const auto m = static_cast<blasint>(factor.rows), n = static_cast<blasint>(factor.cols),
-             ld = static_cast<blasint>(factor.stride), k = static_cast<blasint>(x.cols),
-             ldx = static_cast<blasint>(x.stride);
-  if (form == FactorForm::trapezoidal) {  // for half of the work, in place
-    cblas_strmm(CblasRowMajor, CblasLeft, CblasUpper, CblasNoTrans, CblasNonUnit, m, k, 1.0f, factor.data, ld, x.data,
-                ldx);
-    if (n > m)
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, k, n - m, 1.0f, factor.data + m, ld, x.data + m * ldx,
-                  ldx, 1.0f, x.data, ldx);
-    squared_column_norms({x.data, factor.rows, x.cols, x.stride}, norms);
-    return;
-  }
-  const bool transposed = form == FactorForm::transposed;
-  const std::size_t n_out = transposed ? factor.cols : factor.rows;
-  Buffer<float> product(n_out * x.cols);
-  cblas_sgemm(CblasRowMajor, transposed ? CblasTrans : CblasNoTrans, CblasNoTrans, transposed ? n : m, k,
-              transposed ? m : n, 1.0f, factor.data, ld, x.data, ldx, 0.0f, product.data(), k);
-  squared_column_norms({product.data(), n_out, x.cols, x.cols}, norms);
+void Backend::replay(const ReplayInput& input, std::span<const LayerSelection> selections,
+                     std::span<OutputSink* const> sinks, Tensor* outputs) {
+  replay_panels(input, selections, sinks, *this, outputs);
 }
-
-std::vector<std::optional<double>> Backend::half_log_dets(std::vector<Matrix64> matrices) {
-  std::vector<std::optional<double>> results;
-  for (Matrix64& matrix : matrices) results.push_back(half_log_det(std::move(matrix)));
-  return results;
-}
-
-Matrix64 Backend::gram(ConstMatrixView rows, std::span<const double> weights) { return kvreplay::gram(rows, weights); }
-
-std::vector<double> Backend::quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) {
-  return kvreplay::quadratic_forms(matrix, rows);
-}
-
-void Backend::row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) { kvreplay::row_norms(rows, norm, out); }
 
 }  // namespace kvreplay

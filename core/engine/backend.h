@@ -14,8 +14,8 @@
 #include "core/base/linear_algebra.h"
 #include "core/base/matrix.h"
 #include "core/base/row_norms.h"
-#include "core/contracts/metric.h"
 #include "core/data/layer_data.h"
+#include "core/engine/output_sink.h"
 #include "core/engine/selection.h"
 
 namespace kvreplay {
@@ -110,7 +110,13 @@ enum class FactorForm {
   trapezoidal,  ///< F x; F is [n, n or more] and holds zeros below its diagonal
 };
 
-struct ReplayInput;
+/// The evaluation queries of a layer, and what is up for eviction before them.
+struct ReplayInput {
+  const LayerData* layer = nullptr;
+  Range candidates;  ///< positions up for eviction; what comes after them is always visible
+  Range query_rows;  ///< of the evaluation queries
+  std::size_t n_policies_at_once = static_cast<std::size_t>(-1);  ///< between two calls of OutputSink::end_panel()
+};
 
 /// What a backend holds of a layer until this goes.
 class Residency {
@@ -136,10 +142,11 @@ class Backend {
   /// \param factor  outlives the result; rows contiguous
   virtual std::unique_ptr<Residency> hold(ConstMatrixView /*factor*/, const LayerData& /*data*/) { return nullptr; }
 
-  /// replay_selections(): all selections, all heads and all evaluation queries at once. Here panel by panel, over
-  /// the primitives below.
+  /// Hands every evaluation query's full output and its errors under every selection to the sinks. Here panel by panel,
+  /// over the primitives below.
+  /// \param outputs  nullptr, or [n_q_heads, n_queries, value_dim] to be filled with the full-cache outputs
   virtual void replay(const ReplayInput& input, std::span<const LayerSelection> selections,
-                      std::span<MetricAccumulator* const> accumulators, Tensor* outputs);
+                      std::span<OutputSink* const> sinks, Tensor* outputs = nullptr);
 
   /// Attention weights of panels.
   /// \param keys       [n_tokens, head_dim], row i at position i
@@ -187,26 +194,26 @@ class Backend {
   virtual void attention_rows(const AttentionRule& rule, std::span<const std::size_t> positions,
                               std::span<const RowTask> tasks) = 0;
 
-  // ---- dense products; here on the CPU
+  // ---- dense products
 
   /// norms[c] = squared norm of column c of F x or F^T x: float32 products, norms summed as by squared_column_norms().
   /// \param x      [columns of F, n], or of F^T; overwritten
   /// \param norms  [n]
-  virtual void projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms);
+  virtual void projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) = 0;
 
   /// half_log_det() of each matrix, in float64; nothing for those that are not positive definite.
   /// \param matrices  all of one size; only their upper triangles are read
-  virtual std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices);
+  virtual std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices) = 0;
 
   /// sum_i w_i x_i x_i^T in float64, [cols, cols]. \param weights  [rows], not negative; empty: all 1
-  virtual Matrix64 gram(ConstMatrixView rows, std::span<const double> weights);
+  virtual Matrix64 gram(ConstMatrixView rows, std::span<const double> weights) = 0;
 
   /// out[i] = x_i^T M x_i in float64. \param matrix  [cols, cols], symmetric
-  virtual std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows);
+  virtual std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) = 0;
 
   /// out[r] = norm of row r in float32, summed in one order whatever the row's place: equal rows have equal norms.
   /// \param out  [rows]
-  virtual void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out);
+  virtual void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) = 0;
 };
 
 /// The backend that runs everywhere.

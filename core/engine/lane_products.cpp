@@ -3,7 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "core/contracts/metric.h"
+#include "core/engine/output_sink.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/engine/lane_products.cpp"

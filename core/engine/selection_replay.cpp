@@ -38,14 +38,14 @@ ScratchPool<PolicyState>& used_policies() {
 class SelectionReplay {
  public:
   SelectionReplay(const ReplayInput& input, std::span<const LayerSelection> selections,
-                  std::span<MetricAccumulator* const> accumulators, Backend& backend)
+                  std::span<OutputSink* const> sinks, Backend& backend)
       : data_(*input.layer),
         backend_(backend),
         rule_(attention_rule(data_.model, data_.layer)),
         candidates_(input.candidates),
         query_rows_(input.query_rows),
         n_policies_at_once_(input.n_policies_at_once),
-        accumulators_(accumulators) {
+        sinks_(sinks) {
     visible_.resize(data_.n_tokens());
     std::iota(visible_.begin(), visible_.end(), 0u);
     make_walks(selections);
@@ -61,7 +61,7 @@ class SelectionReplay {
         parallel_for(data_.model.n_kv_heads, [&](std::size_t kv_head) {
           used_groups().with([&](GroupState& group) { replay_group(kv_head, rows, policies, group, outputs); });
         });
-        for (MetricAccumulator* accumulator : accumulators_) accumulator->end_panel(policies);
+        for (OutputSink* sink : sinks_) sink->end_panel(policies);
       } while (policies.end < walks_.size());
     }
   }
@@ -99,7 +99,7 @@ class SelectionReplay {
         const float* full = reference_of(group, i);
         if (outputs != nullptr) keep_outputs(first_head + i, rows, full, *outputs);
         const PanelReference reference{.q_head = first_head + i, .n_queries = rows.size(), .outputs = full};
-        for (MetricAccumulator* accumulator : accumulators_) accumulator->add_reference(reference);
+        for (OutputSink* sink : sinks_) sink->add_reference(reference);
       }
     parallel_for(policies.size(), [&](std::size_t i) {
       used_policies().with([&](PolicyState& state) { replay_policy(policies.begin + i, kv_head, group, state); });
@@ -170,7 +170,7 @@ class SelectionReplay {
                                  .errors = state.errors.errors.data(),
                                  .squared_errors = state.errors.squared_errors.data(),
                                  .recall = state.errors.recall.data()};
-      for (MetricAccumulator* accumulator : accumulators_) accumulator->add_outputs(outputs);
+      for (OutputSink* sink : sinks_) sink->add_outputs(outputs);
     }
   }
 
@@ -203,25 +203,15 @@ class SelectionReplay {
   Range query_rows_;
   std::size_t n_policies_at_once_;
   std::vector<std::uint32_t> visible_;  // 0, 1, 2, ...
-  std::span<MetricAccumulator* const> accumulators_;
+  std::span<OutputSink* const> sinks_;
   std::vector<PolicyWalks> walks_;  // [n_policies]
 };
 
 }  // namespace
 
-Range evaluation_rows(const LayerData& layer, std::size_t compression_point) {
-  const auto first = std::ranges::lower_bound(layer.query_positions, compression_point);
-  return {static_cast<std::size_t>(first - layer.query_positions.begin()), layer.query_positions.size()};
-}
-
-void Backend::replay(const ReplayInput& input, std::span<const LayerSelection> selections,
-                     std::span<MetricAccumulator* const> accumulators, Tensor* outputs) {
-  SelectionReplay(input, selections, accumulators, *this).run(outputs);
-}
-
-void replay_selections(const ReplayInput& input, std::span<const LayerSelection> selections,
-                       std::span<MetricAccumulator* const> accumulators, Backend& backend, Tensor* outputs) {
-  backend.replay(input, selections, accumulators, outputs);
+void replay_panels(const ReplayInput& input, std::span<const LayerSelection> selections,
+                   std::span<OutputSink* const> sinks, Backend& backend, Tensor* outputs) {
+  SelectionReplay(input, selections, sinks, backend).run(outputs);
 }
 
 }  // namespace kvreplay

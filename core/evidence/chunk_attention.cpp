@@ -6,6 +6,8 @@
 #include <deque>
 #include <vector>
 
+#include "core/base/count.h"
+
 namespace kvreplay {
 namespace {
 

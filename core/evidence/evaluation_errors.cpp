@@ -1,8 +1,5 @@
 #include "core/evidence/evaluation_errors.h"
 
-#include "core/contracts/metric.h"
-#include "core/engine/selection_replay.h"
-
 namespace kvreplay {
 namespace {
 
@@ -23,7 +20,7 @@ std::vector<std::vector<double>> projection_grams(const LayerData& layer) {
   return grams;
 }
 
-class ErrorSums final : public MetricAccumulator {
+class ErrorSums final : public OutputSink {
  public:
   ErrorSums(const LayerData& layer, std::size_t n_budgets, bool projected)
       : dim_(layer.model.value_dim), n_budgets_(n_budgets) {
@@ -41,7 +38,6 @@ class ErrorSums final : public MetricAccumulator {
       sums_.squared[panel.q_head][b] += squares(panel.errors + b * dim_ * kPanelWidth, panel.q_head, panel.n_queries);
   }
 
-  MetricSums finish() override { return {}; }
   EvaluationErrors take() { return std::move(sums_); }
 
  private:
@@ -72,9 +68,9 @@ class ErrorSums final : public MetricAccumulator {
 EvaluationErrors evaluation_errors(const LayerData& layer, Range candidates, const LayerSelection& selection,
                                    bool projected, Backend& backend) {
   ErrorSums sums(layer, selection.heads.front().n_budgets(), projected);
-  MetricAccumulator* const accumulators[] = {&sums};
-  replay_selections({.layer = &layer, .candidates = candidates, .query_rows = evaluation_rows(layer, candidates.end)},
-                    {&selection, 1}, accumulators, backend);
+  OutputSink* const sinks[] = {&sums};
+  backend.replay({.layer = &layer, .candidates = candidates, .query_rows = evaluation_rows(layer, candidates.end)},
+                 {&selection, 1}, sinks);
   return sums.take();
 }
 

@@ -4,7 +4,6 @@
 #include <numeric>
 
 #include "core/engine/rescue.h"
-#include "core/engine/selection_replay.h"
 
 namespace kvreplay {
 namespace {

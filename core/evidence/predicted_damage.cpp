@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
-#include "core/contracts/metric.h"
-#include "core/engine/selection_replay.h"
 #include "core/evidence/sensitivity_panels.h"
 
 namespace kvreplay {
 namespace {
 
-class DamageSums final : public MetricAccumulator {
+class DamageSums final : public OutputSink {
  public:
   DamageSums(const LayerData& layer, std::size_t n_heads, std::size_t n_budgets)
       : panels_(*layer.sensitivity, layer.model),
@@ -42,8 +40,6 @@ class DamageSums final : public MetricAccumulator {
     first_query_ += n_queries_;
   }
 
-  MetricSums finish() override { return {}; }
-
   std::vector<std::vector<double>> take(double divisor) {
     for (std::vector<double>& curve : damage_)
       for (double& value : curve) value /= divisor;
@@ -67,9 +63,9 @@ std::vector<std::vector<double>> predicted_damage(const LayerData& layer, Range 
     throw InputError(fmt::format("it needs sensitivities, and none are recorded for layer {} at this compression point",
                                  layer.layer.index));
   DamageSums sums(layer, n_heads, selection.heads.front().n_budgets());
-  MetricAccumulator* const accumulators[] = {&sums};
-  replay_selections({.layer = &layer, .candidates = candidates, .query_rows = evaluation_rows(layer, candidates.end)},
-                    {&selection, 1}, accumulators, backend);
+  OutputSink* const sinks[] = {&sums};
+  backend.replay({.layer = &layer, .candidates = candidates, .query_rows = evaluation_rows(layer, candidates.end)},
+                 {&selection, 1}, sinks);
   const LayerSensitivity& sensitivity = *layer.sensitivity;
   return sums.take(2.0 * static_cast<double>(sensitivity.n_targets * sensitivity.n_sketches()));
 }

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "core/base/count.h"
 #include "core/base/error.h"
-#include "core/engine/selection_replay.h"
 
 namespace kvreplay {
 

@@ -11,8 +11,6 @@
 #include <utility>
 
 #include "core/base/parallel.h"
-#include "core/contracts/parameters.h"
-#include "core/contracts/scores.h"
 #include "core/data/layer_data.h"
 #include "core/engine/backend.h"
 #include "core/evidence/evaluation_errors.h"

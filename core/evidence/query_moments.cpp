@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "core/base/count.h"
 #include "core/data/rope_rotation.h"
 
 namespace kvreplay {

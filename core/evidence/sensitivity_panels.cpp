@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/contracts/metric.h"
 #include "core/engine/lane_products.h"
+#include "core/engine/output_sink.h"
 
 namespace kvreplay {
 

@@ -21,7 +21,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/contracts/metric.h"
-#include "core/engine/selection_replay.h"
+#include "core/engine/backend.h"
 #include "tests/bench/bench_main.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
@@ -74,8 +74,8 @@ class PeerBench {
                           .n_policies = unit.selections.size(),
                           .n_budgets = n_budgets_};
     const auto accumulator = ChosenMetric("output_error").make(shape);
-    MetricAccumulator* const accumulators[] = {accumulator.get()};
-    replay_selections(input, unit.selections, accumulators, *backend_);
+    OutputSink* const sinks[] = {accumulator.get()};
+    backend_->replay(input, unit.selections, sinks);
     return accumulator->finish();
   }
 

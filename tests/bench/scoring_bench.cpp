@@ -10,7 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
-#include "core/engine/selection_replay.h"
+#include "core/engine/backend.h"
 #include "tests/bench/bench_main.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
@@ -97,8 +97,8 @@ void attend_all(benchmark::State& state, const Unit& unit) {
                         .n_budgets = unit.budgets.size()};
   for (auto _ : state) {
     const auto accumulator = ChosenMetric("output_error").make(shape);
-    MetricAccumulator* const accumulators[] = {accumulator.get()};
-    replay_selections(input, selections, accumulators, *backend);
+    OutputSink* const sinks[] = {accumulator.get()};
+    backend->replay(input, selections, sinks);
     benchmark::DoNotOptimize(accumulator->finish());
   }
   state.counters["queries"] = static_cast<double>(input.query_rows.size());

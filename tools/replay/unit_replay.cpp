@@ -7,7 +7,6 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/data/target_queries.h"
-#include "core/engine/selection_replay.h"
 #include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
@@ -152,11 +151,11 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   std::vector<std::unique_ptr<MetricAccumulator>> owned(task.metrics.size());
   parallel_for(owned.size(),
                [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, result.selections); });
-  std::vector<MetricAccumulator*> accumulators;
+  std::vector<OutputSink*> sinks;
   for (std::size_t m = 0; m < owned.size(); ++m)
-    if (task.metrics[m].row().needs_outputs) accumulators.push_back(owned[m].get());
-  if (!accumulators.empty() || task.keep_outputs)
-    replay_selections(input, result.selections, accumulators, backend, task.keep_outputs ? &result.outputs : nullptr);
+    if (task.metrics[m].row().needs_outputs) sinks.push_back(owned[m].get());
+  if (!sinks.empty() || task.keep_outputs)
+    backend.replay(input, result.selections, sinks, task.keep_outputs ? &result.outputs : nullptr);
   result.sums.resize(owned.size());
   parallel_for(owned.size(), [&](std::size_t m) { result.sums[m] = owned[m]->finish(); });
   return result;

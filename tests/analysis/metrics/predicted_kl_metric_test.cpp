@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/engine/selection_replay.h"
+#include "core/engine/backend.h"
 #include "core/evidence/predicted_damage.h"
 #include "tests/support/measured_metric.h"
 #include "tests/support/random_layer.h"
@@ -163,9 +163,9 @@ TEST_CASE("sums are carried alike whether policies come all at once or some at a
                                                         .n_policies = 5,
                                                         .n_budgets = 3,
                                                         .n_policies_at_once = 2});
-    MetricAccumulator* const accumulators[] = {accumulator.get()};
-    replay_selections({.layer = &data, .candidates = {0, 45}, .query_rows = {45, 120}, .n_policies_at_once = 2},
-                      together.result().selections, accumulators, *backend);
+    OutputSink* const sinks[] = {accumulator.get()};
+    backend->replay({.layer = &data, .candidates = {0, 45}, .query_rows = {45, 120}, .n_policies_at_once = 2},
+                    together.result().selections, sinks);
     CHECK(accumulator->finish().carried.values == together.carried().values);
   }
 }

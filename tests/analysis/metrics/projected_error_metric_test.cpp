@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string>
 
-#include "core/engine/selection_replay.h"
+#include "core/engine/backend.h"
 #include "tests/reference/reference.h"
 #include "tests/support/measured_metric.h"
 #include "tests/support/random_layer.h"
@@ -138,8 +138,8 @@ TEST_CASE("policies are measured alike whether their errors are held all at once
                                       .n_policies = 5,
                                       .n_budgets = 3,
                                       .n_policies_at_once = 2});
-  MetricAccumulator* const accumulators[] = {accumulator.get()};
-  replay_selections(input, together.result().selections, accumulators, *backend);
+  OutputSink* const sinks[] = {accumulator.get()};
+  backend->replay(input, together.result().selections, sinks);
   const MetricSums sums = accumulator->finish();
   CHECK(sums.numerator == together.sums().numerator);
   CHECK(sums.denominator == together.sums().denominator);

@@ -13,7 +13,7 @@
 
 #include "core/base/dtype.h"
 #include "core/base/parallel.h"
-#include "core/engine/selection_replay.h"
+#include "core/engine/backend.h"
 #include "tests/support/captured_replay.h"
 #include "tests/support/random_layer.h"
 #include "tests/support/tested_backend.h"
@@ -150,8 +150,8 @@ TEST_CASE("plans of more cells than a device has room for are walked budget by b
     for (const int run : {0, 1, 2}) {
       const auto backend = run == 0 ? make_cpu_backend() : make_tested_backend();
       Norms sums(4, n, run == 2);
-      MetricAccumulator* const accumulators[] = {&sums};
-      replay_selections(input, {chosen, 1}, accumulators, *backend);
+      OutputSink* const sinks[] = {&sums};
+      backend->replay(input, {chosen, 1}, sinks);
       norms[run] = sums.norms;
     }
     for (std::size_t i = 0; i < norms[0].size(); ++i) {

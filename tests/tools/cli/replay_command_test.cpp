@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/contracts/metric.h"
 #include "core/contracts/policy.h"
 #include "core/data/results.h"
 #include "tests/tools/cli/replay_fixture.h"
