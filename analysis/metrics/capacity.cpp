@@ -39,10 +39,8 @@ const RegisterMetric capacity{{
     .needs_outputs = false,
     .sum_unit = "nats",
     .paper = "CapKV, arXiv 2604.25975",
-    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
+    .needs = information_needs(),
     .parameters = {.parameters = capacity_parameters()},
-    .needs_output_projection = information_needs_projection,
-    .query_window = information_query_window,
     .cost = symmetric_information_cost,
     .make = make_accumulator<Capacity>,
 }};

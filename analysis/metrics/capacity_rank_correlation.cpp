@@ -67,10 +67,8 @@ const RegisterMetric capacity_rank_correlation{{
     .monotone = false,
     .by_request = true,
     .paper = "CapKV, arXiv 2604.25975",
-    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
+    .needs = information_needs(),
     .parameters = {.parameters = capacity_parameters()},
-    .needs_output_projection = information_needs_projection,
-    .query_window = information_query_window,
     .make = make_accumulator<CapacityRankCorrelation>,
 }};
 

@@ -97,10 +97,8 @@ std::vector<ParameterSpec> information_parameters(const std::string& moment) {
        .min = 1}};
 }
 
-bool information_needs_projection(const Parameters& parameters) { return parameters.choice("vectors") == "projected"; }
-
-std::size_t information_query_window(const Parameters& parameters) {
-  return parameters.choice("anchor") == "prompt" ? kAll : 0;
+std::vector<Need> information_needs() {
+  return {need::output_projection().when("vectors", "projected"), need::all_queries().when("anchor", "prompt")};
 }
 
 namespace {
@@ -141,7 +139,8 @@ std::vector<InformationChannel> information_channels(const PromptView& view, std
   for (std::size_t h = begin; h < end; h += heads_of_channel) {
     InformationChannel& channel = channels.emplace_back();
     channel.anchor = pooled_anchor(queries, h, h + heads_of_channel, covariance);
-    if (information_needs_projection(parameters)) channel.projection = pooled_projection(view, h, h + heads_of_channel);
+    if (parameters.choice("vectors") == "projected")
+      channel.projection = pooled_projection(view, h, h + heads_of_channel);
   }
   return channels;
 }

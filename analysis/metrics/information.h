@@ -24,9 +24,7 @@ struct InformationChannel {
 /// The parameters of every metric of this kind: anchor, moment, heads, vectors, noise, sinks, future.
 /// \param moment  the default of `moment`
 std::vector<ParameterSpec> information_parameters(const std::string& moment);
-/// For Metric::needs_output_projection and Metric::query_window.
-bool information_needs_projection(const Parameters& parameters);
-std::size_t information_query_window(const Parameters& parameters);
+std::vector<Need> information_needs();
 RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters);
 /// ... where the two sides of the outer products are the same, and their sum is the signal.
 RowCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters);

@@ -70,10 +70,8 @@ const RegisterMetric jacobian_information{{
     .monotone = false,
     .sum_unit = "nats",
     .paper = "JaCap, the Jacobian form of CapKV (arXiv 2604.25975)",
-    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
+    .needs = information_needs(),
     .parameters = {.parameters = information_parameters("covariance")},
-    .needs_output_projection = information_needs_projection,
-    .query_window = information_query_window,
     .cost = information_cost,
     .make = make_accumulator<JacobianInformation>,
 }};

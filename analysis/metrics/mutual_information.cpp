@@ -38,10 +38,8 @@ const RegisterMetric mutual_information{{
     .monotone = false,
     .sum_unit = "nats",
     .paper = "CapKV, arXiv 2604.25975",
-    .needs = "W_O with vectors=projected; all prompt queries with anchor=prompt",
+    .needs = information_needs(),
     .parameters = {.parameters = information_parameters("second")},
-    .needs_output_projection = information_needs_projection,
-    .query_window = information_query_window,
     .cost = information_cost,
     .make = make_accumulator<MutualInformation>,
 }};

@@ -56,7 +56,7 @@ const RegisterMetric needle_recall{{
     .axis = MetricAxis::kv_head,
     .parts = MetricParts::span,
     .needs_outputs = false,
-    .needs = "marked spans",
+    .needs = {need::other("marked spans")},
     .make = make_accumulator<NeedleRecall>,
 }};
 }  // namespace

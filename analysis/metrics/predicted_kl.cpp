@@ -234,7 +234,7 @@ constexpr const char* kPaper =
     "Fisher information sketched by Gaussian directions; Martens, New insights and perspectives on the natural "
     "gradient "
     "method (arXiv 1412.1193), for the quadratic form";
-constexpr const char* kNeeds = "sensitivities of the compression point (kvreplay-record --sensitivity), all layers";
+std::vector<Need> prediction_needs() { return {need::sensitivities(), need::other("all layers")}; }
 
 const RegisterMetric predicted_kl{{
     .name = "predicted_kl",
@@ -246,8 +246,7 @@ const RegisterMetric predicted_kl{{
     .axis = MetricAxis::model,
     .sum_unit = {},
     .paper = kPaper,
-    .needs = kNeeds,
-    .needs_sensitivity = true,
+    .needs = prediction_needs(),
     .fallbacks = {"summed_projected_error", "output_error"},
     .cost = cost_of_sketches,
     .carried_by = "predicted_kl",
@@ -266,8 +265,7 @@ const RegisterMetric predicted_kl_clean{{
     .formula = MetricFormula::ratio,
     .axis = MetricAxis::model,
     .paper = kPaper,
-    .needs = kNeeds,
-    .needs_sensitivity = true,
+    .needs = prediction_needs(),
     .carried_by = "predicted_kl",
 }};
 
@@ -280,8 +278,7 @@ const RegisterMetric predicted_kl_standard_error{{
     .formula = MetricFormula::sqrt_over,
     .axis = MetricAxis::model,
     .contest = false,
-    .needs = kNeeds,
-    .needs_sensitivity = true,
+    .needs = prediction_needs(),
     .carried_by = "predicted_kl",
 }};
 
@@ -296,8 +293,7 @@ const RegisterMetric predicted_kl_layer_contribution{{
     .axis = MetricAxis::layer,
     .monotone = false,
     .contest = false,
-    .needs = kNeeds,
-    .needs_sensitivity = true,
+    .needs = prediction_needs(),
     .carried_by = "predicted_kl",
 }};
 
@@ -312,8 +308,7 @@ const RegisterMetric predicted_kl_head_contribution{{
     .monotone = false,
     .contest = false,
     .by_request = true,
-    .needs = kNeeds,
-    .needs_sensitivity = true,
+    .needs = prediction_needs(),
     .cost = cost_of_sketches,
     .carried_by = "predicted_kl_head_contribution",
     .finish_case = finish_head_contribution,

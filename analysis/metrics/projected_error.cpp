@@ -265,14 +265,13 @@ const RegisterMetric projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
-    .needs = "W_O",
+    .needs = {need::output_projection()},
     .parameters = {.parameters = {{.name = "sketch",
                                    .default_value = "0",
                                    .help =
                                        "0: exact; N: on N random directions, for 2 N / hidden_size of the work. One "
                                        "standard error is sqrt(1 / (2 N)) of the value at most: 9 % for 64",
                                    .max = 4096}}},
-    .needs_output_projection = always,
     .cost = cost_of_projected,
     .finish_case = sum_over_layers,
     .n_carried = one_sum,
@@ -287,8 +286,7 @@ const RegisterMetric summed_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::ratio,
     .axis = MetricAxis::model,
-    .needs = "W_O",
-    .needs_output_projection = always,
+    .needs = {need::output_projection()},
     .carried_by = "projected_error",
 }};
 
@@ -300,8 +298,7 @@ const RegisterMetric absolute_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::layer,
-    .needs = "W_O",
-    .needs_output_projection = always,
+    .needs = {need::output_projection()},
     .mean_of = "projected_error",
 }};
 
@@ -313,8 +310,7 @@ const RegisterMetric head_projected_error{{
     .better = Better::lower,
     .formula = MetricFormula::sqrt_ratio,
     .axis = MetricAxis::q_head,
-    .needs = "W_O",
-    .needs_output_projection = always,
+    .needs = {need::output_projection()},
     .cost = cost_of_heads_projected,
     .make = make_accumulator<HeadProjectedError>,
 }};

@@ -8,13 +8,12 @@
 #include <vector>
 
 #include "core/contracts/budget.h"
+#include "core/contracts/needs.h"
 #include "core/contracts/parameters.h"
 #include "core/contracts/scores.h"
 #include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
-
-struct TraceOffer;
 
 /// How many tokens each head of one layer keeps.
 struct HeadBudgets {
@@ -70,8 +69,8 @@ struct Allocator {
   std::string name;
   std::string summary;
   std::string formula;
-  std::string paper;  ///< title, arXiv or DOI; "" for baselines
-  std::string needs;  ///< what it reads besides scores, in plain text; "" for nothing
+  std::string paper;             ///< title, arXiv or DOI; "" for baselines
+  std::vector<Need> needs = {};  ///< what it reads besides scores
   ParameterTable parameters = {};
   AllocatorTraits traits = {};
 
@@ -87,13 +86,6 @@ struct Allocator {
   /// ... and the split, [n_layers]. Layers without candidates are left out beforehand.
   std::vector<HeadBudgets> (*share)(std::span<const LayerSurvey> layers, const Parameters& parameters) = nullptr;
 
-  /// Like those of Scorer.
-  std::size_t (*query_window)(const Parameters&) = nullptr;
-  bool (*needs_output_projection)(const Parameters&) = nullptr;
-  bool needs_block_cosine = false;
-  /// Whether it needs sensitivities of the compression point with these parameters; nullptr for never.
-  bool (*needs_sensitivity)(const Parameters&) = nullptr;
-  std::string (*unmet_need)(const TraceOffer&, const Parameters&) = nullptr;
   /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
   /// \param table  of the scorer
   std::string (*from_scorer)(const ParameterTable& table, const Parameters& scorer) = nullptr;

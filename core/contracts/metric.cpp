@@ -46,10 +46,6 @@ ChosenMetric::ChosenMetric(std::string_view text)
 ChosenMetric::ChosenMetric(const Metric& row, std::string_view parameters)
     : row_(&row), parameters_(row.parameters, row.name, parameters) {}
 
-bool ChosenMetric::needs_output_projection() const {
-  return row_->needs_output_projection != nullptr && row_->needs_output_projection(parameters_);
-}
-
 std::vector<ChosenMetric> metrics_with_sums(std::span<const ChosenMetric> metrics) {
   std::vector<ChosenMetric> sources;
   for (const ChosenMetric& metric : metrics) {

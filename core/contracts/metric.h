@@ -15,6 +15,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/contracts/needs.h"
 #include "core/contracts/parameters.h"
 #include "core/data/layer_data.h"
 #include "core/data/metric_formula.h"
@@ -100,21 +101,16 @@ struct Metric {
   MetricFormula formula = MetricFormula::ratio;
   MetricAxis axis = MetricAxis::layer;
   MetricParts parts = MetricParts::none;
-  bool needs_outputs = true;  ///< false: a matter of the retained sets alone, no attention is computed
-  bool monotone = true;       ///< at its best where nothing is evicted, and no better for a smaller retained set
-  bool contest = true;        ///< policies compete in it: a better value is an achievement
-  bool by_request = false;    ///< measured only when asked for by name
-  std::string sum_unit = {};  ///< of the two sums, where they mean something by themselves
-  std::string paper = {};     ///< title, arXiv or DOI; "" for what is just a definition
-  std::string needs = {};     ///< what it reads besides queries, keys and values, in plain text; "" for nothing
+  bool needs_outputs = true;     ///< false: a matter of the retained sets alone, no attention is computed
+  bool monotone = true;          ///< at its best where nothing is evicted, and no better for a smaller retained set
+  bool contest = true;           ///< policies compete in it: a better value is an achievement
+  bool by_request = false;       ///< measured only when asked for by name
+  std::string sum_unit = {};     ///< of the two sums, where they mean something by themselves
+  std::string paper = {};        ///< title, arXiv or DOI; "" for what is just a definition
+  std::vector<Need> needs = {};  ///< what it reads besides the evaluation queries, keys and values
   ParameterTable parameters = {};
-  /// Whether it needs W_O with these parameters; nullptr for never.
-  bool (*needs_output_projection)(const Parameters&) = nullptr;
-  bool needs_sensitivity = false;  ///< sensitivities of the compression point; cases without have no value
   /// What is measured instead where no case meets the needs: the first of these whose needs are met. Said to the user.
   std::vector<std::string> fallbacks = {};
-  /// How many of the last prompt queries it looks at, like that of Scorer; nullptr for none.
-  std::size_t (*query_window)(const Parameters&) = nullptr;
   /// What it takes besides its sums; nullptr for nothing to speak of. An estimate: replays are spread and bounded by
   /// it.
   RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
@@ -130,9 +126,6 @@ struct Metric {
   /// Set for a metric with sums of its own, and where `carried_by` names the metric itself.
   std::unique_ptr<MetricAccumulator> (*make)(const UnitShape& shape, const Parameters& parameters) = nullptr;
 };
-
-/// The usual `needs_output_projection`.
-inline bool always(const Parameters&) { return true; }
 
 /// The usual `make`.
 template <typename Accumulator>
@@ -160,7 +153,8 @@ class ChosenMetric {
   const Parameters& parameters() const { return parameters_; }
   /// The name in results: with only the parameters that differ from the defaults.
   std::string name() const { return row_->name + parameters_.canonical(); }
-  bool needs_output_projection() const;
+  /// Cases without the sensitivities that it needs have no value.
+  Needs needs() const { return needs_of(row_->needs, parameters_); }
   /// Whether its sums are of whole cases, not of units.
   bool of_case() const { return !row_->carried_by.empty(); }
   std::unique_ptr<MetricAccumulator> make(const UnitShape& shape) const { return row_->make(shape, parameters_); }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/contracts/allocator.h"
+#include "core/contracts/needs.h"
 #include "core/contracts/parameters.h"
 #include "core/contracts/scores.h"
 #include "core/evidence/prompt_view.h"
@@ -22,8 +23,8 @@ struct Modifier {
   std::string name;
   std::string summary;
   std::string formula;
-  std::string paper;  ///< title, arXiv or DOI; "" for baselines
-  std::string needs;  ///< what it reads besides keys, values and scores, in plain text; "" for nothing
+  std::string paper;             ///< title, arXiv or DOI; "" for baselines
+  std::vector<Need> needs = {};  ///< what it reads besides keys, values and scores
   ParameterTable parameters = {};
 
   /// Exactly one of these three.
@@ -38,9 +39,6 @@ struct Modifier {
       choose = nullptr;
 
   bool layer_wide = false;  ///< makes all heads of a layer keep the same tokens: no allocator may tell heads apart
-  /// Like those of Scorer.
-  std::size_t (*query_window)(const Parameters&) = nullptr;
-  bool (*needs_output_projection)(const Parameters&) = nullptr;
 };
 
 const std::vector<Modifier>& all_modifiers();

@@ -17,27 +17,6 @@ Parameters parameters_of(const NamedPart<Row>& part) {
   return Parameters(part.row->parameters, part.row->name, part.parameters);
 }
 
-template <typename Row>
-std::string unmet(const Row& row, const Parameters& parameters, const TraceOffer& offer) {
-  if (row.query_window != nullptr)
-    if (const std::string missing =
-            missing_queries(offer.query_positions, offer.candidates, row.query_window(parameters));
-        !missing.empty())
-      return missing;
-  if (row.needs_output_projection != nullptr && row.needs_output_projection(parameters) && !offer.output_projection)
-    return "it needs W_O, and none is recorded";
-  if constexpr (requires { row.needs_probes; })
-    if (row.needs_probes && !offer.probes) return "it needs probe queries, and none are recorded";
-  if constexpr (requires { row.unmet_need; })
-    if (row.unmet_need != nullptr) return row.unmet_need(offer, parameters);
-  if constexpr (requires { row.needs_block_cosine; })
-    if (row.needs_block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
-  if constexpr (requires { row.needs_sensitivity; })
-    if (row.needs_sensitivity != nullptr && row.needs_sensitivity(parameters) && !offer.sensitivity)
-      return "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded";
-  return "";
-}
-
 }  // namespace
 
 HeadBudgets uniform_budgets(std::span<const Budget> budgets, std::size_t n_heads) {
@@ -126,36 +105,20 @@ bool Policy::shares_between_layers() const { return layers_ && layers_->row.surv
 std::string Policy::unmet_need(const TraceOffer& offer) const {
   std::string need;
   for_each_part([&](const auto& row, const Parameters& parameters) {
-    if (need.empty()) need = unmet(row, parameters, offer);
+    if (need.empty()) need = unmet(row.needs, parameters, offer);
   });
   return need;
 }
 
-std::size_t Policy::query_window() const {
-  std::size_t window = 0;
-  for_each_part([&](const auto& row, const Parameters& parameters) {
-    if (row.query_window != nullptr) window = std::max(window, row.query_window(parameters));
-  });
-  return window;
-}
-
-bool Policy::needs_output_projection() const {
-  bool needs = false;
-  for_each_part([&](const auto& row, const Parameters& parameters) {
-    needs |= row.needs_output_projection != nullptr && row.needs_output_projection(parameters);
-  });
+Needs Policy::needs() const {
+  Needs needs;
+  for_each_part(
+      [&](const auto& row, const Parameters& parameters) { needs = joined(needs, needs_of(row.needs, parameters)); });
   return needs;
 }
 
-bool Policy::needs_block_cosine() const {
-  return std::ranges::any_of(allocators(), [](const Allocator* row) { return row->needs_block_cosine; });
-}
-
-bool Policy::needs_sensitivity() const {
-  const auto needs = [](const std::optional<Part<Allocator>>& part) {
-    return part && part->row.needs_sensitivity != nullptr && part->row.needs_sensitivity(part->parameters);
-  };
-  return needs(layers_) || needs(heads_);
+HeadAxis Policy::head_axis() const {
+  return scorer_.row.head_axis == nullptr ? HeadAxis::kv : scorer_.row.head_axis(scorer_.parameters);
 }
 
 RowCost Policy::scorer_cost(const UnitDimensions& unit) const {

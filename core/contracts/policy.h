@@ -39,19 +39,6 @@ std::vector<std::string> all_policy_names();
 /// The same without those that mean nothing without a file.
 std::vector<std::string> policy_names_without_file();
 
-/// What a trace offers one policy in one layer of one case.
-struct TraceOffer {
-  std::vector<std::size_t> query_positions;  ///< ascending
-  Range candidates;
-  bool output_projection = false;
-  bool block_cosine = false;
-  bool probes = false;
-  bool sensitivity = false;
-  const ModelInfo* model = nullptr;
-  std::size_t layer = 0;    ///< index in the model
-  std::string prompt = {};  ///< prompt_digest() of the sample
-};
-
 class Policy {
  public:
   /// \param extra  scorers besides the registered ones (scores made elsewhere)
@@ -79,11 +66,10 @@ class Policy {
   /// What this policy asks of a trace that it does not offer, as one clause; "" if nothing.
   std::string unmet_need(const TraceOffer& offer) const;
 
-  /// How many of the last prompt queries its parts look at (kAll: every candidate's).
-  std::size_t query_window() const;
-  bool needs_output_projection() const;
-  bool needs_block_cosine() const;
-  bool needs_sensitivity() const;
+  /// What its parts look at.
+  Needs needs() const;
+  /// Whose sets it makes.
+  HeadAxis head_axis() const;
   /// What its scorer takes besides reading the keys and keeping scores.
   RowCost scorer_cost(const UnitDimensions& unit) const;
   /// Whether scores, or a modifier's choice, are made for each budget.

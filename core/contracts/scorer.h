@@ -7,14 +7,13 @@
 #include <vector>
 
 #include "core/contracts/budget.h"
+#include "core/contracts/needs.h"
 #include "core/contracts/parameters.h"
 #include "core/contracts/scores.h"
 #include "core/data/unit_dimensions.h"
 #include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
-
-struct TraceOffer;
 
 /// What contract tests and the engine must know of a scorer.
 struct ScorerTraits {
@@ -27,23 +26,17 @@ struct ScorerTraits {
 
 struct Scorer {
   std::string name;
-  std::string summary;  ///< the idea in one line
-  std::string formula;  ///< the score, in plain text
-  std::string paper;    ///< title, arXiv or DOI; "" for baselines
-  std::string needs;    ///< what it reads besides keys and values, in plain text; "" for nothing
+  std::string summary;           ///< the idea in one line
+  std::string formula;           ///< the score, in plain text
+  std::string paper;             ///< title, arXiv or DOI; "" for baselines
+  std::vector<Need> needs = {};  ///< what it reads besides keys and values
   ParameterTable parameters = {};
   ScorerTraits traits = {};
   std::function<Scores(const PromptView&, const Parameters&)> score = nullptr;
   /// Instead of `score` for scores that depend on the budget.
   std::function<Scores(const PromptView&, const Budget&, const Parameters&)> score_at = nullptr;
-  /// How many of the last prompt queries it looks at (kAll: every one); nullptr for none. Lets a replay refuse a trace
-  /// that lacks them before the work starts.
-  std::size_t (*query_window)(const Parameters&) = nullptr;
-  /// Whether it needs W_O with these parameters; nullptr for never.
-  bool (*needs_output_projection)(const Parameters&) = nullptr;
-  bool needs_probes = false;  ///< probe queries of this compression point
-  /// What else is wrong with a trace, as one clause; "" if nothing. For scores that go with some traces only.
-  std::string (*unmet_need)(const TraceOffer&, const Parameters&) = nullptr;
+  /// Whose sets its scores make with these parameters; nullptr: always the KV heads'.
+  HeadAxis (*head_axis)(const Parameters&) = nullptr;
   /// What it takes besides reading each key once and the attention of its query window; nullptr for nothing to speak
   /// of. An estimate: replays are spread and bounded by it.
   RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;

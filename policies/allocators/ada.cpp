@@ -10,7 +10,6 @@ const RegisterAllocator ada{{
     .formula = "pool the layer's scores, keep the top n_heads * b; floor: each head's top alpha * b are safe; interp: "
                "b_h = round((1 - alpha) pooled_h + floor(alpha b)) over the tokens that are not protected",
     .paper = "Ada-KV: Optimizing KV Cache Eviction by Adaptive Budget Allocation, arXiv 2407.11550",
-    .needs = "",
     .parameters = {.parameters = {{.name = "alpha",
                                    .kind = ParameterKind::real,
                                    .default_value = "0.2",

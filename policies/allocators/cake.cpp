@@ -53,7 +53,7 @@ const RegisterAllocator cake{{
         "P_l = H^(1/tau1) V^(1/tau2), H = -sum a log a, V = sum var_t a over the window's queries, the heads and the "
         "tokens before the window; b_l = P_l / sum P * sum b",
     .paper = "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences, arXiv 2503.12491",
-    .needs = "the last `window` prompt queries of all layers that are replayed",
+    .needs = {need::last_queries("window"), need::other("all layers that are replayed")},
     .parameters = {.parameters = {{.name = "window",
                                    .default_value = "32",
                                    .help = "last prompt queries that are looked at",
@@ -63,7 +63,6 @@ const RegisterAllocator cake{{
     .traits = {.level = AllocatorLevel::layers},
     .survey = survey_preference,
     .share = [](std::span<const LayerSurvey> layers, const Parameters&) { return share_by_preference(layers); },
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
 }};
 
 }  // namespace

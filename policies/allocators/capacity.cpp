@@ -52,14 +52,12 @@ const RegisterAllocator capacity{{
     .formula = "pool loss_i = mean over the group of -1/2 log(1 - w_i u_i^T A^-1 u_i / noise) in nats (as capkv) over "
                "all layers and heads that are replayed, count the top sum of b; each head's top alpha * b are safe",
     .paper = "the objective of CapKV, arXiv 2604.25975, as one sum over heads",
-    .needs = "all prompt queries; W_O with vectors=projected",
+    .needs = capkv_needs(),
     .parameters = parameters_of_capacity(),
     .traits = {.level = AllocatorLevel::both},
     .survey = survey_losses,
     .share = [](std::span<const LayerSurvey> layers,
                 const Parameters& parameters) { return pool_layers(layers, parameters.real("alpha")); },
-    .query_window = [](const Parameters&) { return kAll; },
-    .needs_output_projection = capkv_needs_output_projection,
 }};
 
 }  // namespace

@@ -109,8 +109,8 @@ const RegisterAllocator duo{{
         "the round(n_heads * (1 - fraction)) heads of lowest gate keep sinks + recent tokens, the others all; gates "
         "from a table, or measured: area under the cumulated attention of the mean query on copies of the mean key",
     .paper = "DuoAttention: Efficient Long-Context LLM Inference with Retrieval and Streaming Heads, arXiv 2410.10819",
-    .needs =
-        "a table of gates, a row for every layer of the model and a number for every KV head; or all prompt queries",
+    .needs = {need::all_queries().when("table", "measured"),
+              need::other("else a table of gates, a row for every layer of the model and a number for every KV head")},
     .parameters =
         {.parameters = {{.name = "table",
                          .kind = ParameterKind::table,
@@ -127,7 +127,6 @@ const RegisterAllocator duo{{
     .traits = {.level = AllocatorLevel::both, .budget_free = true},
     .survey = survey_gates,
     .share = share_by_gate,
-    .query_window = [](const Parameters& parameters) { return parameters.table("table") ? std::size_t{0} : kAll; },
 }};
 
 }  // namespace

@@ -41,7 +41,7 @@ const RegisterAllocator file{{
                "share_{l,h} * n whatever the budget",
     .paper =
         "the form of LKV-H's result: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676",
-    .needs = "a text file with a row for every layer of the model and a number for every KV head",
+    .needs = {need::other("a text file with a row for every layer of the model and a number for every KV head")},
     .parameters = {.parameters = {{.name = "table",
                                    .kind = ParameterKind::table,
                                    .default_value = "",

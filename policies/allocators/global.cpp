@@ -19,7 +19,6 @@ const RegisterAllocator global{{
         "b are safe",
     .paper = "KVzip: Query-Agnostic KV Cache Compression with Context Reconstruction, arXiv 2505.23416; Layer-"
              "DefensiveKV, arXiv 2510.13334",
-    .needs = "",
     .parameters = {.parameters = {{.name = "alpha",
                                    .kind = ParameterKind::real,
                                    .default_value = "0",

@@ -41,7 +41,6 @@ const RegisterAllocator lava{{
         "e_l = -sum p log p / log(n), p = the layer's scores over heads and tokens that are not protected; b_l = e_l "
         "/ sum e * sum b; heads: round((1 - alpha) pooled_h + floor(alpha b_l))",
     .paper = "LAVa: Layer-wise KV Cache Eviction with Dynamic Budget Allocation, arXiv 2509.09754",
-    .needs = "",
     .parameters = {.parameters = {{.name = "alpha",
                                    .kind = ParameterKind::real,
                                    .default_value = "0.2",

@@ -92,7 +92,7 @@ const RegisterAllocator learned{{
         "the table stay in every head (+protect:sinks=0 lets them go)",
     .paper = "LKV-H of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676, after its "
              "description; water-filling over measured curves instead of gradients",
-    .needs = "a file that kvreplay fit-budgets made from other prompts of the same model",
+    .needs = {need::other("a file that kvreplay fit-budgets made from other prompts of the same model", unmet_need)},
     .parameters = {.parameters = {{.name = "table",
                                    .kind = ParameterKind::learned,
                                    .default_value = "",
@@ -122,7 +122,6 @@ const RegisterAllocator learned{{
                                    .choices = {"same", "any"}}}},
     .traits = {.level = AllocatorLevel::both},
     .allocate = allocate_learned,
-    .unmet_need = unmet_need,
     .from_scorer = from_scorer,
     .companion = sinks,
 }};

@@ -62,7 +62,6 @@ const RegisterAllocator pyramid{{
         "b_l = max - l (max - min) / (n_layers - 1), min = b / beta, max = 2 b - min, at most n - window; window "
         "= the newest tokens that the scorer protects",
     .paper = "PyramidKV: Dynamic KV Cache Compression based on Pyramidal Information Funneling, arXiv 2406.02069",
-    .needs = "",
     .parameters = {.parameters = {{.name = "beta",
                                    .default_value = "20",
                                    .help = "slope: the last layer gets the beta-th part of the mean",

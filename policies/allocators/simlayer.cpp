@@ -42,7 +42,7 @@ const RegisterAllocator simlayer{{
         "lazy if the attention of the last queries on the first `sinks` and the newest `recent` tokens, mean over "
         "heads, is above the threshold; then b = sinks + recent - last",
     .paper = "SimLayerKV: A Simple Framework for Layer-Level KV Cache Reduction, arXiv 2410.13846",
-    .needs = "the last prompt queries",
+    .needs = {need::last_queries("last")},
     .parameters = {.parameters = {{.name = "threshold",
                                    .kind = ParameterKind::real,
                                    .default_value = "0.9",
@@ -53,7 +53,6 @@ const RegisterAllocator simlayer{{
                                   {.name = "recent", .default_value = "1024", .help = "newest tokens"}}},
     .traits = {.level = AllocatorLevel::layers, .budget_free = true},
     .allocate = allocate_simlayer,
-    .query_window = [](const Parameters& parameters) { return parameters.count("last"); },
 }};
 
 }  // namespace

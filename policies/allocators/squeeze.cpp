@@ -82,7 +82,7 @@ const RegisterAllocator squeeze{{
         "the group of highest cosine gets share * b, the others (L b - n_3 share b) / (n_1 + n_2)",
     .paper = "SqueezeAttention: 2D Management of KV-Cache in LLM Inference via Layer-wise Optimal Budget, arXiv "
              "2404.04793",
-    .needs = "block_cosine of all layers that are replayed",
+    .needs = {need::block_cosine(), need::other("all layers that are replayed")},
     .parameters = {.parameters = {{.name = "share",
                                    .kind = ParameterKind::real,
                                    .default_value = "0.35",
@@ -91,7 +91,6 @@ const RegisterAllocator squeeze{{
     .traits = {.level = AllocatorLevel::layers},
     .survey = survey_cosine,
     .share = share_squeeze,
-    .needs_block_cosine = true,
 }};
 
 }  // namespace

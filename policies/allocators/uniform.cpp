@@ -8,7 +8,6 @@ const RegisterAllocator uniform{{
     .summary = "every head gets the same budget",
     .formula = "b_h = b",
     .paper = "",
-    .needs = "",
     .allocate = [](const PromptView&, const Scores& scores, std::span<const Budget> budgets,
                    const Parameters&) { return uniform_budgets(budgets, scores.n_heads()); },
 }};

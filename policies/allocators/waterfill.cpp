@@ -68,7 +68,8 @@ const RegisterAllocator waterfill{{
     .formula =
         "minimise sum of loss_{l,h}(b_{l,h}) over the lower convex hulls of the measured curves, sum b_{l,h} = sum b",
     .paper = "the bound of LKV-H (arXiv 2605.06676): greedy water-filling is optimal on convex curves",
-    .needs = "the evaluation queries; for metric=predicted_kl sensitivities of the compression point",
+    .needs = {need::evaluation_queries(), need::output_projection().when("metric", "projected_error"),
+              need::sensitivities().when("metric", "predicted_kl")},
     .parameters = {.parameters = {{.name = "metric",
                                    .kind = ParameterKind::choice,
                                    .default_value = "output_error",
@@ -84,9 +85,6 @@ const RegisterAllocator waterfill{{
     .traits = {.level = AllocatorLevel::both, .oracle = true},
     .survey = survey_losses,
     .share = share_by_gain,
-    .needs_output_projection =
-        [](const Parameters& parameters) { return parameters.choice("metric") == "projected_error"; },
-    .needs_sensitivity = [](const Parameters& parameters) { return parameters.choice("metric") == "predicted_kl"; },
 }};
 
 }  // namespace

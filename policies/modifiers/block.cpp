@@ -23,7 +23,6 @@ const RegisterModifier block{{
     .summary = "tokens of a block share one score: eviction by pages, in each head for itself",
     .formula = "s_i = mean or max of s over the block [length * floor(i / length), ...); the last page may be cut",
     .paper = "",
-    .needs = "",
     .parameters = {.parameters = {{.name = "length", .default_value = "16", .help = "tokens of a block", .min = 1},
                                   {.name = "reduce",
                                    .kind = ParameterKind::choice,

@@ -46,7 +46,6 @@ const RegisterModifier caote{{
         "p_i / (1 - p_i) ||v_i - o||_2, p = s / sum s over the head (from the lowest score where it is negative), "
         "o = sum p_i v_i, or the mean value",
     .paper = "CAOTE: KV Cache Eviction Based on Attention Output Error, arXiv 2504.14051, the meta-heuristic",
-    .needs = "",
     .parameters = {.parameters = {{.name = "output",
                                    .kind = ParameterKind::choice,
                                    .default_value = "exact",

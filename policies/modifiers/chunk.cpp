@@ -70,7 +70,6 @@ const RegisterModifier chunk{{
         "chunks are kept",
     .paper = "ChunkKV: Semantic-Preserving KV Cache Compression for Efficient Long-Context LLM Inference, arXiv "
              "2502.00299; in the reading of kvpress's ChunkKVPress",
-    .needs = "",
     .parameters = {.parameters = {{.name = "length", .default_value = "20", .help = "tokens of a chunk", .min = 1}}},
     .choose = choose_chunks,
     .layer_wide = true,

@@ -58,7 +58,7 @@ const RegisterModifier critical{{
                "group of ||W_O^T v_i||_1; heads share budgets by the plain score",
     .paper = "CriticalKV: Identify Critical KV Cache in LLM Inference from an Output Perturbation Perspective, arXiv "
              "2502.03805",
-    .needs = "W_O",
+    .needs = {need::output_projection()},
     .parameters = {.parameters = {{.name = "first",
                                    .kind = ParameterKind::real,
                                    .default_value = "0.5",
@@ -69,7 +69,6 @@ const RegisterModifier critical{{
                                    .default_value = "0.0001",
                                    .help = "added to scores in the second stage"}}},
     .choose = choose_critical,
-    .needs_output_projection = [](const Parameters&) { return true; },
 }};
 
 }  // namespace

@@ -27,7 +27,6 @@ const RegisterModifier protect{{
         "the rest by s; where a first and a newest one come due at one budget, the newest follows at the next; what "
         "the scorer protects stays protected",
     .paper = "boundary protection: arXiv 2605.18053",
-    .needs = "",
     .parameters = {.parameters = {{.name = "sinks", .default_value = "0", .help = "first tokens"},
                                   {.name = "recent", .default_value = "0", .help = "newest tokens"},
                                   share_parameter("first_share", "of every budget, for the first tokens"),

@@ -94,7 +94,7 @@ const RegisterModifier top_mass{{
         "layer's largest score; bias: mean attention on [n - 2 window, n - window)",
     .paper = "DefensiveKV: Taming the Fragility of KV Cache Eviction in LLM Inference, arXiv 2510.13334, as in the "
              "authors' code",
-    .needs = "W_O and the last `window` prompt queries",
+    .needs = {need::output_projection(), need::last_queries("window")},
     .parameters =
         {.parameters = {{.name = "window", .default_value = "32", .help = "observation window, queries", .min = 1},
                         {.name = "mass",
@@ -103,8 +103,6 @@ const RegisterModifier top_mass{{
                          .help = "share of the mean attention whose tokens come first",
                          .max = 1}}},
     .apply_at = lift_top_mass,
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
-    .needs_output_projection = [](const Parameters&) { return true; },
 }};
 
 }  // namespace

@@ -29,10 +29,9 @@ const RegisterModifier value_weight{{
                "not negative",
     .paper = "VATP: Attention Score is not All You Need for Token Importance Indicator in KV Cache Reduction, arXiv "
              "2406.12335; CriticalKV, arXiv 2502.03805",
-    .needs = "W_O with of=projected",
+    .needs = {need::output_projection().when("of", "projected")},
     .parameters = parameters_of_weight(),
     .apply = weigh_by_norm,
-    .needs_output_projection = projects,
 }};
 
 }  // namespace

@@ -9,7 +9,7 @@ const RegisterScorer attention{{
     .formula =
         "s_i = mean or sum over t in [c - window, c) of a_{t,i}; softmax over all that t sees; then pooling over i",
     .paper = "the common form of Scissorhands (arXiv 2305.17118) and of kvpress's ObservedAttentionPress",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters = {{.name = "window",
                          .kind = ParameterKind::count_or_all,
@@ -40,7 +40,7 @@ const RegisterScorer attention{{
           scores.protection.recent = parameters.count("recent");
           return scores;
         },
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

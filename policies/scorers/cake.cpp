@@ -47,7 +47,7 @@ const RegisterScorer cake{{
         "s_i = avgpool_i(mean_t a_{t,i} + gamma var_t a_{t,i}) for i < c - window, t in [c - window, c); unbiased "
         "variance",
     .paper = "CAKE: Cascading and Adaptive KV Cache Eviction with Layer Preferences, arXiv 2503.12491",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters =
              {{.name = "window", .default_value = "32", .help = "observation window, queries", .min = 2},
@@ -55,7 +55,7 @@ const RegisterScorer cake{{
               kernel_parameter("5"),
               group_parameter()}},
     .score = score_cake,
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

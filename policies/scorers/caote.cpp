@@ -64,7 +64,7 @@ const RegisterScorer caote{{
         "s_i = sum or max over t in [c - window, c) of a_{t,i} / (1 - a_{t,i}) ||v_i - o_t||_2; o_t: the output of t, "
         "or the mean value",
     .paper = "CAOTE: KV Cache Eviction Based on Attention Output Error, arXiv 2504.14051",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters =
              {{.name = "window", .default_value = "1", .help = "last prompt queries that are looked at", .min = 1},
@@ -80,7 +80,7 @@ const RegisterScorer caote{{
                .choices = {"exact", "mean"}},
               group_parameter()}},
     .score = score_caote,
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

@@ -17,11 +17,9 @@ const RegisterScorer capkv{{
                "expected-attention. Scores are float32: with weight=dot tokens whose tau k.mu is some 100 below the "
                "largest tie at 0",
     .paper = "CapKV, arXiv 2604.25975",
-    .needs = "all prompt queries; W_O with vectors=projected",
+    .needs = capkv_needs(),
     .parameters = capkv_parameters(),
     .score = score_capkv,
-    .query_window = [](const Parameters&) { return kAll; },
-    .needs_output_projection = capkv_needs_output_projection,
 }};
 
 }  // namespace

@@ -12,12 +12,10 @@ const RegisterScorer capkv_greedy{{
         "s_i = -place; next comes argmax_i of the mean over the group of 1/2 log(1 + w_i u_i^T A_C^-1 u_i / noise), "
         "A_C = I + sum over the set of (w_j + epsilon) u_j u_j^T / noise; w, u as in capkv, w with its epsilon",
     .paper = "the objective of CapKV, arXiv 2604.25975, which itself ranks once",
-    .needs = "all prompt queries; W_O with vectors=projected",
+    .needs = capkv_needs(),
     .parameters = capkv_parameters(),
     .traits = {.by_request = true},
     .score = [](const PromptView& view, const Parameters& parameters) { return capkv_order(view, parameters, true); },
-    .query_window = [](const Parameters&) { return kAll; },
-    .needs_output_projection = capkv_needs_output_projection,
     .cost = capkv_order_cost,
 }};
 

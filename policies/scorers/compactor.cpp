@@ -10,7 +10,7 @@ const RegisterScorer compactor{{
     .formula = "s_i = blend * leverage_i + non-causal_i, both standardised over the tokens between the kept ones",
     .paper =
         "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores, arXiv 2507.08143",
-    .needs = "all prompt queries",
+    .needs = {need::all_queries()},
     .parameters = {.parameters = {{.name = "first", .default_value = "8", .help = "first tokens kept"},
                                   {.name = "last", .default_value = "4", .help = "newest tokens kept"},
                                   {.name = "blend",
@@ -27,7 +27,6 @@ const RegisterScorer compactor{{
           const bool by_budget = parameters.is_word("blend", "removed");
           return compactor_scores(view, parameters, by_budget ? budget.removed : parameters.real("blend"));
         },
-    .query_window = [](const Parameters&) { return kAll; },
     .cost = leverage_cost,
 }};
 

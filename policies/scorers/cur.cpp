@@ -47,7 +47,6 @@ const RegisterScorer cur{{
     .summary = "keys and values that are large among their neighbours: approximate leverage, locally",
     .formula = "s_i = k_i v_i / sum_j k_j v_j, k_i = ||k_i||_2^2 / sum over its block of `window` tokens, v_i likewise",
     .paper = "CurDKV: Value-Guided KV Compression for LLMs via Approximated CUR Decomposition, arXiv 2509.15038",
-    .needs = "",
     .parameters = {.parameters = {{.name = "sinks", .default_value = "4", .help = "first tokens kept"},
                                   {.name = "window", .default_value = "16", .help = "tokens of a block", .min = 1},
                                   {.name = "product",

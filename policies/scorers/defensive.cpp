@@ -51,12 +51,11 @@ const RegisterScorer defensive{{
         "s_i = max(m_i, mean_j m_j), m_i = max over the group and t in [c - window, c) of avgpool_i(a_{t,i}) at the "
         "row's old sum, i < c - window",
     .paper = "DefensiveKV: Taming the Fragility of KV Cache Eviction in LLM Inference, arXiv 2510.13334",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters = {{.name = "window", .default_value = "32", .help = "observation window, queries", .min = 1},
                         kernel_parameter("5")}},
     .score = score_defensive,
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
 }};
 
 }  // namespace

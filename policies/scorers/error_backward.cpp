@@ -10,7 +10,7 @@ const RegisterScorer error_backward{{
     .formula = "s_i = -place, the last to be removed first; next goes argmin_i sum over the evaluation queries of the "
                "group of ||o'_t(S - i) - o_t||^2",
     .paper = "",
-    .needs = "the evaluation queries",
+    .needs = {need::evaluation_queries()},
     .parameters =
         {.parameters = {growth_parameter(
              "With the default the output error of the shipped needle trace is at most 3.2 % above that of 0")}},

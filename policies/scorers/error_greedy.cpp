@@ -11,7 +11,7 @@ const RegisterScorer error_greedy{{
     .formula =
         "s_i = -place; next comes argmin_i sum over the evaluation queries of the group of ||o'_t(S + i) - o_t||^2",
     .paper = "",
-    .needs = "the evaluation queries",
+    .needs = {need::evaluation_queries()},
     .parameters =
         {.parameters = {growth_parameter(
              "With the default the output error of the shipped needle trace is at most 1.1 % above that of 0")}},

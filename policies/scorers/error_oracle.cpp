@@ -35,7 +35,7 @@ const RegisterScorer error_oracle{{
     .formula = "s_i = sum over the evaluation queries of the group of (a_{t,i} / (1 - a_{t,i}))^2 ||v_i - o_t||^2, "
                "full cache",
     .paper = "",
-    .needs = "the evaluation queries",
+    .needs = {need::evaluation_queries()},
     .traits = {.oracle = true},
     .score = score_error_oracle,
     .cost = cost_of_error_oracle,

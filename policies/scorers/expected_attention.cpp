@@ -76,7 +76,7 @@ const RegisterScorer expected_attention{{
         "positions",
     .paper = "Expected Attention: KV Cache Compression by Estimating Attention from Future Queries Distribution, arXiv "
              "2510.00636",
-    .needs = "all prompt queries",
+    .needs = {need::all_queries()},
     .parameters = {.parameters = {{.name = "sinks",
                                    .default_value = "4",
                                    .help = "first tokens: kept, and left out of the moments"},
@@ -101,7 +101,6 @@ const RegisterScorer expected_attention{{
                    .dialects = {{.name = "kvpress",
                                  .summary = "ExpectedAttentionPress: 4 sinks, 512 positions ahead"}}},
     .score = score_expected_attention,
-    .query_window = [](const Parameters&) { return kAll; },
 }};
 
 }  // namespace

@@ -10,7 +10,6 @@ const RegisterScorer full{{
     .summary = "evicts nothing, whatever the budget: the reference",
     .formula = "every token is retained",
     .paper = "",
-    .needs = "",
     .traits = {.keeps_all = true, .layer_wide = true},
     .score =
         [](const PromptView& view, const Parameters&) {

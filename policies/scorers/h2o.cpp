@@ -9,7 +9,7 @@ const RegisterScorer h2o{{
     .formula = "s_i = sum over all prompt queries t >= i of a_{t,i}; floor(recent_share * budget) newest tokens, the "
                "rest by s",
     .paper = "H2O: Heavy-Hitter Oracle for Efficient Generative Inference of LLMs, arXiv 2306.14048",
-    .needs = "all prompt queries",
+    .needs = {need::all_queries()},
     .parameters =
         {.parameters = {{.name = "recent_share",
                          .kind = ParameterKind::real,
@@ -27,7 +27,7 @@ const RegisterScorer h2o{{
           scores.protection.recent_share = parameters.real("recent_share");
           return scores;
         },
-    .query_window = [](const Parameters&) { return kAll; },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

@@ -42,7 +42,7 @@ const RegisterScorer jacap{{
                "w_i = (a_i (1 - a_i))^2 kappa_i / d, a = softmax_i(k_i.mu / (tau sqrt(d))), "
                "kappa_i = sum_d k_{i,d}^2 Sigma_dd; mu, Sigma as in expected-attention",
     .paper = "JaCap, the Jacobian form of CapKV (arXiv 2604.25975)",
-    .needs = "all prompt queries",
+    .needs = {need::all_queries()},
     .parameters =
         {.parameters = {{.name = "tau",
                          .kind = ParameterKind::real,
@@ -55,7 +55,6 @@ const RegisterScorer jacap{{
                          .help = "positions after the compression point that queries are expected at",
                          .min = 1}}},
     .score = score_jacap,
-    .query_window = [](const Parameters&) { return kAll; },
 }};
 
 }  // namespace

@@ -39,7 +39,6 @@ const RegisterScorer keydiff{{
     .summary = "keys unlike the average direction carry distinct information: keep them",
     .formula = "s_i = -cos(k_i, mean_j k_j / ||k_j||)",
     .paper = "KeyDiff: Key Similarity-Based KV Cache Eviction, arXiv 2504.15364",
-    .needs = "",
     .score = score_keydiff,
 }};
 

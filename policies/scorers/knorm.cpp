@@ -21,7 +21,6 @@ const RegisterScorer knorm{{
     .summary = "keys of small norm attract attention: keep them",
     .formula = "s_i = -||k_i||_2",
     .paper = "A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression, arXiv 2406.11430",
-    .needs = "",
     .score = score_knorm,
 }};
 

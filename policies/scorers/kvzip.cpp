@@ -10,7 +10,7 @@ const RegisterScorer kvzip{{
     .formula = "s_i = max over the group and the probe's rows of softmax over [sinks, the chunk's tokens, its probe's "
                "tokens so far]; 0 for tokens in no chunk",
     .paper = "KVzip: Query-Agnostic KV Cache Compression with Context Reconstruction, arXiv 2505.23416",
-    .needs = "the probe of the compression point",
+    .needs = {need::probes()},
     .parameters =
         {.parameters = {{.name = "sinks", .default_value = "4", .help = "first tokens kept, and in every softmax"}},
          .dialects = {{.name = "kvpress", .summary = "KVzipPress: 4 sinks, without the norms of KVzip+"}}},
@@ -22,7 +22,6 @@ const RegisterScorer kvzip{{
               .values = reduce_group(probe_attention(view, sinks), view.model().group_size(), GroupReduction::max),
               .protection = {.sinks = sinks}};
         },
-    .needs_probes = true,
     .cost =
         [](const UnitDimensions& unit, const Parameters&) {
           const double rows = static_cast<double>(unit.n_probe_rows), heads = static_cast<double>(unit.n_q_heads);

@@ -85,7 +85,6 @@ const RegisterScorer lagkv{{
         "s_i = rank inside its partition of (p_i(K) + p_i(V)) / 2, divided by lag; p = softmax over the partition of "
         "std_d((x_{i,d} - min_d) / (max_d - min_d)), min and max over the next partition",
     .paper = "LagKV: Lag-Relative Information of the KV Cache Tells Which Tokens Are Important, arXiv 2504.04704",
-    .needs = "",
     .parameters = {.parameters = {{.name = "sinks", .default_value = "4", .help = "first tokens kept"},
                                   {.name = "lag", .default_value = "128", .help = "tokens of a partition", .min = 1},
                                   {.name = "cross",

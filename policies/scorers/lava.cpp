@@ -38,13 +38,13 @@ const RegisterScorer lava{{
         "s_i = max over the group of maxpool_i(mean over t in [c - window, c) of a_{t,i}) * max_j ||v_j||_1 for i, j < "
         "c - window",
     .paper = "LAVa: Layer-wise KV Cache Eviction with Dynamic Budget Allocation, arXiv 2509.09754",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters = {{.name = "window", .default_value = "32", .help = "observation window, queries", .min = 1},
                         kernel_parameter("7"),
                         group_by_maximum()}},
     .score = score_lava,
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

@@ -9,7 +9,6 @@ const RegisterScorer leverage_scorer{{
     .formula = "s_i = z-score over the layer of x_i^T (X^T X + 0.01 I)^-1 x_i, X: keys before RoPE less their mean",
     .paper =
         "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores, arXiv 2507.08143",
-    .needs = "",
     .parameters = {.parameters = {sketch_parameter("all")},
                    .dialects = {{.name = "exact", .summary = "no random sketch"},
                                 {.name = "kvpress",

@@ -10,15 +10,14 @@ const RegisterScorer lkv_q{{
     .formula = "as lkv, and x has ln(a_w + 1e-6) for w = 1, 8, 64: mean attention of the last w prompt queries and the "
                "group's heads",
     .paper = "a variant of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676",
-    .needs =
-        "the last 64 prompt queries, and a file that kvreplay-train --queries learned from other prompts of the "
-        "same model",
+    .needs = {need::last_queries(kFeatureWindow),
+              need::other("a file that kvreplay-train --queries learned from other prompts of the same model",
+                          [](const TraceOffer& offer, const Parameters& parameters) {
+                            return learned_unmet_need(offer, parameters, "lkv-q", true);
+                          })},
     .parameters = learned_parameters(),
     .score = [](const PromptView& view,
                 const Parameters& parameters) { return learned_scores(view, parameters, "lkv-q", true); },
-    .query_window = [](const Parameters&) { return kFeatureWindow; },
-    .unmet_need = [](const TraceOffer& offer,
-                     const Parameters& parameters) { return learned_unmet_need(offer, parameters, "lkv-q", true); },
     .cost = learned_cost,
 }};
 

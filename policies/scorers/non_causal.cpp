@@ -12,7 +12,7 @@ const RegisterScorer non_causal{{
         "q.k, unscaled, over the chunk of t; a last chunk is filled up with zeros",
     .paper =
         "Compactor: Calibrated Query-Agnostic KV Cache Compression with Approximate Leverage Scores, arXiv 2507.08143",
-    .needs = "all prompt queries",
+    .needs = {need::all_queries()},
     .parameters = {.parameters = {chunk_parameter(), kernel_parameter("3")},
                    .dialects = {{.name = "kvpress", .summary = "NonCausalAttnPress: chunks of 256, average over 3"}}},
     .score =
@@ -22,7 +22,6 @@ const RegisterScorer non_causal{{
                                                     parameters.count("kernel")),
                         .protection = {}};
         },
-    .query_window = [](const Parameters&) { return kAll; },
 }};
 
 }  // namespace

@@ -22,7 +22,7 @@ const RegisterScorer oracle{{
         "looks ahead: the attention that the evaluation queries will pay; the best attention_recall a head can have",
     .formula = "s_i = sum over the evaluation queries of the group of a_{t,i}, full cache",
     .paper = "",
-    .needs = "the evaluation queries",
+    .needs = {need::evaluation_queries()},
     .traits = {.oracle = true},
     .score = score_oracle,
 }};

@@ -69,7 +69,7 @@ const RegisterScorer r_kv{{
     .formula = "s_i = lambda maxpool_i(mean_t softmax_{i < c - window}(largest logit of the group)) - (1 - lambda) "
                "softmax_i(mean_j cos(k_j, k_i)), without the latest similar key of each j",
     .paper = "R-KV: Redundancy-aware KV Cache Compression for Reasoning Models, arXiv 2505.24133",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters = {{.name = "window", .default_value = "8", .help = "observation window, queries", .min = 1},
                         kernel_parameter("7"),
@@ -85,7 +85,6 @@ const RegisterScorer r_kv{{
                          .max = 1}},
          .dialects = {{.name = "original", .summary = "the authors' code, once after the prompt"}}},
     .score = score_r_kv,
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
     .cost = cost_of_r_kv,
 }};
 

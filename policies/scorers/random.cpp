@@ -19,7 +19,6 @@ const RegisterScorer random_scorer{{
     .summary = "a fair draw: the baseline that every policy has to beat",
     .formula = "s_i = hash(seed, sample, layer, head, position)",
     .paper = "",
-    .needs = "",
     .parameters =
         {.parameters = {{.name = "draw", .default_value = "0", .help = "number of the draw, for several in one run"}}},
     .traits = {.random = true},

@@ -10,7 +10,7 @@ const RegisterScorer sage_kv{{
     .formula = "s_i = mean over the group of a_{c-1,i}; floor(recent_share * budget) newest tokens, the rest by s",
     .paper = "SAGE-KV: LLMs Know What to Drop: Self-Attention Guided KV Cache Eviction for Efficient Long-Context "
              "Inference, arXiv 2503.08879",
-    .needs = "the last prompt query",
+    .needs = {need::last_queries(1)},
     .parameters = {.parameters = {{.name = "sinks", .default_value = "4", .help = "first tokens kept"},
                                   {.name = "recent_share",
                                    .kind = ParameterKind::real,
@@ -25,7 +25,7 @@ const RegisterScorer sage_kv{{
           scores.protection.recent_share = parameters.real("recent_share");
           return scores;
         },
-    .query_window = [](const Parameters&) { return std::size_t{1}; },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

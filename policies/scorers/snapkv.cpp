@@ -10,7 +10,7 @@ const RegisterScorer snapkv{{
     .formula =
         "s_i = pool_i(mean over t in [c - window, c) of a_{t,i}) for i < c - window; softmax over all that t sees",
     .paper = "SnapKV: LLM Knows What You Are Looking for Before Generation, arXiv 2404.14469",
-    .needs = "the last `window` prompt queries",
+    .needs = {need::last_queries("window")},
     .parameters =
         {.parameters = {{.name = "window", .default_value = "64", .help = "observation window, queries", .min = 1},
                         kernel_parameter("5"),
@@ -40,7 +40,7 @@ const RegisterScorer snapkv{{
           scores.protection.recent = window;
           return scores;
         },
-    .query_window = [](const Parameters& parameters) { return parameters.count("window"); },
+    .head_axis = group_axis,
 }};
 
 }  // namespace

@@ -16,7 +16,6 @@ const RegisterScorer streaming_llm{{
     .summary = "the first tokens (attention sinks) and the newest; tokens keep their positions (no re-rotation)",
     .formula = "s_i = i; the first `sinks` tokens are kept",
     .paper = "Efficient Streaming Language Models with Attention Sinks, arXiv 2309.17453",
-    .needs = "",
     .parameters = {.parameters = {{.name = "sinks", .default_value = "4", .help = "first tokens kept"}},
                    .dialects = {{.name = "kvpress", .summary = "StreamingLLMPress: n_sink = 4"}}},
     .traits = {.layer_wide = true},

@@ -24,14 +24,13 @@ const RegisterScorer tova{{
     .summary = "attention of the last prompt query, averaged over all heads of the layer: one retained set per layer",
     .formula = "s_i = mean over query heads of a_{c-1,i}",
     .paper = "Transformers are Multi-State RNNs, arXiv 2401.06104",
-    .needs = "the last prompt query",
+    .needs = {need::last_queries(1)},
     .parameters =
         {.parameters = {{.name = "recent", .default_value = "1", .help = "newest tokens kept whatever their score"}},
          .dialects = {{.name = "kvpress", .summary = "TOVAPress: the last token is kept"},
                       {.name = "paper", .summary = "no token is protected", .defaults = {{"recent", "0"}}}}},
     .traits = {.layer_wide = true},
     .score = score_tova,
-    .query_window = [](const Parameters&) { return std::size_t{1}; },
 }};
 
 }  // namespace

@@ -55,10 +55,12 @@ CapacityTerms capkv_terms(const PromptView& view, const Parameters& parameters, 
   terms.relevance = capacity_weights(capacity_weight(parameters.choice("weight")), anchor, keys, parameters.real("tau"),
                                      attention_rule(view.model(), view.layer()).scale);
   for (const double w : terms.relevance) terms.weights.push_back((w + epsilon) / noise);
-  if (capkv_needs_output_projection(parameters)) terms.vectors = projected_values(view, q_head);
+  if (parameters.choice("vectors") == "projected") terms.vectors = projected_values(view, q_head);
   return terms;
 }
 
-bool capkv_needs_output_projection(const Parameters& parameters) { return parameters.choice("vectors") == "projected"; }
+std::vector<Need> capkv_needs() {
+  return {need::all_queries(), need::output_projection().when("vectors", "projected")};
+}
 
 }  // namespace kvreplay

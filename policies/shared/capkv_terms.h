@@ -8,8 +8,8 @@ namespace kvreplay {
 
 /// Parameters and dialects of CapKV: tau, sinks, future, epsilon, noise, weight, vectors.
 ParameterTable capkv_parameters();
-/// Query heads' terms with these. They need all prompt queries, and W_O where the next one says so.
+std::vector<Need> capkv_needs();
+/// Query heads' terms with these.
 CapacityTerms capkv_terms(const PromptView& view, const Parameters& parameters, std::size_t q_head);
-bool capkv_needs_output_projection(const Parameters& parameters);
 
 }  // namespace kvreplay

@@ -70,6 +70,10 @@ ParameterSpec group_parameter() {
           .choices = {"mean", "max", "sum", "none"}};
 }
 
+HeadAxis group_axis(const Parameters& parameters) {
+  return parameters.choice("group") == "none" ? HeadAxis::query : HeadAxis::kv;
+}
+
 ParameterSpec pooling_parameter(std::string default_value) {
   return {.name = "pooling",
           .kind = ParameterKind::choice,

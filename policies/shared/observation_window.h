@@ -32,6 +32,8 @@ void pool(std::span<float> scores, Pooling pooling, std::size_t kernel);
 
 /// The parameters `group`, `pooling` and `kernel` as several scorers declare them, and their values.
 ParameterSpec group_parameter();
+/// For Scorer::head_axis of a scorer with that parameter.
+HeadAxis group_axis(const Parameters& parameters);
 ParameterSpec pooling_parameter(std::string default_value);
 ParameterSpec kernel_parameter(std::string default_value);
 GroupReduction group_of(const Parameters& parameters);

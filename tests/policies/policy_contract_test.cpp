@@ -126,10 +126,10 @@ TEST_CASE("every scorer and allocator describes itself") {
     CHECK(!scorer.summary.empty());
     CHECK(!scorer.formula.empty());
     CHECK((scorer.score != nullptr) != (scorer.score_at != nullptr));
-    // What needs something says so in both ways.
-    const bool needs = scorer.query_window != nullptr || scorer.needs_output_projection != nullptr ||
-                       scorer.needs_probes || scorer.traits.oracle || scorer.unmet_need != nullptr;
-    CHECK(needs == !scorer.needs.empty());
+    // Who looks ahead says so in both ways.
+    CHECK(scorer.traits.oracle == std::ranges::any_of(scorer.needs, [](const Need& need) {
+            return need.what == Need::What::evaluation_queries;
+          }));
     for (const ParameterSpec& parameter : scorer.parameters.parameters) CHECK(!parameter.help.empty());
     for (const Dialect& dialect : scorer.parameters.dialects) CHECK(!dialect.summary.empty());
   }
@@ -280,7 +280,6 @@ TEST_CASE("a scorer that looks ahead without being an oracle is stopped") {
                          .summary = "",
                          .formula = "",
                          .paper = "",
-                         .needs = "",
                          .traits = {.oracle = oracle},
                          .score = [](const PromptView& view, const Parameters&) {
                            view.evaluation_attention();
@@ -376,7 +375,7 @@ TEST_CASE("queries that a trace lacks are refused, with their positions, before 
                                                  .output_projection = true,
                                                  .block_cosine = true,
                                                  .probes = true});
-    if (scorer_of(text).query_window == nullptr) {
+    if (policy.needs().query_window == 0) {
       CHECK(unmet == "");
       CHECK_NOTHROW(select_alone(policy, run.view(), budgets()));
     } else {
@@ -391,13 +390,10 @@ TEST_CASE("a scorer that needs W_O or probes and says so is refused without them
   const ScorerRun run(bare, kPrompt, false, {.sample = 0, .compression_point = "end", .seed = 1});
   for (const std::string& text : every_scorer(bare.model)) {
     CAPTURE(text);
-    const Scorer scorer = scorer_of(text);
-    const std::size_t colon = std::min(text.find(':'), text.size() - 1);
-    const Parameters parameters(scorer.parameters, scorer.name,
-                                text.find(':') == std::string::npos ? "" : text.substr(colon + 1));
-    if (scorer.needs_output_projection != nullptr && scorer.needs_output_projection(parameters))
+    const Needs needs = Policy(text + "+uniform").needs();
+    if (needs.output_projection)
       CHECK_THROWS_WITH_AS(run.scores(text), "it needs W_O, and none is recorded in layer 0", InputError);
-    else if (scorer.needs_probes)
+    else if (needs.probes)
       CHECK_THROWS_WITH_AS(run.scores(text),
                            "it needs probe queries, and none are recorded for compression point 'end'", InputError);
     else
@@ -405,12 +401,24 @@ TEST_CASE("a scorer that needs W_O or probes and says so is refused without them
   }
 }
 
+TEST_CASE("a scorer makes the sets that its head axis says") {
+  const ScorerRun run(layer(), kPrompt);
+  std::size_t n_per_query_head = 0;
+  for (const std::string& text : every_scorer(layer().model)) {
+    CAPTURE(text);
+    const HeadAxis axis = Policy(text + "+uniform").head_axis();
+    CHECK((run.scores(text).axis == axis));
+    n_per_query_head += axis == HeadAxis::query;
+  }
+  CHECK(n_per_query_head > 0);
+}
+
 TEST_CASE("an observation window longer than the context is refused") {
   const ScorerRun run(layer(), kPrompt);
   for (const Scorer& scorer : all_scorers()) {
     if (std::ranges::find(scorer.parameters.parameters, "window", &ParameterSpec::name) ==
             scorer.parameters.parameters.end() ||
-        scorer.query_window == nullptr)
+        std::ranges::find(scorer.needs, "window", &Need::count_parameter) == scorer.needs.end())
       continue;
     CAPTURE(scorer.name);
     CHECK_NOTHROW(run.scores(scorer.name + ":window=" + std::to_string(kPrompt)));
@@ -426,16 +434,9 @@ TEST_CASE("every scorer works on the fewest tokens that its window allows, and i
   const LayerData sliding = random_layer(shape);
   for (const std::string& text : every_scorer(layer().model)) {
     CAPTURE(text);
-    const Scorer scorer = scorer_of(text);
     const Policy policy(text + "+uniform");
-    const std::size_t colon = std::min(text.find(':'), text.size() - 1);
-    std::size_t fewest = 1;
-    if (scorer.query_window != nullptr) {
-      const Parameters parameters(scorer.parameters, scorer.name,
-                                  text.find(':') == std::string::npos ? "" : text.substr(colon + 1));
-      const std::size_t window = scorer.query_window(parameters);
-      if (window != kAll) fewest = window;
-    }
+    const std::size_t window = policy.needs().query_window;
+    const std::size_t fewest = window == 0 || window == kAll ? 1 : window;
     const ScorerRun small(layer(), fewest);
     CHECK_NOTHROW(select_alone(policy, small.view(), {0, 1, fewest}));
 

@@ -34,7 +34,6 @@ const RegisterScorer value_peak{{
     .summary = "values with one large entry change some dimension of the output most: keep them",
     .formula = "s_i = max_d |v_{i,d}|; the newest tokens are kept",
     .paper = "",
-    .needs = "",
     .parameters = {.parameters = {{.name = "recent", .default_value = "16", .help = "newest tokens kept"}}},
     .score = score_value_peak,
 }};

@@ -62,7 +62,6 @@ Scorer given_scorer(std::vector<reference::Matrix> layers, Protection protection
           .summary = "",
           .formula = "",
           .paper = "",
-          .needs = "",
           .score = [layers = std::move(layers), protection](const PromptView& view, const Parameters&) {
             return scores_of(layers.at(view.layer().index), protection);
           }};

@@ -42,7 +42,7 @@ std::string describe(const Metric& metric) {
   add("unit", metric.unit + (metric.sum_unit.empty() ? "" : fmt::format("; both of its sums in {}", metric.sum_unit)));
   add("better", std::string(name_of(metric.better)));
   add("paper", metric.paper);
-  add("needs", metric.needs);
+  add("needs", prose_of(metric.needs));
   if (!metric.monotone) add("trait", "not monotone: a smaller retained set may have more of it");
   if (metric.by_request) add("trait", "measured only when asked for by name");
   if (!metric.mean_of.empty()) add("sums", "those of " + metric.mean_of);
@@ -61,7 +61,7 @@ Json to_json(const Metric& metric) {
           {"monotone", metric.monotone},
           {"by_request", metric.by_request},
           {"paper", metric.paper},
-          {"needs", metric.needs},
+          {"needs", prose_of(metric.needs)},
           {"parameters", parameters_json(metric.parameters)}};
 }
 

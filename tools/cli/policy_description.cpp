@@ -47,7 +47,7 @@ std::string page_of(const Method& method, const char* kind, const char* formula_
   std::vector<TwoColumnRow> rows;
   rows.push_back({"What it does", formula_label, method.formula});
   if (!method.paper.empty()) rows.push_back({"What it does", "paper", method.paper});
-  if (!method.needs.empty()) rows.push_back({"What it does", "needs", method.needs});
+  if (!method.needs.empty()) rows.push_back({"What it does", "needs", prose_of(method.needs)});
   for (const Trait& trait : traits_of(method))
     if (trait.holds) rows.push_back({"What it does", "trait", trait.meaning});
   add_parameters(method.parameters, rows);
@@ -62,7 +62,7 @@ Json json_of(const Method& method) {
           {"summary", method.summary},
           {"formula", method.formula},
           {"paper", method.paper},
-          {"needs", method.needs},
+          {"needs", prose_of(method.needs)},
           {"traits", std::move(traits)},
           {"parameters", parameters_json(method.parameters)},
           {"dialects", dialects_json(method.parameters)}};
@@ -84,10 +84,10 @@ std::string describe(const Preset& preset) {
   if (!preset.paper.empty()) rows.push_back({"What it does", "paper", preset.paper});
   const Scorer& scorer = *parts.scorer.row;
   rows.push_back({"What it is made of", scorer.name, scorer.summary + "; score: " + scorer.formula});
-  if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + scorer.needs});
+  if (!scorer.needs.empty()) rows.push_back({"What it is made of", "", "needs " + prose_of(scorer.needs)});
   const auto add = [&rows](const auto& part) {
     rows.push_back({"What it is made of", "+" + part.row->name, part.row->summary + "; " + part.row->formula});
-    if (!part.row->needs.empty()) rows.push_back({"What it is made of", "", "needs " + part.row->needs});
+    if (!part.row->needs.empty()) rows.push_back({"What it is made of", "", "needs " + prose_of(part.row->needs)});
   };
   for (const auto& modifier : parts.modifiers) add(modifier);
   for (const auto& allocator : parts.allocators) add(allocator);

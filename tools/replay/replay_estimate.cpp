@@ -19,8 +19,9 @@ UnitDimensions dimensions_of(const ReplayPlan& plan, const ReplayUnit& unit) {
   const SampleInfo& sample = plan.sample(each);
   const ModelInfo& model = plan.model();
   const LayerInfo& layer = plan.layer(unit);
-  const ProbeInfo* const probe = sample.find_probe(each.point.name);
-  const SensitivityInfo* const sensitivity = plan.reads_sensitivities() ? plan.sensitivity(each) : nullptr;
+  const Needs needs = plan.needs();
+  const ProbeInfo* const probe = needs.probes ? sample.find_probe(each.point.name) : nullptr;
+  const SensitivityInfo* const sensitivity = needs.sensitivity ? plan.sensitivity(each) : nullptr;
   // Of the queries only those that something looks at are read.
   const LayerParts parts = plan.layer_parts(unit);
   std::size_t n_before = 0, n_after = 0;

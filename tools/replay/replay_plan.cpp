@@ -208,23 +208,22 @@ std::vector<std::string> without_sensitivity(const ReplayPlan& plan) {
 
 // "" when every unit can feed the metric; one that needs sensitivities, when some case can.
 std::string unmet_need(const ReplayPlan& plan, const ChosenMetric& metric) {
-  const Metric& row = metric.row();
   const bool any_span =
       std::ranges::any_of(plan.cases, [&](const ReplayCase& each) { return !plan.sample(each).spans.empty(); });
-  if (row.parts == MetricParts::span && !any_span) return "no span is marked";
-  if (row.needs_sensitivity && without_sensitivity(plan).size() == plan.cases.size())
-    return "no sensitivities are recorded at these compression points (kvreplay-record --sensitivity)";
+  if (metric.row().parts == MetricParts::span && !any_span) return "no span is marked";
+  Needs needs = metric.needs();
+  if (needs.sensitivity && without_sensitivity(plan).size() == plan.cases.size())
+    return "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded at these compression points";
+  needs.sensitivity = false;
   for (const ReplayUnit& unit : plan.units) {
     const ReplayCase& each = plan.cases[unit.case_index];
     const LayerInfo& layer = plan.layer(unit);
-    if (metric.needs_output_projection() && !layer.has_output_projection)
-      return fmt::format("no W_O is recorded in layer {}", layer.index);
     const Range candidates = candidates_at(each.point.position, layer, plan.evict_sliding);
-    if (row.query_window == nullptr || candidates.size() == 0) continue;
-    const std::size_t window = row.query_window(metric.parameters());
-    const std::string missing =
-        window == 0 ? "" : missing_queries(plan.offer(unit, candidates).query_positions, candidates, window);
-    if (!missing.empty()) return fmt::format("{} in case {}, layer {}", missing, each.label, layer.index);
+    Needs here = needs;
+    if (candidates.size() == 0)
+      here.query_window = 0;  // outputs are measured there too, prompt queries are not asked for
+    if (const std::string lack = unmet(here, plan.offer(unit, candidates)); !lack.empty())
+      return fmt::format("{} in case {}, layer {}", lack, each.label, layer.index);
   }
   return "";
 }
@@ -272,8 +271,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
         if (std::ranges::none_of(named, is_called(other->name())) &&
             std::ranges::none_of(plan.metrics, is_called(other->name())))
           plan.metrics.push_back(*other);
-      } else if (!metric.row()
-                      .needs_sensitivity) {  // few traces have them; what else there is to rank by, compare says
+      } else if (!metric.needs().sensitivity) {  // few traces have them; what else there is to rank by, compare says
         talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
       }
       continue;
@@ -288,7 +286,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
   const std::vector<std::string> lacking = without_sensitivity(plan);
   if (!lacking.empty())
     for (const ChosenMetric& metric : plan.metrics)
-      if (metric.row().needs_sensitivity)
+      if (metric.needs().sensitivity)
         talk << fmt::format("metric {} has no value where no sensitivities are recorded: {}\n", metric.name(),
                             fmt::join(lacking, ", "));
 }
@@ -316,7 +314,7 @@ nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& pla
         .summary = "scores made elsewhere, from " + path,
         .formula = "as the file says",
         .paper = "",
-        .needs = "a score for every token and head in the file",
+        .needs = {need::other("a score for every token and head in the file")},
         .score = [file](const PromptView& view, const Parameters&) { return file->read(view); },
     });
     files[name] = file->fingerprint();
@@ -356,26 +354,19 @@ TraceOffer ReplayPlan::offer(const ReplayUnit& unit, Range candidates) const {
           .prompt = prompt_digest(info)};
 }
 
-LayerParts ReplayPlan::layer_parts(const ReplayUnit& unit) const {
-  const Range candidates = candidates_at(cases[unit.case_index].point.position, layer(unit), evict_sliding);
-  std::size_t window = 0;
-  LayerParts parts{.output_projection = false, .block_cosine = false};
-  for (const Policy& policy : policies) {
-    window = std::max(window, policy.query_window());
-    parts.output_projection |= policy.needs_output_projection();
-    parts.block_cosine |= policy.needs_block_cosine();
-  }
-  for (const ChosenMetric& metric : computed) {
-    if (metric.row().query_window != nullptr) window = std::max(window, metric.row().query_window(metric.parameters()));
-    parts.output_projection |= metric.needs_output_projection();
-  }
-  parts.first_query = candidates.end - std::min(window, candidates.size());
-  return parts;
+Needs ReplayPlan::needs() const {
+  Needs needs;
+  for (const Policy& policy : policies) needs = joined(needs, policy.needs());
+  for (const ChosenMetric& metric : computed) needs = joined(needs, metric.needs());
+  return needs;
 }
 
-bool ReplayPlan::reads_sensitivities() const {
-  return std::ranges::any_of(computed, [](const ChosenMetric& metric) { return metric.row().needs_sensitivity; }) ||
-         std::ranges::any_of(policies, &Policy::needs_sensitivity);
+LayerParts ReplayPlan::layer_parts(const ReplayUnit& unit) const {
+  const Range candidates = candidates_at(cases[unit.case_index].point.position, layer(unit), evict_sliding);
+  const Needs all = needs();
+  return {.first_query = candidates.end - std::min(all.query_window, candidates.size()),
+          .output_projection = all.output_projection,
+          .block_cosine = all.block_cosine};
 }
 
 std::uint64_t ReplayPlan::unit_seed(const ReplayUnit& unit) const {

@@ -65,10 +65,10 @@ struct ReplayPlan {
   }
   /// What the trace offers policies in this unit.
   TraceOffer offer(const ReplayUnit& unit, Range candidates) const;
-  /// What the policies and metrics look at in this unit.
+  /// What the policies and metrics look at.
+  Needs needs() const;
+  /// The parts of the unit's layer that this takes.
   LayerParts layer_parts(const ReplayUnit& unit) const;
-  /// Whether policies or metrics look at the sensitivities of a compression point.
-  bool reads_sensitivities() const;
   /// The sensitivities of a case, null where there are none.
   const SensitivityInfo* sensitivity(const ReplayCase& each) const {
     return sample(each).find_sensitivity(each.point.name);

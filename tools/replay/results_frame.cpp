@@ -102,7 +102,7 @@ class Frame {
 
   // Sketches taken where little was lost say little about where much is.
   void add_sensitivity_ranges() {
-    if (!plan_.reads_sensitivities()) return;
+    if (!plan_.needs().sensitivity) return;
     Variable ranges{.name = "sensitivity_range",
                     .dimensions = {"case"},
                     .values = {},

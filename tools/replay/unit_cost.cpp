@@ -16,16 +16,16 @@ double number(std::size_t n) { return static_cast<double>(n); }
 // Panels of evaluation queries. Idle lanes cost as much as others.
 std::size_t n_panels(const UnitDimensions& unit) { return (unit.n_queries + kPanelWidth - 1) / kPanelWidth; }
 
-// Retained sets of a policy: one for each KV head, or a query head where its parameters may say so.
+// Retained sets of a policy.
 std::size_t n_sets(const UnitDimensions& unit, const Policy& policy) {
-  return policy.complete().find("group=none") == std::string::npos ? unit.n_kv_heads : unit.n_q_heads;
+  return policy.head_axis() == HeadAxis::kv ? unit.n_kv_heads : unit.n_q_heads;
 }
 
 // The windows of prompt queries that policies look at, each once.
 std::set<std::size_t> query_windows(const UnitDimensions& unit, std::span<const Policy> policies) {
   std::set<std::size_t> windows;
   for (const Policy& policy : policies)
-    if (const std::size_t window = policy.query_window(); window > 0)
+    if (const std::size_t window = policy.needs().query_window; window > 0)
       windows.insert(std::min(window, unit.n_candidates));
   return windows;
 }
@@ -67,13 +67,11 @@ std::vector<CostPart> bytes_of(const UnitDimensions& unit, std::span<const Polic
                                std::span<const ChosenMetric> metrics, KeptExtras kept) {
   const double candidates = number(unit.n_candidates), tokens = number(unit.n_tokens);
   const double n_q = number(unit.n_q_heads), n_kv = number(unit.n_kv_heads);
-  const auto needs_probes = [](const Policy& policy) { return policy.scorer().needs_probes; };
 
   double slice = n_q * number(unit.n_prompt_queries + unit.n_queries) * number(unit.head_dim) * kFloat;
   slice += n_kv * tokens * number(unit.head_dim + unit.value_dim) * kFloat;
   if (unit.output_projection) slice += n_q * number(unit.value_dim * unit.hidden_size) * kFloat;
-  if (std::ranges::any_of(policies, needs_probes))
-    slice += (n_q + n_kv) * number(unit.n_probe_rows * unit.head_dim) * kFloat;
+  slice += (n_q + n_kv) * number(unit.n_probe_rows * unit.head_dim) * kFloat;
   const double sensitivities =
       number(unit.n_sketches * unit.n_queries) * (n_q * number(unit.value_dim) * sizeof(std::int8_t) + kFloat);
 

@@ -17,9 +17,9 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
   const ReplayCase& each = plan.cases[unit.case_index];
   const TraceReader& trace = *plan.traces[each.trace];
   LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit), used.take());
-  if (std::ranges::any_of(plan.policies, [](const Policy& policy) { return policy.scorer().needs_probes; }))
-    data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
-  if (plan.reads_sensitivities())
+  const Needs needs = plan.needs();
+  if (needs.probes) data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
+  if (needs.sensitivity)
     data.sensitivity = trace.read_sensitivity(each.sample, plan.layers[unit.layer], each.point.name);
   UnitTask task{.data = &data,
                 .dtype = trace.info().dtype,

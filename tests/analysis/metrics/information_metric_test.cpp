@@ -89,7 +89,6 @@ Scorer keeping(const std::string& name, std::vector<std::size_t> order) {
           .summary = "",
           .formula = "",
           .paper = "",
-          .needs = "",
           .score = [order = std::move(order)](const PromptView& view, const Parameters&) {
             Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
             for (std::size_t h = 0; h < scores.n_heads(); ++h)

@@ -37,7 +37,6 @@ Scorer scorer(std::string name, std::function<Scores(const PromptView&)> score) 
           .summary = "",
           .formula = "",
           .paper = "",
-          .needs = "",
           .score = [score](const PromptView& view, const Parameters&) { return score(view); }};
 }
 

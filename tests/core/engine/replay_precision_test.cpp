@@ -21,7 +21,6 @@ Scorer position_scorer(std::string name, std::function<double(std::size_t positi
           .summary = "",
           .formula = "",
           .paper = "",
-          .needs = "",
           .score = [score](const PromptView& view, const Parameters&) {
             Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
             for (std::size_t h = 0; h < scores.n_heads(); ++h)

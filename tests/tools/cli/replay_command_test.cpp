@@ -51,7 +51,7 @@ TEST_CASE("a replay without options runs every policy, metric, point and layer a
   CHECK(budgets.back() == 1);
   // Without sensitivities in the trace.
   CHECK(std::cmp_equal(metric_names(results).size(), std::ranges::count_if(all_metrics(), [](const Metric& metric) {
-                         return !metric.by_request && !metric.needs_sensitivity;
+                         return !metric.by_request && !ChosenMetric(metric, "").needs().sensitivity;
                        })));
 }
 

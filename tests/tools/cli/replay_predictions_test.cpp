@@ -139,7 +139,7 @@ TEST_CASE("where no case has sensitivities another metric is measured, and the u
   ProgramRun done =
       replay({trace, "-p", "knorm,random", "-b", "0.1,0.5", "-m", "predicted_kl", "-o", folder.file("r.h5")});
   CHECK(done.exit_code == 0);
-  CHECK(contains(done.err, "measuring summed_projected_error instead of predicted_kl: no sensitivities are recorded"));
+  CHECK(contains(done.err, "measuring summed_projected_error instead of predicted_kl: it needs sensitivities"));
   done = compare({folder.file("r.h5")});
   CHECK_MESSAGE(contains(done.out, "Ranked by summed_projected_error, area (no sensitivities here"), done.out);
   // Without W_O relative errors are all there is.
@@ -156,7 +156,8 @@ TEST_CASE("where no case has sensitivities another metric is measured, and the u
 
   const std::string line = refused(folder, 3, {trace, "-p", "knorm+waterfill:metric=predicted_kl"});
   CHECK(contains(line, "policy 'knorm+waterfill:metric=predicted_kl': it needs sensitivities"));
-  CHECK(contains(refused(folder, 3, {trace, "-m", "predicted_kl_clean"}), "metric 'predicted_kl_clean': no sensitiv"));
+  CHECK(contains(refused(folder, 3, {trace, "-m", "predicted_kl_clean"}),
+                 "metric 'predicted_kl_clean': it needs sensitiv"));
 }
 
 TEST_CASE("the summed error after W_O is that of the target queries of all layers") {

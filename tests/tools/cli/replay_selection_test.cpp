@@ -195,7 +195,7 @@ TEST_CASE("what a trace cannot feed is left out with a word, and refused when as
   const ProgramRun done = replay({trace, "-b", "0.1,0.5", "-o", results});
   CHECK(done.exit_code == 0);
   CHECK(contains(done.err, "leaving out policy h2o: "));
-  CHECK(contains(done.err, "leaving out metric projected_error: no W_O is recorded in layer "));
+  CHECK(contains(done.err, "leaving out metric projected_error: it needs W_O, and none is recorded in case "));
   const Dataset read = read_dataset(results);
   CHECK(!read.has_variable("projected_error"));
   CHECK(read.has_variable("output_error"));
@@ -204,7 +204,7 @@ TEST_CASE("what a trace cannot feed is left out with a word, and refused when as
 
   CHECK(contains(refused(folder, 3, {trace, "-p", "knorm,h2o"}), "policy 'h2o': "));
   CHECK(contains(refused(folder, 3, {trace, "-p", "knorm", "-m", "projected_error"}),
-                 "metric 'projected_error': no W_O"));
+                 "metric 'projected_error': it needs W_O"));
 }
 
 TEST_CASE("`default` stands for what is replayed and measured without a list") {
@@ -256,5 +256,5 @@ TEST_CASE("metrics are refused with what is wrong with them") {
   options.prompt_queries = false;
   const std::string bare = write_trace(folder, "bare.h5", options);
   CHECK(contains(refused(folder, 3, {bare, "-p", "knorm", "-m", "capacity:anchor=prompt"}), "it needs the queries"));
-  CHECK(contains(refused(folder, 3, {bare, "-p", "knorm", "-m", "capacity:vectors=projected"}), "no W_O"));
+  CHECK(contains(refused(folder, 3, {bare, "-p", "knorm", "-m", "capacity:vectors=projected"}), "it needs W_O"));
 }
