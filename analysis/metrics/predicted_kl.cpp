@@ -220,12 +220,11 @@ double n_sketch_sums_of_heads(const UnitDimensions& unit) {
 }
 
 RowCost cost_of_sketches(const UnitDimensions& unit, const Parameters&) {
-  constexpr double kMostErrors = 256 << 20;  // policies are replayed in groups whose errors take no more
   const double policies = static_cast<double>(unit.n_policies), budgets = static_cast<double>(unit.n_budgets);
   const double panels = static_cast<double>((unit.n_queries + kPanelWidth - 1) / kPanelWidth);
   const double lanes = static_cast<double>(unit.n_q_heads * unit.n_sketches * kPanelWidth);
-  const double errors = budgets * static_cast<double>(unit.n_q_heads * unit.value_dim * kPanelWidth) * sizeof(float);
-  const double at_once = std::clamp(std::floor(kMostErrors / errors), 1.0, std::max(1.0, policies));
+  const double at_once =
+      static_cast<double>(policies_at_once(unit.n_policies, unit.n_budgets, unit.n_q_heads, unit.value_dim));
   return {.flops = panels * policies * budgets * lanes * 2 * static_cast<double>(unit.value_dim),
           .bytes = lanes * (at_once * budgets + static_cast<double>(unit.value_dim)) * sizeof(float)};
 }

@@ -237,7 +237,6 @@ double n_panels(const UnitDimensions& unit) {
 }
 
 RowCost cost_of_projected(const UnitDimensions& unit, const Parameters& parameters) {
-  constexpr double kMostErrors = 256 << 20;  // policies are projected in groups whose errors take no more
   const double rows = static_cast<double>(unit.n_q_heads * unit.value_dim),
                hidden = static_cast<double>(unit.hidden_size);
   const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
@@ -245,7 +244,7 @@ RowCost cost_of_projected(const UnitDimensions& unit, const Parameters& paramete
   const double triangular = std::min(hidden, rows), factor = sketch > 0 ? sketch : triangular;
   const double of_factor = sketch > 0 ? sketch * rows : triangular * (rows - triangular / 2);
   return {.flops = n_panels(unit) * policies * columns * 2 * of_factor,
-          .bytes = std::min(policies * errors, std::max(kMostErrors, errors)) +
+          .bytes = std::min(policies * errors, std::max(double{kErrorBytesAtOnce}, errors)) +
                    (factor * rows + hidden * rows + factor * columns + rows * kPanelWidth) * sizeof(float)};
 }
 

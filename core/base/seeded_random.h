@@ -7,9 +7,12 @@
 
 namespace kvreplay {
 
-/// The finaliser of splitmix64: a well-mixed hash of a counter.
+/// The step of SplitMix64 (Steele, Lea, Flood 2014): its i-th number is mixed(seed + i * kSplitMixStep).
+inline constexpr std::uint64_t kSplitMixStep = 0x9e3779b97f4a7c15u;
+
+/// A well-mixed hash of a counter: what SplitMix64 makes of its next state.
 constexpr std::uint64_t mixed(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
+  x += kSplitMixStep;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
   return x ^ (x >> 31);

@@ -17,6 +17,14 @@ Parameters parameters_of(const NamedPart<Row>& part) {
   return Parameters(part.row->parameters, part.row->name, part.parameters);
 }
 
+// What a layer has to split over its heads. Before an allocator of heads stands one of AllocatorLevel::layers or none,
+// and these give all heads of a layer the same: the first one speaks for all.
+std::vector<Budget> budgets_of_layer(std::span<const Budget> budgets, const HeadBudgets& counts) {
+  std::vector<Budget> given(budgets.begin(), budgets.end());
+  for (std::size_t b = 0; b < given.size(); ++b) given[b].tokens = counts.tokens[b].front();
+  return given;
+}
+
 }  // namespace
 
 HeadBudgets uniform_budgets(std::span<const Budget> budgets, std::size_t n_heads) {
@@ -217,20 +225,14 @@ HeadBudgets Policy::allocate(const PromptView& view, const Scores& scores, std::
                              const HeadBudgets* shared) const {
   if (scorer_.row.traits.keeps_all)
     return {std::vector(budgets.size(), std::vector<std::size_t>(scores.n_heads(), scores.n_candidates()))};
-  std::vector<Budget> given(budgets.begin(), budgets.end());
-  HeadBudgets counts = uniform_budgets(given, scores.n_heads());
-  const auto settle = [&](HeadBudgets split) {
-    counts = std::move(split);
-    // What follows splits what this left to the layer.
-    for (std::size_t b = 0; b < given.size(); ++b) given[b].tokens = counts.tokens[b][0];
-  };
+  HeadBudgets counts = uniform_budgets(budgets, scores.n_heads());
   if (shares_between_layers()) {
     if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given no share");
-    settle(*shared);
+    counts = *shared;
   }
   for (const auto* allocator : {&layers_, &heads_})
     if (allocator->has_value() && (*allocator)->row.allocate != nullptr)
-      settle((*allocator)->row.allocate(view, scores, given, (*allocator)->parameters));
+      counts = (*allocator)->row.allocate(view, scores, budgets_of_layer(budgets, counts), (*allocator)->parameters);
   return counts;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // What a replay hands out, panel by panel: the full-cache outputs, and what each policy makes of them at every budget.
 
+#include <algorithm>
 #include <cstddef>
 
 #include "core/data/trace_info.h"
@@ -9,6 +10,16 @@ namespace kvreplay {
 
 /// Lanes of a panel: queries that are processed together, one SIMD lane each.
 inline constexpr std::size_t kPanelWidth = 32;
+
+/// Errors of a panel, of all heads and budgets, that are held at a time: gigabytes, for all policies of a large model.
+inline constexpr std::size_t kErrorBytesAtOnce = 256 << 20;
+
+/// Policies whose errors these bytes hold, 1 at least.
+inline std::size_t policies_at_once(std::size_t n_policies, std::size_t n_budgets, std::size_t n_q_heads,
+                                    std::size_t value_dim) {
+  const std::size_t bytes = n_budgets * n_q_heads * value_dim * kPanelWidth * sizeof(float);
+  return std::clamp<std::size_t>(kErrorBytesAtOnce / bytes, 1, std::max<std::size_t>(1, n_policies));
+}
 
 /// Full-cache outputs of one query head for up to kPanelWidth evaluation queries.
 struct PanelReference {

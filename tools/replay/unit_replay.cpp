@@ -51,16 +51,6 @@ std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view,
   return selections;
 }
 
-// As many as have room for the errors of all heads in a panel, at all budgets: gigabytes, for all policies of a large
-// model.
-std::size_t policies_at_once(const UnitTask& task) {
-  constexpr std::size_t kBytes = 256 << 20;
-  const ModelInfo& model = task.data->model;
-  const std::size_t bytes =
-      task.budgets->values.size() * model.n_q_heads * model.value_dim * kPanelWidth * sizeof(float);
-  return std::clamp<std::size_t>(kBytes / bytes, 1, std::max<std::size_t>(1, task.policies->size()));
-}
-
 // The metric with all selections added; says whose fault an error is.
 std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const ChosenMetric& metric,
                                                     const UnitShape& shape,
@@ -121,10 +111,12 @@ std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage
 
 UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   const LayerData& data = *task.data;
+  const std::size_t n_policies = task.policies->size(), n_budgets = task.budgets->values.size();
+  const std::size_t at_once = policies_at_once(n_policies, n_budgets, data.model.n_q_heads, data.model.value_dim);
   const ReplayInput input{.layer = &data,
                           .candidates = candidates_at(task.compression_point, data.layer, task.evict_sliding),
                           .query_rows = evaluation_rows(data, task.compression_point),
-                          .n_policies_at_once = policies_at_once(task)};
+                          .n_policies_at_once = at_once};
   const std::unique_ptr<Residency> held = backend.hold(data, task.dtype);
   const PromptView view(data, input.candidates, backend, task.identity);
   UnitResult result{.first_candidate = input.candidates.begin,
@@ -145,9 +137,9 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                         .targets = target_queries(std::span(data.query_positions).subspan(input.query_rows.begin),
                                                   *task.spans, task.decode_start),
                         .n_queries = result.n_queries,
-                        .n_policies = task.policies->size(),
-                        .n_budgets = task.budgets->values.size(),
-                        .n_policies_at_once = policies_at_once(task)};
+                        .n_policies = n_policies,
+                        .n_budgets = n_budgets,
+                        .n_policies_at_once = at_once};
   std::vector<std::unique_ptr<MetricAccumulator>> owned(task.metrics.size());
   parallel_for(owned.size(),
                [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, result.selections); });

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <span>
 
+#include "core/base/seeded_random.h"
+
 namespace kvreplay {
 
-/// SplitMix64 (Steele, Lea, Flood 2014) read at any index. Integers only, but for a last exact scaling: the same
+/// SplitMix64 read at any index. Integers only, but for a last exact scaling: the same
 /// numbers from every compiler.
 class CounterRng {
  public:
@@ -23,12 +25,7 @@ class CounterRng {
       return child.stream(static_cast<std::uint64_t>(more)...);
   }
 
-  constexpr std::uint64_t bits(std::uint64_t counter) const {
-    std::uint64_t x = key_ + (counter + 1) * 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-  }
+  constexpr std::uint64_t bits(std::uint64_t counter) const { return mixed(key_ + counter * kSplitMixStep); }
 
   /// In [0, 1), a multiple of 2^-24.
   constexpr float uniform(std::uint64_t counter) const { return static_cast<float>(bits(counter) >> 40) * 0x1p-24f; }
