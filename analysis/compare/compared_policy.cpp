@@ -3,19 +3,19 @@
 #include <algorithm>
 
 #include "analysis/compare/pooling.h"
-#include "analysis/compare/results_check.h"
 
 namespace kvreplay {
 namespace {
 
 /// What a policy does with budgets, as the results show it: methods that decide themselves how much they keep are no
 /// contestants at a budget.
-void describe_spending(const Dataset& results, std::vector<ComparedPolicy>& policies) {
+void describe_spending(const Results& results, std::vector<ComparedPolicy>& policies) {
   constexpr double kTolerance = 0.25;  // of the budget, beyond what rounding to tokens, chunks or heads does
   const std::vector<double> nominal = nominal_kept_fraction(results);
   const bool asks_for_less = std::any_of(nominal.begin(), nominal.end(), [](double kept) { return kept < 1; });
-  if (!asks_for_less || !results.has_variable("kept_fraction")) return;
-  const PooledMetric kept = pool_metric(results, "kept_fraction", Level::all).front();
+  const ResultsMetric* const kept_fraction = results.find(kKeptFraction);
+  if (!asks_for_less || kept_fraction == nullptr) return;
+  const PooledMetric kept = pool_metric(results, *kept_fraction, Level::all).front();
   for (std::size_t p = 0; p < policies.size(); ++p) {
     policies[p].keeps_all = true;
     for (std::size_t b = 0; b < kept.n_budgets; ++b) {
@@ -28,15 +28,10 @@ void describe_spending(const Dataset& results, std::vector<ComparedPolicy>& poli
 
 }  // namespace
 
-std::vector<ComparedPolicy> describe_policies(const Dataset& results) {
-  const std::vector<std::string> names = label_texts(results.dimension("policy"));
-  const std::vector<std::string> parameters = text_values(results, "policy_parameters");
-  const std::vector<double>& oracles = results.variable("policy_is_oracle").values;
+std::vector<ComparedPolicy> describe_policies(const Results& results) {
   std::vector<ComparedPolicy> policies;
-  for (std::size_t p = 0; p < names.size(); ++p) {
-    policies.push_back(
-        {.name = names[p], .parameters = parameters.empty() ? "" : parameters[p], .oracle = oracles[p] == 1});
-  }
+  for (const ResultsPolicy& policy : results.policies)
+    policies.push_back({.name = policy.name, .parameters = policy.parameters, .oracle = policy.oracle});
   describe_spending(results, policies);
   return policies;
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
@@ -21,8 +21,8 @@ struct ComparedPolicy {
   bool is_reference() const { return oracle || keeps_all || overspends; }
 };
 
-/// The policies of a results file, in its order.
-std::vector<ComparedPolicy> describe_policies(const Dataset& results);
+/// The policies of the results, in their order.
+std::vector<ComparedPolicy> describe_policies(const Results& results);
 
 /// Indices of those that are no references.
 std::vector<std::size_t> contestants(std::span<const ComparedPolicy> policies);

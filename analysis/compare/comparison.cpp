@@ -6,9 +6,8 @@
 #include <cmath>
 #include <set>
 
-#include "analysis/compare/dataset_slice.h"
 #include "analysis/compare/prediction_notes.h"
-#include "analysis/compare/results_check.h"
+#include "analysis/compare/results.h"
 #include "analysis/compare/samples.h"
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
@@ -31,42 +30,44 @@ std::vector<std::size_t> find_all(const char* kind, const std::vector<std::strin
   return indices;
 }
 
-std::vector<std::size_t> find_cases(const Dataset& data, const std::vector<std::string>& wanted) {
-  const std::vector<std::string> labels = label_texts(data.dimension("case"));
-  const std::vector<std::string> samples = text_values(data, "case_sample");
-  const std::vector<std::string> points = text_values(data, "case_point");
+std::vector<std::size_t> find_cases(const Results& results, const std::vector<std::string>& wanted) {
   std::set<std::size_t> indices;
   for (const std::string& name : wanted) {
     bool known = false;
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-      if (labels[i] != name && samples[i] != name && "@" + points[i] != name) continue;
+    for (std::size_t i = 0; i < results.cases.size(); ++i) {
+      const ResultsCase& each = results.cases[i];
+      if (each.label != name && each.sample != name && "@" + each.point != name) continue;
       indices.insert(i);
       known = true;
     }
-    if (!known) throw UsageError(unknown_name("case", name, labels));
+    if (!known) throw UsageError(unknown_name("case", name, results.case_labels()));
   }
   return {indices.begin(), indices.end()};
 }
 
 /// The part of the results that the options ask for; results are large, so nothing is copied that is wanted whole.
-Dataset choose(Dataset results, const ComparisonOptions& options) {
-  if (!options.cases.empty()) results = take(results, "case", find_cases(results, options.cases));
+Results choose(Results results, const ComparisonOptions& options) {
+  if (!options.cases.empty()) {
+    const std::vector<std::size_t> cases = find_cases(results, options.cases);
+    results = taken(std::move(results), ResultsAxis::cases, cases);
+  }
   if (!options.policies.empty()) {
-    results = take(results, "policy", find_all("policy", options.policies, label_texts(results.dimension("policy"))));
+    const std::vector<std::size_t> policies = find_all("policy", options.policies, results.policy_names());
+    results = taken(std::move(results), ResultsAxis::policies, policies);
   }
   if (!options.layers.empty()) {
-    std::vector<std::string> layers;
-    for (const std::int64_t layer : options.layers) layers.push_back(fmt::to_string(layer));
-    results = take(results, "layer", find_all("layer", layers, label_texts(results.dimension("layer"))));
+    std::vector<std::string> wanted;
+    for (const std::int64_t layer : options.layers) wanted.push_back(fmt::to_string(layer));
+    const std::vector<std::size_t> layers = find_all("layer", wanted, results.layer_labels());
+    results = taken(std::move(results), ResultsAxis::layers, layers);
   }
   return results;
 }
 
-void check_bounds(const Dataset& results, const ComparisonOptions& options, const std::vector<Bound>& bounds,
-                  const char* better, const char* option) {
-  const std::vector<std::string> known = metric_names(results);
+void check_bounds(const Results& results, const ComparisonOptions& options, const std::vector<Bound>& bounds,
+                  Better better, const char* option) {
   for (const Bound& bound : bounds) {
-    find_all("metric", {bound.metric}, known);
+    find_all("metric", {bound.metric}, results.metric_names());
     const auto refuse = [&](const std::string& why) {
       throw UsageError(fmt::format("--{} {}={}: {}", option, bound.metric, bound.value, why));
     };
@@ -74,22 +75,18 @@ void check_bounds(const Dataset& results, const ComparisonOptions& options, cons
         std::find(options.metrics.begin(), options.metrics.end(), bound.metric) == options.metrics.end()) {
       refuse("--metric leaves this metric out");
     }
-    if (text_attribute(results.variable(bound.metric).attributes, "better") != better) {
-      refuse(fmt::format("of this metric, {} is better", std::string_view(better) == "lower" ? "higher" : "lower"));
+    if (results.find(bound.metric)->better != better) {
+      refuse(fmt::format("of this metric, {} is better", better == Better::lower ? "higher" : "lower"));
     }
   }
 }
 
-std::vector<Bound> checked_bounds(const Dataset& results, const ComparisonOptions& options) {
-  check_bounds(results, options, options.at_most, "lower", "at-most");
-  check_bounds(results, options, options.at_least, "higher", "at-least");
+std::vector<Bound> checked_bounds(const Results& results, const ComparisonOptions& options) {
+  check_bounds(results, options, options.at_most, Better::lower, "at-most");
+  check_bounds(results, options, options.at_least, Better::higher, "at-least");
   std::vector<Bound> bounds = options.at_most;
   bounds.insert(bounds.end(), options.at_least.begin(), options.at_least.end());
   return bounds.empty() ? default_bounds() : bounds;
-}
-
-std::size_t size_or_zero(const Dataset& data, const char* dimension) {
-  return data.has_dimension(dimension) ? data.dimension(dimension).size() : 0;
 }
 
 std::size_t find_budget(const std::vector<double>& budgets, const std::vector<double>& nominal,
@@ -104,26 +101,25 @@ std::size_t find_budget(const std::vector<double>& budgets, const std::vector<do
 }
 
 /// Everything about the replay that is not a metric.
-Comparison describe(const Dataset& results) {
+Comparison describe(const Results& results) {
   Comparison comparison;
-  comparison.model_id = text_attribute(results.attributes, "model_id");
-  comparison.budget_kind = text_attribute(results.attributes, "budget_kind");
-  comparison.cases = label_texts(results.dimension("case"));
-  for (const std::string& point : text_values(results, "case_point")) {
-    const auto found = std::find(comparison.points.begin(), comparison.points.end(), point);
-    if (found == comparison.points.end()) comparison.points.push_back(point);
+  comparison.model_id = results.model_id;
+  comparison.budget_kind = results.budget_kind;
+  comparison.cases = results.case_labels();
+  for (const ResultsCase& each : results.cases) {
+    if (std::ranges::find(comparison.points, each.point) == comparison.points.end())
+      comparison.points.push_back(each.point);
+    comparison.n_queries += static_cast<std::size_t>(each.n_queries);
   }
-  comparison.layers = std::get<std::vector<std::int64_t>>(results.dimension("layer").labels);
+  comparison.layers = results.layers;
   comparison.n_samples = samples_of(results).size();
-  for (const double n : results.variable("n_queries").values) comparison.n_queries += static_cast<std::size_t>(n);
-  comparison.n_q_heads = size_or_zero(results, "q_head");
-  comparison.n_kv_heads = size_or_zero(results, "kv_head");
+  comparison.n_q_heads = results.q_heads.size();
+  comparison.n_kv_heads = results.kv_heads.size();
   comparison.policies = describe_policies(results);
-  comparison.budgets = std::get<std::vector<double>>(results.dimension("budget").labels);
-  for (const double kept : nominal_kept_fraction(results)) comparison.compression_ratios.push_back(1 - kept);
-  if (results.has_variable("compression_ratio")) {
-    comparison.compression_ratios = results.variable("compression_ratio").values;
-  }
+  comparison.budgets = results.budgets;
+  comparison.compression_ratios = results.compression_ratios;
+  if (comparison.compression_ratios.empty())
+    for (const double kept : nominal_kept_fraction(results)) comparison.compression_ratios.push_back(1 - kept);
   return comparison;
 }
 
@@ -145,7 +141,7 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   std::vector<std::string> file_names;
   for (const ResultsFile& file : files) file_names.push_back(file.name);
   JoinedResults joined = join_results(std::move(files));
-  const Dataset results = choose(std::move(joined.data), options);
+  const Results results = choose(read_results(std::move(joined.data)), options);
   require_complete(results);
   const std::vector<Bound> bounds = checked_bounds(results, options);
 
@@ -157,26 +153,26 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   comparison.ranking = rank_policies(results, comparison.policies, comparison.level_budget);
   std::optional<PairedComparer> paired;
   if (!options.against.empty()) {
-    const std::size_t against = find_all("policy", {options.against}, label_texts(results.dimension("policy"))).front();
+    const std::size_t against = find_all("policy", {options.against}, results.policy_names()).front();
     if (comparison.policies.size() < 2) {
       throw InputError(fmt::format("--against {}: there is no other policy to compare with it", options.against));
     }
     comparison.against = {.policy = against, .metrics = {}};
     paired.emplace(results, comparison.policies, against);
   }
-  const std::vector<std::string> known = metric_names(results);
-  for (const std::size_t m : find_all("metric", options.metrics, known)) {
-    for (PooledMetric& pooled : pool_metric(results, known[m], Level::all)) {
+  for (const std::size_t m : find_all("metric", options.metrics, results.metric_names())) {
+    const ResultsMetric& each = results.metrics[m];
+    for (PooledMetric& pooled : pool_metric(results, each, Level::all)) {
       std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
       CurveFigures figures = curve_figures(pooled, kept, 0, comparison.policies, bounds);
       comparison.metrics.push_back(
           {.pooled = std::move(pooled), .kept = std::move(kept), .figures = std::move(figures)});
     }
     if (paired) {
-      for (PairedMetric& metric : paired->compare(known[m])) comparison.against->metrics.push_back(std::move(metric));
+      for (PairedMetric& metric : paired->compare(each)) comparison.against->metrics.push_back(std::move(metric));
     }
     if (options.level == Level::all) continue;
-    for (PooledMetric& pooled : pool_metric(results, known[m], options.level)) {
+    for (PooledMetric& pooled : pool_metric(results, each, options.level)) {
       std::vector<double> kept = pool_kept_fraction(results, pooled, options.level);
       std::vector<CurveFigures> figures;
       for (std::size_t g = 0; g < pooled.groups.size(); ++g) {

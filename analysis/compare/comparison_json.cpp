@@ -75,13 +75,13 @@ Json describe(const ComparedMetric& metric) {
   const PooledMetric& pooled = metric.pooled;
   return {{"metric", pooled.metric},
           {"part", pooled.part.empty() ? Json() : Json(pooled.part)},
-          {"part_dimension", pooled.part_dimension.empty() ? Json() : Json(pooled.part_dimension)},
+          {"part_dimension", pooled.parts == MetricParts::none ? Json() : Json(name_of(pooled.parts))},
           {"summary", pooled.summary},
           {"unit", pooled.unit},
           {"better", name_of(pooled.better)},
           {"formula", name_of(pooled.formula)},
           {"sum_units", pooled.sum_units.empty() ? Json() : Json(pooled.sum_units)},
-          {"head_axis", pooled.head_axis.empty() ? Json() : Json(pooled.head_axis)}};
+          {"head_axis", pooled.head_axis().empty() ? Json() : Json(pooled.head_axis())}};
 }
 
 Json groups(const Comparison& comparison, const LevelMetric& metric) {

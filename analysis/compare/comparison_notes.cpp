@@ -161,7 +161,7 @@ void note_kept_fractions(const Comparison& comparison, const ComparedMetric& met
 }
 
 void note_missing_values(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
-  if (metric.pooled.part_dimension == "other_policy") return;  // files may well hold different other policies
+  if (metric.pooled.parts == MetricParts::other_policy) return;  // files may well hold different other policies
   for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
     std::size_t n_budgets = 0;
     std::size_t n_units = 0;

@@ -146,8 +146,8 @@ class LevelTables {
       : comparison_(comparison),
         all_(comparison.metrics[metric]),
         groups_(comparison.by_level[metric]),
-        level_(comparison.level == Level::by_head && groups_.pooled.head_axis.empty() ? Level::by_layer
-                                                                                      : comparison.level) {}
+        level_(comparison.level == Level::by_head && groups_.pooled.head_axis().empty() ? Level::by_layer
+                                                                                        : comparison.level) {}
 
   std::string at_one_budget() const {
     const std::size_t b = comparison_.level_budget;
@@ -184,7 +184,7 @@ class LevelTables {
   /// "output_error by head (layer.q_head)"
   std::string subject() const {
     return fmt::format("{} by {}{}", groups_.pooled.title(), name_of(level_),
-                       level_ == Level::by_head ? fmt::format(" (layer.{})", groups_.pooled.head_axis) : "");
+                       level_ == Level::by_head ? fmt::format(" (layer.{})", groups_.pooled.head_axis()) : "");
   }
 
   /// Of a column: everything pooled, then the groups.
@@ -275,7 +275,7 @@ std::string comparison_text(const Comparison& comparison, const std::vector<std:
       }
       shown.push_back(&metric);
       indices.push_back(m);
-      const bool divides = comparison.level == Level::by_case || !metric.pooled.whole_model;
+      const bool divides = comparison.level == Level::by_case || metric.pooled.axis != MetricAxis::model;
       text += comparison.level == Level::all || !divides ? metric_table(comparison, metric) : level_text(comparison, m);
     }
   }

@@ -27,16 +27,17 @@ std::vector<Crossing> equivalent_budgets(const Curve& curve, std::span<const dou
   return crossings;
 }
 
-PairedComparer::PairedComparer(const Dataset& results, std::span<const ComparedPolicy> policies, std::size_t against)
+PairedComparer::PairedComparer(const Results& results, std::span<const ComparedPolicy> policies, std::size_t against)
     : results_(results),
       policies_(policies),
       against_(against),
       samples_(samples_of(results)),
       resamples_(samples_.size()),
       nominal_(nominal_kept_fraction(results)) {
-  if (!results.has_variable("kept_fraction")) return;
+  const ResultsMetric* const kept = results.find(kKeptFraction);
+  if (kept == nullptr) return;
   for (const SampleCases& sample : samples_) {
-    kept_.push_back(pool_metric(results, "kept_fraction", Level::all, sample.cases).front());
+    kept_.push_back(pool_metric(results, *kept, Level::all, sample.cases).front());
   }
 }
 
@@ -104,7 +105,7 @@ PairedMetric PairedComparer::compare_part(const PooledMetric& all, std::span<con
   return paired;
 }
 
-std::vector<PairedMetric> PairedComparer::compare(const std::string& metric) const {
+std::vector<PairedMetric> PairedComparer::compare(const ResultsMetric& metric) const {
   const std::vector<PooledMetric> parts = pool_metric(results_, metric, Level::all);
   std::vector<PairedMetric> paired;
   if (!parts.front().is_contest()) {

@@ -11,8 +11,8 @@
 #include "analysis/compare/compared_policy.h"
 #include "analysis/compare/curve.h"
 #include "analysis/compare/pooling.h"
+#include "analysis/compare/results.h"
 #include "analysis/compare/samples.h"
-#include "core/data/dataset.h"
 
 namespace kvreplay {
 
@@ -51,10 +51,10 @@ std::vector<Crossing> equivalent_budgets(const Curve& curve, std::span<const dou
 class PairedComparer {
  public:
   /// Keeps references to its arguments. \param against  index of the policy that all others are compared with
-  PairedComparer(const Dataset& results, std::span<const ComparedPolicy> policies, std::size_t against);
+  PairedComparer(const Results& results, std::span<const ComparedPolicy> policies, std::size_t against);
 
   /// One element per part of the metric.
-  std::vector<PairedMetric> compare(const std::string& metric) const;
+  std::vector<PairedMetric> compare(const ResultsMetric& metric) const;
 
  private:
   PairedMetric compare_part(const PooledMetric& all, std::span<const PooledMetric> samples) const;
@@ -63,7 +63,7 @@ class PairedComparer {
   /// [n_policies, n_budgets] of some samples.
   std::vector<double> kept_fraction(std::span<const PooledMetric* const> kept, const PooledMetric& pooled) const;
 
-  const Dataset& results_;
+  const Results& results_;
   std::span<const ComparedPolicy> policies_;
   std::size_t against_;
   std::vector<SampleCases> samples_;

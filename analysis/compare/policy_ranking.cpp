@@ -24,11 +24,12 @@ constexpr RankedBy kMetrics[] = {
 
 }  // namespace
 
-std::optional<PolicyRanking> rank_policies(const Dataset& results, std::span<const ComparedPolicy> policies,
+std::optional<PolicyRanking> rank_policies(const Results& results, std::span<const ComparedPolicy> policies,
                                            std::size_t budget) {
   for (const RankedBy& by : kMetrics) {
-    if (!results.has_variable(by.metric)) continue;
-    const PooledMetric pooled = pool_metric(results, by.metric, Level::all).front();
+    const ResultsMetric* const metric = results.find(by.metric);
+    if (metric == nullptr) continue;
+    const PooledMetric pooled = pool_metric(results, *metric, Level::all).front();
     if (!pooled.has_values()) continue;
     const std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
     PolicyRanking ranking{.metric = by.metric, .why = by.why, .by_area = true, .policies = {}, .scores = {}};

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "analysis/compare/compared_policy.h"
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
@@ -23,7 +23,7 @@ struct PolicyRanking {
 /// By predicted_kl where it was measured; else by the error after W_O, squared and summed over layers; else by
 /// output_error. Nothing where the results have none of these.
 /// \param budget  index of the one that is looked at where curves have no area: with a single budget
-std::optional<PolicyRanking> rank_policies(const Dataset& results, std::span<const ComparedPolicy> policies,
+std::optional<PolicyRanking> rank_policies(const Results& results, std::span<const ComparedPolicy> policies,
                                            std::size_t budget);
 
 }  // namespace kvreplay

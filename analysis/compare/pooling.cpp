@@ -8,112 +8,56 @@
 #include <numeric>
 #include <optional>
 
-#include "analysis/compare/dataset_slice.h"
-#include "analysis/compare/results_check.h"
-
 namespace kvreplay {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-/// One dimension of a numerator, with what it takes to step along it in both sums.
-struct Axis {
-  std::size_t size = 1;
-  std::size_t numerator_stride = 0;
-  std::size_t denominator_stride = 0;  // 0 where the denominator does not depend on it
-  std::vector<std::string> labels = {""};
-};
-
-/// The sums of one metric as nested loops over named axes; an axis that the metric lacks has one index.
-struct SumLayout {
-  const Variable* numerator = nullptr;
-  const Variable* denominator = nullptr;
-  std::string head_axis, part_dimension;
-  Axis cases, layers, heads, policies, budgets, parts;
-
-  SumLayout(const Dataset& results, const Variable& metric)
-      : numerator(&results.variable(text_attribute(metric.attributes, "numerator"))),
-        denominator(&results.variable(text_attribute(metric.attributes, "denominator"))) {
-    for (const char* name : {"q_head", "kv_head"}) {
-      if (std::find(numerator->dimensions.begin(), numerator->dimensions.end(), name) != numerator->dimensions.end()) {
-        head_axis = name;
-      }
-    }
-    cases = axis(results, "case");
-    layers = axis(results, "layer");
-    heads = axis(results, head_axis);
-    policies = axis(results, "policy");
-    budgets = axis(results, "budget");
-    for (const std::string_view name : kPartDimensions) {
-      if (std::find(numerator->dimensions.begin(), numerator->dimensions.end(), name) == numerator->dimensions.end())
-        continue;
-      part_dimension = name;
-      parts = axis(results, part_dimension);
-    }
-  }
-
- private:
-  static std::size_t stride(const Dataset& results, const Variable& variable, const std::string& name) {
-    const auto found = std::find(variable.dimensions.begin(), variable.dimensions.end(), name);
-    if (found == variable.dimensions.end()) return 0;
-    return results.volume({found + 1, variable.dimensions.end()});
-  }
-
-  Axis axis(const Dataset& results, const std::string& name) const {
-    const auto& names = numerator->dimensions;
-    if (std::find(names.begin(), names.end(), name) == names.end()) return {};
-    return {.size = results.dimension(name).size(),
-            .numerator_stride = stride(results, *numerator, name),
-            .denominator_stride = stride(results, *denominator, name),
-            .labels = label_texts(results.dimension(name))};
-  }
-};
-
 /// Adds the sums of one unit to a group, or notes what it lacks.
-void add_unit(const SumLayout& layout, std::size_t numerator_offset, std::size_t denominator_offset, std::size_t group,
-              PooledMetric& pooled) {
-  const auto at = [&](std::size_t p, std::size_t b) {
-    return layout.numerator
-        ->values[numerator_offset + p * layout.policies.numerator_stride + b * layout.budgets.numerator_stride];
+/// \param unit  case, layer, head and part; the rest does not matter
+void add_unit(const ResultsMetric& metric, ResultsPlace unit, std::size_t group, PooledMetric& pooled) {
+  const auto at = [&](const ResultsArray& sum, std::size_t p, std::size_t b) {
+    unit[static_cast<std::size_t>(ResultsAxis::policies)] = p;
+    unit[static_cast<std::size_t>(ResultsAxis::budgets)] = b;
+    return sum.at(unit);
   };
   bool exists = false;
   for (std::size_t p = 0; p < pooled.n_policies && !exists; ++p) {
-    for (std::size_t b = 0; b < pooled.n_budgets && !exists; ++b) exists = !std::isnan(at(p, b));
+    for (std::size_t b = 0; b < pooled.n_budgets && !exists; ++b) exists = !std::isnan(at(metric.numerator, p, b));
   }
   if (!exists) return;
   ++pooled.n_units[group];
   for (std::size_t p = 0; p < pooled.n_policies; ++p) {
     for (std::size_t b = 0; b < pooled.n_budgets; ++b) {
       const std::size_t place = pooled.index(group, p, b);
-      const double denominator =
-          layout.denominator->values[denominator_offset + p * layout.policies.denominator_stride +
-                                     b * layout.budgets.denominator_stride];
-      if (std::isnan(at(p, b))) {
+      const double numerator = at(metric.numerator, p, b);
+      if (std::isnan(numerator)) {
         ++pooled.n_missing[place];
       } else {
-        pooled.numerator[place] += at(p, b);
-        pooled.denominator[place] += denominator;
+        pooled.numerator[place] += numerator;
+        pooled.denominator[place] += at(metric.denominator, p, b);
       }
     }
   }
 }
 
-/// \param head_groups  [n_heads] label of the group that each head belongs to
-PooledMetric pool_part(const SumLayout& layout, PooledMetric pooled, Level level,
-                       const std::vector<std::size_t>& chosen_cases, const std::vector<std::string>& head_groups,
-                       std::size_t part) {
-  const Axis& cases = layout.cases;
-  const Axis& layers = layout.layers;
-  const Axis& heads = layout.heads;
+/// What of a replay is told apart, by label.
+struct GroupLabels {
+  std::vector<std::string> cases, layers;
+  std::vector<std::string> heads;  ///< the group that each head belongs to
+};
+
+PooledMetric pool_part(const ResultsMetric& metric, PooledMetric pooled, Level level,
+                       const std::vector<std::size_t>& chosen_cases, const GroupLabels& labels, std::size_t part) {
   const bool apart_by_head = level == Level::by_head || level == Level::by_kv_head;
-  pooled.part = layout.parts.labels[part];
+  const bool apart_by_layer = metric.axis != MetricAxis::model && (level == Level::by_layer || apart_by_head);
   for (const std::size_t c : chosen_cases) {
-    for (std::size_t l = 0; l < layers.size; ++l) {
-      for (std::size_t h = 0; h < heads.size; ++h) {
+    for (std::size_t l = 0; l < metric.size(ResultsAxis::layers); ++l) {
+      for (std::size_t h = 0; h < metric.size(ResultsAxis::heads); ++h) {
         PoolGroup group;
-        if (level == Level::by_case) group.case_name = cases.labels[c];
-        if (level == Level::by_layer || apart_by_head) group.layer = layers.labels[l];
-        if (apart_by_head) group.head = head_groups[h];
+        if (level == Level::by_case) group.case_name = labels.cases[c];
+        if (apart_by_layer) group.layer = labels.layers[l];
+        if (apart_by_head) group.head = labels.heads[h];
         const auto found = std::find(pooled.groups.begin(), pooled.groups.end(), group);
         const auto g = static_cast<std::size_t>(found - pooled.groups.begin());
         if (found == pooled.groups.end()) {
@@ -124,12 +68,7 @@ PooledMetric pool_part(const SumLayout& layout, PooledMetric pooled, Level level
           pooled.n_missing.resize(size, 0);
           pooled.n_units.resize(pooled.groups.size(), 0);
         }
-        add_unit(layout,
-                 c * cases.numerator_stride + l * layers.numerator_stride + h * heads.numerator_stride +
-                     part * layout.parts.numerator_stride,
-                 c * cases.denominator_stride + l * layers.denominator_stride + h * heads.denominator_stride +
-                     part * layout.parts.denominator_stride,
-                 g, pooled);
+        add_unit(metric, {c, l, h, 0, 0, part}, g, pooled);
       }
     }
   }
@@ -137,23 +76,22 @@ PooledMetric pool_part(const SumLayout& layout, PooledMetric pooled, Level level
 }
 
 /// [n_q_heads] label of the KV head that each query head reads.
-std::vector<std::string> kv_heads_of_queries(const Dataset& results) {
-  const std::size_t n_q_heads = results.dimension("q_head").size();
-  const std::vector<std::string> kv_heads = label_texts(results.dimension("kv_head"));
+std::vector<std::string> kv_heads_of_queries(const Results& results) {
+  const std::size_t n_q_heads = results.q_heads.size(), n_kv_heads = results.kv_heads.size();
   std::vector<std::string> labels;
-  for (std::size_t head = 0; head < n_q_heads; ++head) labels.push_back(kv_heads[head * kv_heads.size() / n_q_heads]);
+  for (std::size_t head = 0; head < n_q_heads; ++head)
+    labels.push_back(results.kv_heads[head * n_kv_heads / n_q_heads]);
   return labels;
 }
 
 /// The group of kept fractions that belongs to a group of some metric.
-std::optional<std::size_t> kept_group(const Dataset& results, const PooledMetric& kept, const PooledMetric& pooled,
+std::optional<std::size_t> kept_group(const Results& results, const PooledMetric& kept, const PooledMetric& pooled,
                                       std::size_t group) {
   PoolGroup wanted = pooled.groups[group];
-  if (kept.head_axis.empty()) wanted.head.clear();
-  if (!wanted.head.empty() && pooled.head_axis == "q_head" && kept.head_axis == "kv_head") {
-    const std::vector<std::string> labels = label_texts(results.dimension("q_head"));
-    const auto head = static_cast<std::size_t>(std::find(labels.begin(), labels.end(), wanted.head) - labels.begin());
-    wanted.head = kv_heads_of_queries(results).at(head);
+  if (kept.head_axis().empty()) wanted.head.clear();
+  if (!wanted.head.empty() && pooled.axis == MetricAxis::q_head && kept.axis == MetricAxis::kv_head) {
+    const auto head = std::ranges::find(results.q_heads, wanted.head) - results.q_heads.begin();
+    wanted.head = kv_heads_of_queries(results).at(static_cast<std::size_t>(head));
   }
   const auto found = std::find(kept.groups.begin(), kept.groups.end(), wanted);
   if (found == kept.groups.end()) return std::nullopt;
@@ -184,6 +122,10 @@ std::string PoolGroup::label() const {
   return layer.empty() ? "all" : layer;
 }
 
+std::string_view PooledMetric::head_axis() const {
+  return axis == MetricAxis::q_head || axis == MetricAxis::kv_head ? name_of(axis) : "";
+}
+
 std::string PooledMetric::title() const { return part.empty() ? metric : fmt::format("{}[{}]", metric, part); }
 
 double PooledMetric::value(std::size_t group, std::size_t policy, std::size_t budget) const {
@@ -193,7 +135,7 @@ double PooledMetric::value(std::size_t group, std::size_t policy, std::size_t bu
 }
 
 bool PooledMetric::is_contest() const {
-  return contest && metric != "kept_fraction" && formula != MetricFormula::sum && part_dimension != "other_policy";
+  return contest && metric != kKeptFraction && formula != MetricFormula::sum && parts != MetricParts::other_policy;
 }
 
 bool PooledMetric::has_values() const {
@@ -214,49 +156,49 @@ double PooledMetric::full_cache(std::size_t group) const {
   return kNone;
 }
 
-std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
+std::vector<PooledMetric> pool_metric(const Results& results, const ResultsMetric& metric, Level level,
                                       std::span<const std::size_t> cases) {
-  const Variable& variable = results.variable(metric);
-  const SumLayout layout(results, variable);
   PooledMetric pooled;
-  pooled.metric = metric;
-  pooled.unit = text_attribute(variable.attributes, "units");
-  pooled.summary = text_attribute(variable.attributes, "long_name");
-  pooled.better = text_attribute(variable.attributes, "better") == "higher" ? Better::higher : Better::lower;
-  pooled.monotone = is_monotone(variable);
-  pooled.contest = is_contest(variable);
-  pooled.formula = metric_formula(text_attribute(variable.attributes, "formula"));
-  pooled.sum_units = text_attribute(variable.attributes, "sum_units");
-  pooled.whole_model = std::ranges::find(variable.dimensions, "layer") == variable.dimensions.end();
-  pooled.head_axis = layout.head_axis;
-  pooled.part_dimension = layout.part_dimension;
-  pooled.n_policies = layout.policies.size;
-  pooled.n_budgets = layout.budgets.size;
-  std::vector<std::string> head_groups = layout.heads.labels;
-  if (level == Level::by_kv_head && layout.head_axis == "q_head") {
-    head_groups = kv_heads_of_queries(results);
-    pooled.head_axis = "kv_head";
+  pooled.metric = metric.name;
+  pooled.parts = metric.parts;
+  pooled.unit = metric.unit;
+  pooled.summary = metric.summary;
+  pooled.better = metric.better;
+  pooled.monotone = metric.monotone;
+  pooled.contest = metric.contest;
+  pooled.formula = metric.formula;
+  pooled.sum_units = metric.sum_unit;
+  pooled.axis = metric.axis;
+  pooled.n_policies = metric.size(ResultsAxis::policies);
+  pooled.n_budgets = metric.size(ResultsAxis::budgets);
+  GroupLabels labels{
+      .cases = results.case_labels(), .layers = results.layer_labels(), .heads = results.head_labels(metric)};
+  if (level == Level::by_kv_head && metric.axis == MetricAxis::q_head) {
+    labels.heads = kv_heads_of_queries(results);
+    pooled.axis = MetricAxis::kv_head;
   }
   std::vector<std::size_t> chosen(cases.begin(), cases.end());
   if (chosen.empty()) {
-    chosen.resize(layout.cases.size);
+    chosen.resize(results.cases.size());
     std::iota(chosen.begin(), chosen.end(), 0);
   }
+  const std::vector<std::string> parts = results.part_labels(metric);
   std::vector<PooledMetric> all;
-  for (std::size_t part = 0; part < layout.parts.size; ++part) {
-    all.push_back(pool_part(layout, pooled, level, chosen, head_groups, part));
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    pooled.part = parts[part];
+    all.push_back(pool_part(metric, pooled, level, chosen, labels, part));
   }
   return all;
 }
 
-std::vector<double> nominal_kept_fraction(const Dataset& results) {
-  std::vector<double> nominal = std::get<std::vector<double>>(results.dimension("budget").labels);
-  if (text_attribute(results.attributes, "budget_kind") != "tokens") return nominal;
-  if (!results.has_variable("n_candidates")) return std::vector<double>(nominal.size(), kNone);
+std::vector<double> nominal_kept_fraction(const Results& results) {
+  std::vector<double> nominal = results.budgets;
+  if (results.budget_kind != "tokens") return nominal;
+  if (results.n_candidates.empty()) return std::vector<double>(nominal.size(), kNone);
   for (double& budget : nominal) {
     double kept = 0;
     double all = 0;
-    for (const double n : results.variable("n_candidates").values) {
+    for (const double n : results.n_candidates) {
       if (std::isnan(n)) continue;
       kept += std::min(budget, n);
       all += n;
@@ -266,19 +208,19 @@ std::vector<double> nominal_kept_fraction(const Dataset& results) {
   return nominal;
 }
 
-std::vector<double> pool_kept_fraction(const Dataset& results, const PooledMetric& pooled, Level level) {
+std::vector<double> pool_kept_fraction(const Results& results, const PooledMetric& pooled, Level level) {
   const std::vector<double> nominal = nominal_kept_fraction(results);
-  const bool recorded = results.has_variable("kept_fraction");
+  const ResultsMetric* const recorded = results.find(kKeptFraction);
   const bool apart_by_head = level == Level::by_head || level == Level::by_kv_head;
-  if (apart_by_head && pooled.head_axis.empty()) level = Level::by_layer;
-  const PooledMetric kept = recorded ? pool_metric(results, "kept_fraction", level).front() : PooledMetric();
+  if (apart_by_head && pooled.head_axis().empty()) level = Level::by_layer;
+  const PooledMetric kept = recorded != nullptr ? pool_metric(results, *recorded, level).front() : PooledMetric();
   std::vector<double> fractions(pooled.numerator.size(), kNone);
   for (std::size_t g = 0; g < pooled.groups.size(); ++g) {
-    const auto group = recorded ? kept_group(results, kept, pooled, g) : std::nullopt;
-    if (recorded && !group) continue;
+    const auto group = recorded != nullptr ? kept_group(results, kept, pooled, g) : std::nullopt;
+    if (recorded != nullptr && !group) continue;
     for (std::size_t p = 0; p < pooled.n_policies; ++p) {
       for (std::size_t b = 0; b < pooled.n_budgets; ++b) {
-        fractions[pooled.index(g, p, b)] = recorded ? kept.value(*group, p, b) : nominal[b];
+        fractions[pooled.index(g, p, b)] = recorded != nullptr ? kept.value(*group, p, b) : nominal[b];
       }
     }
   }

@@ -2,17 +2,19 @@
 // Metrics pooled over heads, layers and cases: sums are added, and the formula is applied once at the end. Ratios are
 // never averaged, so a head or a sample counts by what it contributes.
 
-#include <array>
 #include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 #include "core/data/metric_formula.h"
 
 namespace kvreplay {
+
+/// The metric that says what was really kept.
+inline constexpr std::string_view kKeptFraction = "kept_fraction";
 
 /// What is told apart; everything else is pooled.
 ///
@@ -32,25 +34,23 @@ struct PoolGroup {
   friend bool operator==(const PoolGroup&, const PoolGroup&) = default;
 };
 
-/// The dimensions that divide some metrics into parts, each with a value of its own: marked spans, and the policies
-/// that a policy is compared with.
-inline constexpr std::array<std::string_view, 2> kPartDimensions{"span", "other_policy"};
-
 /// One metric; of a metric in parts, one part.
 struct PooledMetric {
   std::string metric;
-  std::string part;            ///< label along `part_dimension`; "" unless the metric is in parts
-  std::string part_dimension;  ///< one of kPartDimensions, or ""
+  std::string part;  ///< label of the part; "" unless the metric is in parts
+  MetricParts parts = MetricParts::none;
   std::string unit;
   std::string summary;
   Better better = Better::lower;
   bool monotone = true;  ///< false: beyond the full cache's value more is no gain, and no policy is the best
   MetricFormula formula = MetricFormula::ratio;
-  bool contest = true;       ///< false: policies do not compete in it
-  std::string sum_units;     ///< of numerator and denominator: "nats" for measures of information, mostly ""
-  bool whole_model = false;  ///< of all layers together: there is nothing to tell apart by layer or head
-  std::string head_axis;     ///< "q_head", "kv_head", or "" for metrics of whole layers
+  bool contest = true;    ///< false: policies do not compete in it
+  std::string sum_units;  ///< of numerator and denominator: "nats" for measures of information, mostly ""
+  /// What its groups may tell apart; of a metric of the model there is nothing to tell apart by layer or head.
+  MetricAxis axis = MetricAxis::layer;
 
+  /// "q_head" or "kv_head"; "" for metrics of whole layers.
+  std::string_view head_axis() const;
   std::vector<PoolGroup> groups;
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
@@ -77,18 +77,18 @@ struct PooledMetric {
   double full_cache(std::size_t group) const;
 };
 
-/// Pools one metric of a results file; one element per part for metrics in parts, else one. Metrics of whole layers are
+/// Pools one metric; one element per part for metrics in parts, else one. Metrics of whole layers are
 /// pooled by layer where heads are asked for. Units that hold no policy do not exist (a layer without W_O, say).
-/// \param results  laid out as core/data/results.h says, see check_results()
-/// \param cases    indices of those to pool; empty: all
-std::vector<PooledMetric> pool_metric(const Dataset& results, const std::string& metric, Level level,
+/// \param metric  of the results
+/// \param cases   indices of those to pool; empty: all
+std::vector<PooledMetric> pool_metric(const Results& results, const ResultsMetric& metric, Level level,
                                       std::span<const std::size_t> cases = {});
 
 /// Kept fraction, [n_groups, n_policies, n_budgets] of `pooled`: what was really kept, pooled like it; the nominal
 /// budget where the results lack the metric kept_fraction. Query heads stand for the KV head that they read.
-std::vector<double> pool_kept_fraction(const Dataset& results, const PooledMetric& pooled, Level level);
+std::vector<double> pool_kept_fraction(const Results& results, const PooledMetric& pooled, Level level);
 
 /// Kept fraction that each budget asks for, [n_budgets]; budgets in tokens are related to all candidate tokens.
-std::vector<double> nominal_kept_fraction(const Dataset& results);
+std::vector<double> nominal_kept_fraction(const Results& results);
 
 }  // namespace kvreplay

@@ -5,12 +5,12 @@
 #include <utility>
 #include <vector>
 
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
 /// A line for each subject: layers of the model that are not in a figure, cases without one, predictions beyond what
 /// the recorded passes lost. \return [any] of (metric, line)
-std::vector<std::pair<std::string, std::string>> prediction_notes(const Dataset& results);
+std::vector<std::pair<std::string, std::string>> prediction_notes(const Results& results);
 
 }  // namespace kvreplay

@@ -22,7 +22,7 @@ void check_dimension(const std::string& file, const Dataset& dataset, const std:
   if (!std::holds_alternative<std::vector<Label>>(dimension.labels)) {
     refuse(file, fmt::format("the labels of dimension '{}' are not {}", name, type));
   }
-  std::vector<std::string> labels = label_texts(dimension);
+  std::vector<std::string> labels = texts_of(dimension.labels);
   if (labels.empty()) refuse(file, fmt::format("the dimension '{}' is empty", name));
   std::sort(labels.begin(), labels.end());
   const auto twice = std::adjacent_find(labels.begin(), labels.end());
@@ -85,22 +85,13 @@ void check_results(const std::string& file, const Dataset& dataset) {
     }
   }
   for (const char* text : {"case_trace", "case_fingerprint", "case_sample", "case_point"}) {
-    if (text_values(dataset, text).empty()) refuse(file, fmt::format("results without '{}'", text));
+    if (std::ranges::find(dataset.texts, text, &TextVariable::name) == dataset.texts.end())
+      refuse(file, fmt::format("results without '{}'", text));
   }
   for (const char* variable : {"n_queries", "policy_is_oracle"}) {
     if (!dataset.has_variable(variable)) refuse(file, fmt::format("results without '{}'", variable));
   }
   for (const std::string& name : metric_names(dataset)) check_metric(file, dataset, name);
-}
-
-std::vector<std::string> label_texts(const Dimension& dimension) {
-  return std::visit(
-      [](const auto& labels) {
-        std::vector<std::string> texts;
-        for (const auto& label : labels) texts.push_back(fmt::format("{}", label));
-        return texts;
-      },
-      dimension.labels);
 }
 
 std::vector<std::string> metric_names(const Dataset& results) {
@@ -109,31 +100,6 @@ std::vector<std::string> metric_names(const Dataset& results) {
     if (variable.attributes.contains("formula")) names.push_back(variable.name);
   }
   return names;
-}
-
-namespace {
-
-bool is_not_denied(const Variable& metric, const char* attribute) {
-  const auto found = metric.attributes.find(attribute);
-  return found == metric.attributes.end() || found->second != Attribute(std::int64_t{0});
-}
-
-}  // namespace
-
-bool is_monotone(const Variable& metric) { return is_not_denied(metric, "monotone"); }
-bool is_contest(const Variable& metric) { return is_not_denied(metric, "contest"); }
-
-std::string text_attribute(const Attributes& attributes, const std::string& name) {
-  const auto found = attributes.find(name);
-  if (found == attributes.end() || !std::holds_alternative<std::string>(found->second)) return "";
-  return std::get<std::string>(found->second);
-}
-
-std::vector<std::string> text_values(const Dataset& dataset, const std::string& name) {
-  for (const TextVariable& text : dataset.texts) {
-    if (text.name == name) return text.values;
-  }
-  return {};
 }
 
 }  // namespace kvreplay

@@ -11,7 +11,6 @@
 #include <span>
 #include <tuple>
 
-#include "analysis/compare/dataset_slice.h"
 #include "analysis/compare/results_check.h"
 #include "core/base/error.h"
 
@@ -19,6 +18,19 @@ namespace kvreplay {
 namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+/// Elements to step over for the next index of each dimension of a row-major array with these sizes.
+std::vector<std::size_t> row_major_strides(std::span<const std::size_t> sizes) {
+  std::vector<std::size_t> strides(sizes.size(), 1);
+  for (std::size_t d = sizes.size(); d-- > 1;) strides[d - 1] = strides[d] * sizes[d];
+  return strides;
+}
+
+// The texts beside the labels of a dimension; empty where there are none of this name.
+std::vector<std::string> text_values(const Dataset& data, const std::string& name) {
+  const auto found = std::ranges::find(data.texts, name, &TextVariable::name);
+  return found == data.texts.end() ? std::vector<std::string>() : found->values;
+}
 
 /// Where the indices of one file's dimension lie in the joined one.
 using IndexMap = std::vector<std::size_t>;
@@ -57,7 +69,7 @@ void join_cases(std::span<const ResultsFile> files, Dataset& joined, IndexMaps& 
   for (const ResultsFile& file : files) {
     const IndexMap map = merge_labels(keys, case_keys(file.data));
     maps["case"].push_back(map);
-    const std::vector<std::string> names = label_texts(file.data.dimension("case"));
+    const std::vector<std::string> names = texts_of(file.data.dimension("case").labels);
     labels.resize(keys.size());
     for (std::size_t i = 0; i < map.size(); ++i) {
       if (labels[map[i]].empty()) labels[map[i]] = names[i];
@@ -142,7 +154,7 @@ void require_same(std::span<const ResultsFile> files, const char* what, auto&& d
 }
 
 std::string describe_labels(const Dataset& data, const char* dimension) {
-  return data.has_dimension(dimension) ? fmt::format("{}", fmt::join(label_texts(data.dimension(dimension)), ", "))
+  return data.has_dimension(dimension) ? fmt::format("{}", fmt::join(texts_of(data.dimension(dimension).labels), ", "))
                                        : "none";
 }
 
@@ -151,7 +163,7 @@ std::string place_of(const Dataset& joined, const Variable& variable, std::size_
   std::string place;
   for (std::size_t d = variable.dimensions.size(); d-- > 0;) {
     const Dimension& dimension = joined.dimension(variable.dimensions[d]);
-    const std::string label = label_texts(dimension)[element % dimension.size()];
+    const std::string label = texts_of(dimension.labels)[element % dimension.size()];
     place = fmt::format("{} {}{}{}", dimension.name, label, place.empty() ? "" : ", ", place);
     element /= dimension.size();
   }
@@ -291,27 +303,6 @@ JoinedResults join_results(std::vector<ResultsFile> files) {
       result.notes.push_back(fmt::format(
           "{} is left out: files have it of different layers, and layers cannot be put together any more", name));
   return result;
-}
-
-void require_complete(const Dataset& joined) {
-  const std::vector<double>& replayed = joined.variable(kReplayed).values;
-  const std::vector<std::string> policies = label_texts(joined.dimension("policy"));
-  const std::vector<std::string> cases = label_texts(joined.dimension("case"));
-  const std::vector<std::string> layers = label_texts(joined.dimension("layer"));
-  for (std::size_t unit = 0; unit < cases.size() * layers.size(); ++unit) {
-    const auto begin = replayed.begin() + static_cast<std::ptrdiff_t>(unit * policies.size());
-    const std::vector<double> row(begin, begin + static_cast<std::ptrdiff_t>(policies.size()));
-    const auto present = std::find(row.begin(), row.end(), 1.0);
-    const auto absent = std::find_if(row.begin(), row.end(), [](double value) { return std::isnan(value); });
-    if (present == row.end() || absent == row.end()) continue;
-    throw UsageError(
-        fmt::format("case '{}', layer {} was replayed with '{}' but not with '{}': figures pooled over different work "
-                    "cannot be compared; "
-                    "choose what all files hold by --case, --layer or --policy",
-                    cases[unit / layers.size()], layers[unit % layers.size()],
-                    policies[static_cast<std::size_t>(present - row.begin())],
-                    policies[static_cast<std::size_t>(absent - row.begin())]));
-  }
 }
 
 }  // namespace kvreplay

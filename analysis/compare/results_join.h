@@ -30,8 +30,4 @@ inline constexpr std::string_view kReplayed = "replayed";
 /// A single file is passed on without copying its arrays.
 JoinedResults join_results(std::vector<ResultsFile> files);
 
-/// Throws UsageError naming what is missing when some policy was not replayed on a case and layer that others were
-/// replayed on: their figures would stand for different work.
-void require_complete(const Dataset& joined);
-
 }  // namespace kvreplay

@@ -3,20 +3,17 @@
 #include <algorithm>
 #include <functional>
 
-#include "analysis/compare/results_check.h"
-
 namespace kvreplay {
 
-std::vector<SampleCases> samples_of(const Dataset& results) {
-  const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
-  const std::vector<std::string> names = text_values(results, "case_sample");
+std::vector<SampleCases> samples_of(const Results& results) {
   std::vector<SampleCases> samples;
-  for (std::size_t c = 0; c < names.size(); ++c) {
-    auto sample = std::find_if(samples.begin(), samples.end(), [&](const SampleCases& each) {
-      return each.fingerprint == fingerprints[c] && each.name == names[c];
+  for (std::size_t c = 0; c < results.cases.size(); ++c) {
+    const ResultsCase& each = results.cases[c];
+    auto sample = std::find_if(samples.begin(), samples.end(), [&](const SampleCases& known) {
+      return known.fingerprint == each.fingerprint && known.name == each.sample;
     });
     if (sample == samples.end()) {
-      sample = samples.insert(sample, {.fingerprint = fingerprints[c], .name = names[c], .cases = {}});
+      sample = samples.insert(sample, {.fingerprint = each.fingerprint, .name = each.sample, .cases = {}});
     }
     sample->cases.push_back(c);
   }

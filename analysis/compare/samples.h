@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "analysis/compare/pooling.h"
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
@@ -18,7 +18,7 @@ struct SampleCases {
 };
 
 /// In order of first appearance.
-std::vector<SampleCases> samples_of(const Dataset& results);
+std::vector<SampleCases> samples_of(const Results& results);
 
 /// The sums of several samples added up.
 /// \param chosen  the same metric, part and groups of each; not empty, and a sample may come several times

@@ -8,7 +8,6 @@
 #include <map>
 
 #include "analysis/compare/pooling.h"
-#include "analysis/compare/results_check.h"
 #include "analysis/compare/samples.h"
 #include "core/base/error.h"
 #include "core/base/rank_agreement.h"
@@ -27,7 +26,7 @@ using BudgetRanks = std::vector<std::vector<double>>;
 /// How a metric ranks policies.
 struct Reading {
   std::string name;
-  std::string metric;
+  const ResultsMetric* metric = nullptr;
   /// By the distance of its logarithm from the full cache's, whichever way: what a metric that is not monotone can
   /// mean, since more than the full cache has is no gain.
   bool deviation = false;
@@ -72,9 +71,9 @@ std::vector<BudgetRanks> group_ranks(const PooledMetric& pooled, bool deviation,
   return groups;
 }
 
-SampleRanks rank_sample(const Dataset& results, const Reading& reading, const SampleCases& sample,
+SampleRanks rank_sample(const Results& results, const Reading& reading, const SampleCases& sample,
                         std::span<const std::size_t> contestants) {
-  const auto pooled = [&](Level level) { return pool_metric(results, reading.metric, level, sample.cases).front(); };
+  const auto pooled = [&](Level level) { return pool_metric(results, *reading.metric, level, sample.cases).front(); };
   const PooledMetric all = pooled(Level::all);
   SampleRanks ranks;
   ranks.all = group_ranks(all, reading.deviation, contestants).front();
@@ -85,9 +84,9 @@ SampleRanks rank_sample(const Dataset& results, const Reading& reading, const Sa
   }
   ranks.together = average_ranks(points);
   ranks.by_layer = group_ranks(pooled(Level::by_layer), reading.deviation, contestants);
-  if (!results.has_dimension("kv_head")) return ranks;
+  if (results.kv_heads.empty()) return ranks;
   const PooledMetric heads = pooled(Level::by_kv_head);
-  if (!heads.head_axis.empty()) ranks.by_head = group_ranks(heads, reading.deviation, contestants);
+  if (!heads.head_axis().empty()) ranks.by_head = group_ranks(heads, reading.deviation, contestants);
   return ranks;
 }
 
@@ -203,10 +202,10 @@ bool holds(const std::vector<std::string>& names, std::string_view name) {
 }
 
 /// The readings of a surrogate: its values, and where it is not monotone their deviation.
-std::vector<Reading> readings_of(const Dataset& results, const std::string& metric) {
-  std::vector<Reading> readings{{.name = metric, .metric = metric}};
-  if (!is_monotone(results.variable(metric)))
-    readings.push_back({.name = "deviation of " + metric, .metric = metric, .deviation = true});
+std::vector<Reading> readings_of(const ResultsMetric& metric) {
+  std::vector<Reading> readings{{.name = metric.name, .metric = &metric}};
+  if (!metric.monotone)
+    readings.push_back({.name = "deviation of " + metric.name, .metric = &metric, .deviation = true});
   return readings;
 }
 
@@ -218,10 +217,10 @@ std::vector<std::string> narrowed(const std::vector<std::string>& known, const s
   return chosen.empty() ? known : chosen;
 }
 
-void choose_metrics(const Dataset& results, const std::vector<std::string>& wanted, SurrogateReport& report) {
-  const std::vector<std::string> known = metric_names(results);
-  for (const std::string& name : known) {
-    if (text_attribute(results.variable(name).attributes, "sum_units") == "nats") report.surrogates.push_back(name);
+void choose_metrics(const Results& results, const std::vector<std::string>& wanted, SurrogateReport& report) {
+  const std::vector<std::string> known = results.metric_names();
+  for (const ResultsMetric& metric : results.metrics) {
+    if (metric.sum_unit == "nats") report.surrogates.push_back(metric.name);
   }
   for (const std::string& name : kTruths) {
     if (holds(known, name)) report.truths.push_back(name);
@@ -251,10 +250,8 @@ void choose_metrics(const Dataset& results, const std::vector<std::string>& want
 }
 
 /// Within a sample the denominator is the same for all policies: the numerator alone orders them.
-void find_alike(const Dataset& results, SurrogateReport& report) {
-  const auto numerator = [&](const std::string& metric) {
-    return text_attribute(results.variable(metric).attributes, "numerator");
-  };
+void find_alike(const Results& results, SurrogateReport& report) {
+  const auto numerator = [&](const std::string& metric) { return results.find(metric)->numerator.name; };
   for (std::size_t t = 0; t < report.truths.size(); ++t) {
     const auto begin = report.truths.begin();
     const auto itself = begin + static_cast<std::ptrdiff_t>(t);
@@ -284,7 +281,7 @@ std::string SurrogateReport::head_label(std::size_t head) const {
   return fmt::format("{}.{}", layers[head / n_kv_heads], head % n_kv_heads);
 }
 
-SurrogateReport surrogate_report(const Dataset& results, std::span<const ComparedPolicy> policies,
+SurrogateReport surrogate_report(const Results& results, std::span<const ComparedPolicy> policies,
                                  const std::vector<std::string>& metrics) {
   SurrogateReport report;
   choose_metrics(results, metrics, report);
@@ -295,17 +292,17 @@ SurrogateReport surrogate_report(const Dataset& results, std::span<const Compare
     throw InputError(fmt::format("surrogates order policies, and of the {} here {} no reference: replay two or more",
                                  policies.size(), contest.size() == 1 ? "only one is" : "none is"));
   }
-  report.budgets = std::get<std::vector<double>>(results.dimension("budget").labels);
-  report.layers = std::get<std::vector<std::int64_t>>(results.dimension("layer").labels);
-  report.n_kv_heads = results.has_dimension("kv_head") ? results.dimension("kv_head").size() : 0;
+  report.budgets = results.budgets;
+  report.layers = results.layers;
+  report.n_kv_heads = results.kv_heads.size();
   const std::vector<SampleCases> samples = samples_of(results);
   report.n_samples = samples.size();
 
   std::map<std::string, Reading> readings;
-  for (const std::string& truth : report.truths) readings[truth] = {.name = truth, .metric = truth};
+  for (const std::string& truth : report.truths) readings[truth] = {.name = truth, .metric = results.find(truth)};
   std::vector<std::string> surrogates;
   for (const std::string& metric : report.surrogates) {
-    for (const Reading& reading : readings_of(results, metric)) {
+    for (const Reading& reading : readings_of(*results.find(metric))) {
       surrogates.push_back(reading.name);
       readings[reading.name] = reading;
     }

@@ -10,7 +10,7 @@
 
 #include "analysis/compare/bootstrap.h"
 #include "analysis/compare/compared_policy.h"
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
@@ -66,7 +66,7 @@ struct SurrogateReport {
 /// \param metrics   the only ones to be surrogates and truths; empty: all
 /// Throws InputError when there is no surrogate, no truth, or less than two contestants; UsageError for metrics that
 /// are neither surrogate nor truth.
-SurrogateReport surrogate_report(const Dataset& results, std::span<const ComparedPolicy> policies,
+SurrogateReport surrogate_report(const Results& results, std::span<const ComparedPolicy> policies,
                                  const std::vector<std::string>& metrics);
 
 /// What the figures say, in a sentence: "capacity orders 64 % of policy pairs as output_error does, ...; below chance

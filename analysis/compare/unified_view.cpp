@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "analysis/compare/pooling.h"
-#include "analysis/compare/results_check.h"
 #include "analysis/compare/samples.h"
 
 namespace kvreplay {
@@ -29,7 +28,7 @@ std::string find_policy(const std::vector<std::string>& policies, const std::str
 }
 
 /// Budgets at which something is evicted.
-std::vector<std::size_t> budgets_below_full(const Dataset& results) {
+std::vector<std::size_t> budgets_below_full(const Results& results) {
   std::vector<std::size_t> below;
   const std::vector<double> nominal = nominal_kept_fraction(results);
   for (std::size_t b = 0; b < nominal.size(); ++b) {
@@ -60,13 +59,13 @@ double mean_of_best(const PooledMetric& pooled, std::span<const std::size_t> pol
   return budgets.empty() ? kNone : sum / static_cast<double>(budgets.size());
 }
 
-void add_regret(const Dataset& results, std::span<const std::size_t> oracles, std::span<const std::size_t> budgets,
-                UnifiedView& view) {
+void add_regret(const Results& results, const ResultsMetric& error, std::span<const std::size_t> oracles,
+                std::span<const std::size_t> budgets, UnifiedView& view) {
   std::vector<PooledMetric> samples;
   for (const SampleCases& sample : samples_of(results)) {
-    samples.push_back(pool_metric(results, kError, Level::all, sample.cases).front());
+    samples.push_back(pool_metric(results, error, Level::all, sample.cases).front());
   }
-  const PooledMetric all = pool_metric(results, kError, Level::all).front();
+  const PooledMetric all = pool_metric(results, error, Level::all).front();
   std::vector<Estimate> regrets(view.rows.size());
   const auto regret = [&](const PooledMetric& pooled, std::size_t p) {
     return mean_over(pooled, p, budgets) - mean_of_best(pooled, oracles, budgets);
@@ -92,8 +91,9 @@ void add_regret(const Dataset& results, std::span<const std::size_t> oracles, st
   }
 }
 
-void add_overlaps(const Dataset& results, std::span<const std::size_t> budgets, UnifiedView& view) {
-  const std::vector<PooledMetric> overlaps = pool_metric(results, kOverlap, Level::all);
+void add_overlaps(const Results& results, const ResultsMetric& metric, std::span<const std::size_t> budgets,
+                  UnifiedView& view) {
+  const std::vector<PooledMetric> overlaps = pool_metric(results, metric, Level::all);
   for (const PooledMetric& overlap : overlaps) view.others.push_back(overlap.part);
   for (const std::string& name : kLandmarks) {
     const std::string landmark = find_policy(view.others, name);
@@ -111,10 +111,10 @@ void add_overlaps(const Dataset& results, std::span<const std::size_t> budgets, 
   }
 }
 
-std::string describe_missing(const Dataset& results, const std::vector<std::string>& policies) {
+std::string describe_missing(const Results& results, const std::vector<std::string>& policies) {
   std::vector<std::string> metrics, absent;
   for (const char* name : {kOverlap, kRankCorrelation}) {
-    if (!results.has_variable(name)) metrics.emplace_back(name);
+    if (results.find(name) == nullptr) metrics.emplace_back(name);
   }
   for (const std::string& name : kLandmarks) {
     if (find_policy(policies, name).empty()) absent.push_back(name);
@@ -132,26 +132,26 @@ std::string describe_missing(const Dataset& results, const std::vector<std::stri
 
 }  // namespace
 
-UnifiedView unified_view(const Dataset& results, std::span<const ComparedPolicy> policies, std::size_t budget) {
-  const std::vector<std::string> names = label_texts(results.dimension("policy"));
+UnifiedView unified_view(const Results& results, std::span<const ComparedPolicy> policies, std::size_t budget) {
+  const std::vector<std::string> names = results.policy_names();
   const std::vector<std::size_t> budgets = budgets_below_full(results);
   UnifiedView view;
   view.n_budgets = budgets.size();
   view.matrix_budget = budget;
   view.rows.resize(policies.size());
   for (UnifiedRow& row : view.rows) row.rank_correlation = kNone;
-  if (results.has_variable(kRankCorrelation)) {
-    const PooledMetric pooled = pool_metric(results, kRankCorrelation, Level::all).front();
+  if (const ResultsMetric* const metric = results.find(kRankCorrelation)) {
+    const PooledMetric pooled = pool_metric(results, *metric, Level::all).front();
     for (std::size_t p = 0; p < policies.size(); ++p) view.rows[p].rank_correlation = mean_over(pooled, p, budgets);
   }
-  if (results.has_variable(kOverlap)) add_overlaps(results, budgets, view);
+  if (const ResultsMetric* const overlap = results.find(kOverlap)) add_overlaps(results, *overlap, budgets, view);
   std::vector<std::size_t> oracles;
   for (std::size_t p = 0; p < policies.size(); ++p) {
     if (policies[p].oracle) oracles.push_back(p);
   }
-  if (!oracles.empty() && results.has_variable(kError)) {
+  if (const ResultsMetric* const error = results.find(kError); !oracles.empty() && error != nullptr) {
     for (const std::size_t p : oracles) view.oracles.push_back(names[p]);
-    add_regret(results, oracles, budgets, view);
+    add_regret(results, *error, oracles, budgets, view);
   }
   std::vector<std::string> known = view.others;  // also those that a choice of policies left out
   known.insert(known.end(), names.begin(), names.end());

@@ -9,7 +9,7 @@
 #include "analysis/compare/bootstrap.h"
 #include "analysis/compare/compared_policy.h"
 #include "analysis/compare/paired_comparison.h"
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
@@ -32,6 +32,6 @@ struct UnifiedView {
 };
 
 /// \param budget  index of the budget of the overlap matrix
-UnifiedView unified_view(const Dataset& results, std::span<const ComparedPolicy> policies, std::size_t budget);
+UnifiedView unified_view(const Results& results, std::span<const ComparedPolicy> policies, std::size_t budget);
 
 }  // namespace kvreplay

@@ -15,20 +15,6 @@ std::vector<Metric>& metrics() {
 
 }  // namespace
 
-std::string_view name_of(MetricAxis axis) {
-  switch (axis) {
-    case MetricAxis::layer:
-      return "layer";
-    case MetricAxis::kv_head:
-      return "kv_head";
-    case MetricAxis::q_head:
-      return "q_head";
-    case MetricAxis::model:
-      return "model";
-  }
-  return "?";
-}
-
 const std::vector<Metric>& all_metrics() { return metrics(); }
 
 const Metric& find_metric(std::string_view name) {

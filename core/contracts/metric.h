@@ -26,13 +26,6 @@
 
 namespace kvreplay {
 
-/// The finest thing that has a value of its own; `model`: all layers of a case together.
-enum class MetricAxis { layer, kv_head, q_head, model };
-/// What a metric has one value each of, besides: every marked span, or every policy beside this one.
-enum class MetricParts { none, span, other_policy };
-
-std::string_view name_of(MetricAxis axis);
-
 /// What one work unit measures: one layer of one sample at one compression point.
 struct UnitShape {
   const LayerData* layer = nullptr;

@@ -1,5 +1,7 @@
 #include "core/data/dataset.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/base/error.h"
@@ -25,6 +27,22 @@ const Named& get(const std::vector<Named>& all, std::string_view name, const cha
 
 std::size_t size_of(const Labels& labels) {
   return std::visit([](const auto& values) { return values.size(); }, labels);
+}
+
+std::vector<std::string> texts_of(const Labels& labels) {
+  return std::visit(
+      [](const auto& all) {
+        std::vector<std::string> texts;
+        for (const auto& label : all) texts.push_back(fmt::format("{}", label));
+        return texts;
+      },
+      labels);
+}
+
+std::string text_attribute(const Attributes& attributes, std::string_view name) {
+  const auto found = attributes.find(std::string(name));
+  if (found == attributes.end() || !std::holds_alternative<std::string>(found->second)) return "";
+  return std::get<std::string>(found->second);
 }
 
 const Dimension& Dataset::dimension(std::string_view name) const { return get(dimensions, name, "dimension"); }

@@ -18,6 +18,11 @@ using Attributes = std::map<std::string, Attribute>;
 using Labels = std::variant<std::vector<std::string>, std::vector<double>, std::vector<std::int64_t>>;
 
 std::size_t size_of(const Labels& labels);
+/// As text: strings as they are, numbers in their shortest form.
+std::vector<std::string> texts_of(const Labels& labels);
+
+/// A text attribute; "" when there is none.
+std::string text_attribute(const Attributes& attributes, std::string_view name);
 
 struct Dimension {
   std::string name;

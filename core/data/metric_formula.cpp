@@ -25,6 +25,24 @@ std::string_view name_of(MetricFormula formula) {
   return "?";
 }
 
+std::string_view name_of(MetricAxis axis) {
+  switch (axis) {
+    case MetricAxis::layer:
+      return "layer";
+    case MetricAxis::kv_head:
+      return "kv_head";
+    case MetricAxis::q_head:
+      return "q_head";
+    case MetricAxis::model:
+      return "model";
+  }
+  return "?";
+}
+
+std::string_view name_of(MetricParts parts) {
+  return parts == MetricParts::span ? "span" : parts == MetricParts::other_policy ? "other_policy" : "";
+}
+
 MetricFormula metric_formula(std::string_view name) {
   for (const MetricFormula formula :
        {MetricFormula::ratio, MetricFormula::sqrt_ratio, MetricFormula::sum, MetricFormula::sqrt_over})

@@ -33,9 +33,10 @@ Description inspect(const std::string& path) {
   const FileFormat format = file_format(path);
   const std::uintmax_t bytes = std::filesystem::file_size(path);
   if (format.name == results::kFormat) {
-    const Dataset results = read_dataset(path);
+    Dataset results = read_dataset(path);
     check_results(path, results);
-    return {.text = describe_results(path, bytes, results), .json = results_json(path, bytes, results)};
+    Json json = results_json(path, bytes, results);
+    return {.text = describe_results(path, bytes, read_results(std::move(results))), .json = std::move(json)};
   }
   if (format.name == "kvreplay-trace") {
     const TraceReader reader(path);

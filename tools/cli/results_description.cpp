@@ -15,64 +15,44 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kShortFingerprint = 8;  // digits; --json has them all
 
-std::vector<std::string> labels_of(const Dataset& results, const char* dimension) {
-  return results.has_dimension(dimension) ? label_texts(results.dimension(dimension)) : std::vector<std::string>();
+std::string budget_meaning(const Results& results) {
+  if (results.budget_kind == "tokens") return "tokens kept per KV head";
+  return results.budget_kind == "compression_ratio" ? "shares kept, given as compression ratios" : "shares kept";
 }
 
-std::string budget_meaning(const Dataset& results) {
-  const std::string kind = text_attribute(results.attributes, "budget_kind");
-  if (kind == "tokens") return "tokens kept per KV head";
-  return kind == "compression_ratio" ? "shares kept, given as compression ratios" : "shares kept";
-}
-
-Json options_of(const Dataset& results) {
-  const Json options = Json::parse(text_attribute(results.attributes, "options"), nullptr, false);
+Json parse_options(const std::string& text) {
+  const Json options = Json::parse(text, nullptr, false);
   return options.is_object() ? options : Json::object();
 }
 
 }  // namespace
 
-std::string describe_results(const std::string& path, std::uintmax_t bytes, const Dataset& results) {
+std::string describe_results(const std::string& path, std::uintmax_t bytes, const Results& results) {
   std::vector<TwoColumnRow> rows;
   const auto add = [&](const char* title, std::string left, std::string right) {
     rows.push_back({title, std::move(left), std::move(right)});
   };
-  add("", "written by", text_attribute(results.attributes, "creator"));
-  add("", "model", text_attribute(results.attributes, "model_id"));
-  add("", "layers", fmt::format("{}", fmt::join(labels_of(results, "layer"), ",")));
-  add("", "heads",
-      fmt::format("{} query heads, {} KV heads", labels_of(results, "q_head").size(),
-                  labels_of(results, "kv_head").size()));
-  add("", "budgets", fmt::format("{} ({})", fmt::join(labels_of(results, "budget"), " "), budget_meaning(results)));
-  if (results.has_dimension("span")) add("", "spans", fmt::format("{}", fmt::join(labels_of(results, "span"), ", ")));
-
-  const std::vector<std::string> cases = labels_of(results, "case");
-  const std::vector<std::string> traces = text_values(results, "case_trace");
-  const std::vector<std::string> fingerprints = text_values(results, "case_fingerprint");
-  for (std::size_t c = 0; c < cases.size(); ++c) {
-    add("cases", cases[c],
-        fmt::format("{} evaluation queries, trace {} ({})", results.variable("n_queries").values[c], traces[c],
-                    fingerprints[c].substr(0, kShortFingerprint)));
-  }
-  const std::vector<std::string> policies = labels_of(results, "policy");
-  const std::vector<std::string> parameters = text_values(results, "policy_parameters");
-  for (std::size_t p = 0; p < policies.size(); ++p) {
-    const bool oracle = results.variable("policy_is_oracle").values[p] == 1;
-    add("policies", policies[p], (oracle ? "oracle; " : "") + (parameters.empty() ? "" : parameters[p]));
-  }
-  for (const std::string& name : metric_names(results)) {
-    const Attributes& attributes = results.variable(name).attributes;
-    add("metrics", name,
-        fmt::format("{} [{}], {} is better", text_attribute(attributes, "long_name"),
-                    text_attribute(attributes, "units"), text_attribute(attributes, "better")));
-  }
-  const Json options = options_of(results);
+  add("", "written by", results.creator);
+  add("", "model", results.model_id);
+  add("", "layers", fmt::format("{}", fmt::join(results.layers, ",")));
+  add("", "heads", fmt::format("{} query heads, {} KV heads", results.q_heads.size(), results.kv_heads.size()));
+  add("", "budgets", fmt::format("{} ({})", fmt::join(results.budgets, " "), budget_meaning(results)));
+  if (!results.spans.empty()) add("", "spans", fmt::format("{}", fmt::join(results.spans, ", ")));
+  for (const ResultsCase& each : results.cases)
+    add("cases", each.label,
+        fmt::format("{} evaluation queries, trace {} ({})", each.n_queries, each.trace,
+                    each.fingerprint.substr(0, kShortFingerprint)));
+  for (const ResultsPolicy& policy : results.policies)
+    add("policies", policy.name, (policy.oracle ? "oracle; " : "") + policy.parameters);
+  for (const ResultsMetric& metric : results.metrics)
+    add("metrics", metric.name,
+        fmt::format("{} [{}], {} is better", metric.summary, metric.unit, name_of(metric.better)));
+  const Json options = parse_options(results.options);
   for (const auto& [key, value] : options.items()) {
     if (value.is_array()) continue;  // what it lists stands above
     add("options", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
-  return fmt::format("{}: results, format {}, {}\n", path, text_attribute(results.attributes, "format_version"),
-                     bytes_text(bytes)) +
+  return fmt::format("{}: results, format {}, {}\n", path, results.format_version, bytes_text(bytes)) +
          two_columns(rows);
 }
 
@@ -83,7 +63,7 @@ Json results_json(const std::string& path, std::uintmax_t bytes, const Dataset& 
     std::visit([&, &key = name](const auto& each) { json[key] = each; }, value);
   }
   json["bytes"] = bytes;
-  json["options"] = options_of(results);
+  json["options"] = parse_options(text_attribute(results.attributes, "options"));
   for (const Dimension& dimension : results.dimensions) {
     std::visit([&](const auto& labels) { json["dimensions"][dimension.name] = labels; }, dimension.labels);
   }

@@ -5,12 +5,12 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
-#include "core/data/dataset.h"
+#include "analysis/compare/results.h"
 
 namespace kvreplay {
 
-// `results` has passed check_results().
-std::string describe_results(const std::string& path, std::uintmax_t bytes, const Dataset& results);
+std::string describe_results(const std::string& path, std::uintmax_t bytes, const Results& results);
+/// \param results  has passed check_results(); attributes that this program does not know are there too
 nlohmann::ordered_json results_json(const std::string& path, std::uintmax_t bytes, const Dataset& results);
 
 }  // namespace kvreplay

@@ -30,12 +30,12 @@ TEST_CASE("pooling adds sums before it divides: a large unit counts more than a 
   add_metric(
       data, "recall", "q_head", "ratio", "higher", [](const Place& at) { return at.l == 0 ? 1.0 : 90.0; },
       [](const Place& at) { return at.l == 0 ? 10.0 : 100.0; });
-  const PooledMetric all = pool_metric(data, "recall", Level::all).front();
+  const PooledMetric all = pool(data, "recall", Level::all).front();
   CHECK(all.groups.size() == 1);
   CHECK(all.n_units[0] == 2);
   CHECK(all.value(0, 0, 0) == doctest::Approx(91.0 / 110));
 
-  const PooledMetric by_layer = pool_metric(data, "recall", Level::by_layer).front();
+  const PooledMetric by_layer = pool(data, "recall", Level::by_layer).front();
   REQUIRE(by_layer.groups.size() == 2);
   CHECK(by_layer.groups[1].label() == "1");
   CHECK(by_layer.value(0, 0, 0) == doctest::Approx(0.1));
@@ -50,9 +50,9 @@ TEST_CASE("a root is taken after pooling") {
   add_metric(
       data, "output_error", "q_head", "sqrt_ratio", "lower", [](const Place& at) { return at.c == 0 ? 1.0 : 8.0; },
       always(50));
-  CHECK(pool_metric(data, "output_error", Level::all).front().value(0, 1, 2) == doctest::Approx(0.3));
+  CHECK(pool(data, "output_error", Level::all).front().value(0, 1, 2) == doctest::Approx(0.3));
 
-  const PooledMetric by_case = pool_metric(data, "output_error", Level::by_case).front();
+  const PooledMetric by_case = pool(data, "output_error", Level::by_case).front();
   CHECK(by_case.groups[1].label() == "b@prompt");
   CHECK(by_case.value(0, 0, 0) == doctest::Approx(std::sqrt(1.0 / 50)));
   CHECK(by_case.value(1, 0, 0) == doctest::Approx(std::sqrt(8.0 / 50)));
@@ -62,7 +62,7 @@ TEST_CASE("sums alone are added: bytes of all layers and cases") {
   Dataset data = ResultsFixture().build();
   add_metric(
       data, "bytes", "", "sum", "lower", [](const Place& at) { return at.p == 0 ? 5.0 : 7.0; }, always(0));
-  const PooledMetric pooled = pool_metric(data, "bytes", Level::all).front();
+  const PooledMetric pooled = pool(data, "bytes", Level::all).front();
   CHECK(pooled.value(0, 0, 0) == 20);  // 2 cases * 2 layers * 5
   CHECK(pooled.value(0, 1, 0) == 28);
 }
@@ -73,7 +73,7 @@ TEST_CASE("a denominator per case counts once for each layer and head") {
   for (Variable& variable : data.variables) {
     if (variable.name == "mass") variable.attributes["denominator"] = "n_queries";
   }
-  const PooledMetric pooled = pool_metric(data, "mass", Level::all).front();
+  const PooledMetric pooled = pool(data, "mass", Level::all).front();
   CHECK(pooled.denominator[0] == 80);  // 2 cases * 2 layers * 2 heads * 10 queries
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(32.0 / 80));
 }
@@ -84,11 +84,11 @@ TEST_CASE("units that hold nothing are passed over, with their denominators") {
   add_metric(
       data, "projected_error", "", "ratio", "lower", [](const Place& at) { return at.l == 1 ? kNone : 3.0; },
       always(4));
-  const PooledMetric pooled = pool_metric(data, "projected_error", Level::all).front();
+  const PooledMetric pooled = pool(data, "projected_error", Level::all).front();
   CHECK(pooled.n_units[0] == 2);
   CHECK(pooled.n_missing[0] == 0);
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.75));
-  CHECK(std::isnan(pool_metric(data, "projected_error", Level::by_layer).front().value(1, 0, 0)));
+  CHECK(std::isnan(pool(data, "projected_error", Level::by_layer).front().value(1, 0, 0)));
 }
 
 TEST_CASE("a policy without a value in some unit has no pooled value: it would stand for other work") {
@@ -97,7 +97,7 @@ TEST_CASE("a policy without a value in some unit has no pooled value: it would s
       data, "recall", "q_head", "ratio", "higher",
       [](const Place& at) { return at.p == 1 && at.b == 0 && at.c == 1 && at.l == 0 && at.h == 0 ? kNone : 1.0; },
       always(2));
-  const PooledMetric pooled = pool_metric(data, "recall", Level::all).front();
+  const PooledMetric pooled = pool(data, "recall", Level::all).front();
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.5));
   CHECK(std::isnan(pooled.value(0, 1, 0)));
   CHECK(pooled.n_missing[pooled.index(0, 1, 0)] == 1);
@@ -113,7 +113,7 @@ TEST_CASE("a metric per span is pooled for each span apart") {
       data, "needle_recall", "kv_head", "ratio", "higher",
       [](const Place& at) { return at.s == 0 ? 1.0 : (at.c == 0 ? 6.0 : kNone); },
       [](const Place& at) { return at.s == 0 ? 4.0 : 8.0; }, "span");
-  const std::vector<PooledMetric> pooled = pool_metric(data, "needle_recall", Level::all);
+  const std::vector<PooledMetric> pooled = pool(data, "needle_recall", Level::all);
   REQUIRE(pooled.size() == 2);
   CHECK(pooled[0].title() == "needle_recall[needle]");
   CHECK(pooled[0].value(0, 0, 0) == doctest::Approx(0.25));
@@ -133,11 +133,11 @@ TEST_CASE("heads stand apart by layer, and query heads take the kept fraction of
   add_metric(
       data, "kept_fraction", "kv_head", "ratio", "lower",
       [](const Place& at) { return 10.0 * static_cast<double>(at.l) + static_cast<double>(at.h); }, always(100));
-  const PooledMetric pooled = pool_metric(data, "recall", Level::by_head).front();
+  const PooledMetric pooled = pool(data, "recall", Level::by_head).front();
   REQUIRE(pooled.groups.size() == 8);
   CHECK(pooled.groups[7].label() == "1.3");
   CHECK(pooled.value(7, 0, 0) == doctest::Approx(0.3));
-  const std::vector<double> kept = pool_kept_fraction(data, pooled, Level::by_head);
+  const std::vector<double> kept = pool_kept_fraction(read_results(data), pooled, Level::by_head);
   CHECK(kept[pooled.index(7, 0, 0)] == doctest::Approx(0.11));  // layer 1, KV head 3 / 2 = 1: (10 + 1) / 100
   CHECK(kept[pooled.index(1, 0, 0)] == doctest::Approx(0.00));  // layer 0, KV head 0
   CHECK(kept[pooled.index(2, 0, 0)] == doctest::Approx(0.01));
@@ -147,10 +147,10 @@ TEST_CASE("metrics of whole layers stay whole where heads are asked for") {
   Dataset data = ResultsFixture().build();
   add_metric(data, "projected_error", "", "ratio", "lower", always(1), always(2));
   add_kept_fraction(data);
-  const PooledMetric pooled = pool_metric(data, "projected_error", Level::by_head).front();
+  const PooledMetric pooled = pool(data, "projected_error", Level::by_head).front();
   REQUIRE(pooled.groups.size() == 2);
   CHECK(pooled.groups[1] == PoolGroup{.case_name = "", .layer = "1", .head = ""});
-  CHECK(pool_kept_fraction(data, pooled, Level::by_head)[pooled.index(1, 0, 1)] == doctest::Approx(0.5));
+  CHECK(pool_kept_fraction(read_results(data), pooled, Level::by_head)[pooled.index(1, 0, 1)] == doctest::Approx(0.5));
 }
 
 TEST_CASE("without kept_fraction the budget stands in for it, tokens are related to the candidates") {
@@ -161,12 +161,12 @@ TEST_CASE("without kept_fraction the budget stands in for it, tokens are related
   for (Variable& variable : data.variables) {
     if (variable.name == "n_candidates") variable.values = {100, 100, 100, 200};
   }
-  const std::vector<double> nominal = nominal_kept_fraction(data);
+  const std::vector<double> nominal = nominal_kept_fraction(read_results(data));
   CHECK(nominal[0] == doctest::Approx(0.2));          // 4 * 25 / 500
   CHECK(nominal[1] == doctest::Approx(450.0 / 500));  // 100 + 100 + 100 + 150: a layer cannot keep more than it has
   add_metric(data, "recall", "q_head", "ratio", "higher", always(1), always(2));
-  const PooledMetric pooled = pool_metric(data, "recall", Level::all).front();
-  CHECK(pool_kept_fraction(data, pooled, Level::all)[pooled.index(0, 1, 1)] == doctest::Approx(0.9));
+  const PooledMetric pooled = pool(data, "recall", Level::all).front();
+  CHECK(pool_kept_fraction(read_results(data), pooled, Level::all)[pooled.index(0, 1, 1)] == doctest::Approx(0.9));
 }
 
 TEST_CASE("overlap is pooled for each other policy apart, whatever file holds it") {
@@ -182,10 +182,10 @@ TEST_CASE("overlap is pooled for each other policy apart, whatever file holds it
         "other_policy");
   };
   add_overlap(one);
-  std::vector<PooledMetric> pooled = pool_metric(one, "overlap", Level::all);
+  std::vector<PooledMetric> pooled = pool(one, "overlap", Level::all);
   REQUIRE(pooled.size() == 2);
   CHECK(pooled[0].title() == "overlap[snapkv]");
-  CHECK(pooled[0].part_dimension == "other_policy");
+  CHECK((pooled[0].parts == MetricParts::other_policy));
   CHECK(pooled[0].value(0, 0, 0) == 1);
   CHECK(pooled[0].value(0, 1, 0) == doctest::Approx(0.5));
 
@@ -195,7 +195,7 @@ TEST_CASE("overlap is pooled for each other policy apart, whatever file holds it
   Dataset two = fixture.build();
   add_overlap(two);
   const Dataset joined = join_results({{"1.h5", one}, {"2.h5", two}}).data;  // policies snapkv h2o knorm
-  pooled = pool_metric(joined, "overlap", Level::all);
+  pooled = pool(joined, "overlap", Level::all);
   REQUIRE(pooled.size() == 3);
   CHECK(pooled[2].title() == "overlap[knorm]");
   CHECK(pooled[2].value(0, 2, 0) == 1);
@@ -216,12 +216,13 @@ TEST_CASE("query heads can be pooled into the KV head that they read") {
       data, "output_error", "q_head", "ratio", "lower", [](const Place& at) { return static_cast<double>(at.h + 1); },
       always(10));
   add_kept_fraction(data);
-  const PooledMetric pooled = pool_metric(data, "output_error", Level::by_kv_head).front();
+  const PooledMetric pooled = pool(data, "output_error", Level::by_kv_head).front();
   REQUIRE(pooled.groups.size() == 2);
   CHECK(pooled.groups[1] == PoolGroup{.case_name = "", .layer = "5", .head = "1"});
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.15));
   CHECK(pooled.value(1, 0, 0) == doctest::Approx(0.35));
-  CHECK(pool_kept_fraction(data, pooled, Level::by_kv_head)[pooled.index(1, 0, 1)] == doctest::Approx(0.5));
+  CHECK(pool_kept_fraction(read_results(data), pooled, Level::by_kv_head)[pooled.index(1, 0, 1)] ==
+        doctest::Approx(0.5));
 }
 
 TEST_CASE("sums of information say what the full cache holds") {
@@ -230,7 +231,7 @@ TEST_CASE("sums of information say what the full cache holds") {
       data, "capacity", "kv_head", "ratio", "higher", [](const Place& at) { return at.p == 0 ? kNone : 3.0; },
       always(5));
   mark_nats(data, "capacity");
-  const PooledMetric pooled = pool_metric(data, "capacity", Level::all).front();
+  const PooledMetric pooled = pool(data, "capacity", Level::all).front();
   CHECK(pooled.sum_units == "nats");
   CHECK(pooled.full_cache(0) == 20);  // 2 cases * 2 layers * 1 KV head * 5 nats
 }

@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "analysis/compare/pooling.h"
+#include "analysis/compare/results.h"
 #include "core/data/dataset.h"
 
 namespace kvreplay::testing {
@@ -141,6 +144,13 @@ inline void add_kept_fraction(Dataset& data) {
   add_metric(
       data, "kept_fraction", "kv_head", "ratio", "lower", [budgets](const Place& at) { return 100 * budgets[at.b]; },
       [](const Place&) { return 100.0; });
+}
+
+/// Pools the metric of this name.
+inline std::vector<PooledMetric> pool(const Dataset& data, const std::string& metric, Level level,
+                                      std::span<const std::size_t> cases = {}) {
+  const Results results = read_results(data);
+  return pool_metric(results, *results.find(metric), level, cases);
 }
 
 }  // namespace kvreplay::testing

@@ -25,7 +25,7 @@ ResultsFile results(const std::string& name, const ResultsFixture& fixture, doub
 }
 
 std::vector<std::string> labels(const Dataset& data, const char* dimension) {
-  return label_texts(data.dimension(dimension));
+  return texts_of(data.dimension(dimension).labels);
 }
 
 std::string message_of(const std::vector<ResultsFile>& files) {
@@ -47,9 +47,9 @@ TEST_CASE("other samples are other cases") {
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", more, 0.8)}).data;
   CHECK(labels(joined, "case") == std::vector<std::string>{"a@prompt", "b@prompt", "c@prompt"});
   CHECK(joined.variable("n_queries").values == std::vector<double>{10, 10, 10});
-  require_complete(joined);
+  require_complete(read_results(joined));
   // 2 cases of 4 units at 0.2, 1 case of 4 units at 0.8: 4.8 / 12.
-  CHECK(pool_metric(joined, "recall", Level::all).front().value(0, 0, 0) == doctest::Approx(0.4));
+  CHECK(pool(joined, "recall", Level::all).front().value(0, 0, 0) == doctest::Approx(0.4));
 }
 
 TEST_CASE("other policies on the same cases stand beside the first") {
@@ -59,8 +59,8 @@ TEST_CASE("other policies on the same cases stand beside the first") {
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", more, 0.8)}).data;
   CHECK(labels(joined, "case").size() == 2);
   CHECK(labels(joined, "policy") == std::vector<std::string>{"snapkv", "random", "h2o"});
-  require_complete(joined);
-  const PooledMetric pooled = pool_metric(joined, "recall", Level::all).front();
+  require_complete(read_results(joined));
+  const PooledMetric pooled = pool(joined, "recall", Level::all).front();
   CHECK(pooled.value(0, 1, 2) == doctest::Approx(0.2));
   CHECK(pooled.value(0, 2, 2) == doctest::Approx(0.8));
   CHECK(pooled.n_units[0] == 8);
@@ -72,8 +72,8 @@ TEST_CASE("other layers of the same cases are put in order") {
   second.layers = {1, 5};
   const Dataset joined = join_results(std::vector{results("1", first, 0.2), results("2", second, 0.8)}).data;
   CHECK(labels(joined, "layer") == std::vector<std::string>{"1", "3", "5"});
-  require_complete(joined);
-  const PooledMetric pooled = pool_metric(joined, "recall", Level::by_layer).front();
+  require_complete(read_results(joined));
+  const PooledMetric pooled = pool(joined, "recall", Level::by_layer).front();
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.8));
   CHECK(pooled.value(1, 0, 0) == doctest::Approx(0.2));
 }
@@ -103,7 +103,7 @@ TEST_CASE("a policy that lacks some of the work of others is refused by name") {
   part.policies = {"h2o"};
   part.oracles = {0};
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", part, 0.8)}).data;
-  CHECK_THROWS_WITH_AS(require_complete(joined),
+  CHECK_THROWS_WITH_AS(require_complete(read_results(joined)),
                        doctest::Contains("case 'b@prompt', layer 0 was replayed with 'snapkv' but not with 'h2o'"),
                        UsageError);
 }

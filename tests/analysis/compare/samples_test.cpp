@@ -25,7 +25,7 @@ TEST_CASE("compression points of one prompt are one sample, prompts of equal nam
     if (text.name == "case_sample") text.values = {"a", "b", "a", "a"};
     if (text.name == "case_fingerprint") text.values = {"f", "f", "f", "g"};
   }
-  const std::vector<SampleCases> samples = samples_of(data);
+  const std::vector<SampleCases> samples = samples_of(read_results(data));
   REQUIRE(samples.size() == 3);
   CHECK(samples[0].cases == std::vector<std::size_t>{0, 2});
   CHECK(samples[1].cases == std::vector<std::size_t>{1});
@@ -44,8 +44,8 @@ TEST_CASE("samples are pooled by their sums, as often as they are drawn") {
       [](const Place& at) { return at.c == 0 ? 1.0 : (at.p == 1 ? kNone : 6.0); },
       [](const Place& at) { return at.c == 0 ? 10.0 : 20.0; });
   const std::array<std::size_t, 1> first{0}, second{1};
-  const PooledMetric a = pool_metric(data, "recall", Level::all, first).front();
-  const PooledMetric b = pool_metric(data, "recall", Level::all, second).front();
+  const PooledMetric a = pool(data, "recall", Level::all, first).front();
+  const PooledMetric b = pool(data, "recall", Level::all, second).front();
   CHECK(a.value(0, 0, 0) == doctest::Approx(0.1));
   CHECK(b.value(0, 0, 0) == doctest::Approx(0.3));
   const std::array<const PooledMetric*, 3> chosen{&a, &b, &b};

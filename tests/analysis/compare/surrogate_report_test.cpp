@@ -52,7 +52,8 @@ void add_surrogate(Dataset& data, const std::string& name, const Sum& gain) {
 double quality(const Place& at) { return 1 + static_cast<double>(at.p) + 4 * static_cast<double>(at.b); }
 
 SurrogateReport report_on(const Dataset& data, const std::vector<std::string>& metrics = {}) {
-  return surrogate_report(data, describe_policies(data), metrics);
+  const Results results = read_results(data);
+  return surrogate_report(results, describe_policies(results), metrics);
 }
 
 SurrogateAgreement agreement(const SurrogateReport& report, const std::string& surrogate,

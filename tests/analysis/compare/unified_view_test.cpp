@@ -4,7 +4,6 @@
 
 #include <cmath>
 
-#include "analysis/compare/dataset_slice.h"
 #include "tests/analysis/compare/results_fixture.h"
 
 using namespace kvreplay;
@@ -47,12 +46,17 @@ void add_view_metrics(Dataset& data) {
       [](const Place& at) { return at.b == 2 ? 9 : 0.1 * static_cast<double>(at.p + 1); }, always(1));
 }
 
+UnifiedView view_of(const Dataset& data, std::size_t budget) {
+  const Results results = read_results(data);
+  return unified_view(results, describe_policies(results), budget);
+}
+
 }  // namespace
 
 TEST_CASE("rank correlation and overlap are means over the budgets at which something is evicted") {
   Dataset data = two_samples();
   add_view_metrics(data);
-  const UnifiedView view = unified_view(data, describe_policies(data), 1);
+  const UnifiedView view = view_of(data, 1);
   CHECK(view.n_budgets == 2);
   CHECK(view.rows[1].rank_correlation == doctest::Approx(0.2));
   CHECK(view.landmarks == std::vector<std::string>{"capkv-greedy:tau=5", "oracle"});
@@ -62,13 +66,13 @@ TEST_CASE("rank correlation and overlap are means over the budgets at which some
   CHECK(view.missing == "error-greedy, error-backward (replay with -p error-greedy,error-backward)");
   // A choice of policies does not unmake what overlap was measured with.
   const std::vector<std::size_t> first{0};
-  const Dataset chosen = take(data, "policy", first);
+  const Results chosen = taken(read_results(data), ResultsAxis::policies, first);
   CHECK(unified_view(chosen, describe_policies(chosen), 1).missing == view.missing);
 }
 
 TEST_CASE("regret is the error beyond that of the oracle at equal budgets, pooled and resampled by sums") {
   const Dataset data = two_samples();
-  const UnifiedView view = unified_view(data, describe_policies(data), 0);
+  const UnifiedView view = view_of(data, 0);
   CHECK(view.oracles == std::vector<std::string>{"oracle"});
   // Pooled: snapkv 10/40 5/40, oracle 5/40 4/40: (0.125 + 0.025) / 2 = 0.075.
   CHECK(view.rows[0].regret.value == doctest::Approx(0.075));
@@ -88,7 +92,7 @@ TEST_CASE("of several oracles the best at each budget is what regret is measured
     if (variable.name != "output_error_numerator") continue;
     for (std::size_t c = 0; c < 2; ++c) variable.values[(c * 3 + 1) * 3 + 1] = 0;  // the second policy at 0.5
   }
-  const UnifiedView view = unified_view(data, describe_policies(data), 0);
+  const UnifiedView view = view_of(data, 0);
   CHECK(view.oracles.size() == 2);
   // Pooled: the first 10/40 5/40, the second 11/40 0, the third 5/40 4/40. The best oracle: 10/40 and 0, mean 0.125.
   CHECK(view.rows[0].regret.value == doctest::Approx((0.25 + 0.125) / 2 - 0.125));
@@ -99,7 +103,7 @@ TEST_CASE("of several oracles the best at each budget is what regret is measured
 TEST_CASE("what a view lacks is said with how to replay it") {
   ResultsFixture fixture;
   Dataset data = fixture.build();
-  const UnifiedView view = unified_view(data, describe_policies(data), 0);
+  const UnifiedView view = view_of(data, 0);
   CHECK(view.oracles.empty());
   CHECK(view.others.empty());
   CHECK(std::isnan(view.rows[0].rank_correlation));
