@@ -43,8 +43,8 @@ struct Layer {
         }
     };
     const LayerInfo& info = trace.info().layers[layer];
-    for (const char* name : {"queries", "keys", "values"}) add(trace_rules::sample_layer_path(0, info.index), name);
-    if (info.has_output_projection) add(trace_rules::model_layer_path(info.index), "output_projection");
+    for (const char* name : {"queries", "keys", "values"}) add(trace_schema::sample_layer_path(0, info.index), name);
+    if (info.has_output_projection) add(trace_schema::model_layer_path(info.index), "output_projection");
   }
 
   TraceReader trace;

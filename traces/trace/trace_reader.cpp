@@ -9,14 +9,15 @@
 #include "traces/hdf5/hdf5_values.h"
 #include "traces/hdf5/naming_file.h"
 #include "traces/hdf5/tensor_reader.h"
+#include "traces/trace/layer_arrays.h"
 #include "traces/trace/trace_info_reader.h"
-#include "traces/trace/trace_schema.h"
 
 namespace kvreplay {
 namespace {
 
 using namespace hdf5;
-namespace rules = trace_rules;
+namespace schema = trace_schema;
+using schema::ArrayOwner;
 
 struct LayerArrays {
   StoredArray queries, keys, values;
@@ -45,8 +46,10 @@ struct TraceReader::Impl {
     });
   }
 
-  StoredArray open(const std::string& group, const char* name, const ExpectedShape& shape) const {
-    return open_array(open_group(file, group), name, shape, bytes.size());
+  StoredArray open(ArrayOwner owner, const char* name, const schema::ArrayPlace& place) const {
+    const std::vector<hsize_t> dims = schema::layer_array(owner, name).dims(place);
+    return open_array(open_group(file, schema::group_of(owner, place)), name, ExpectedShape(dims.begin(), dims.end()),
+                      bytes.size());
   }
 
   /// \param rows      of those that the file has of each head
@@ -60,24 +63,16 @@ struct TraceReader::Impl {
     return tensor;
   }
 
-  LayerArrays open_layer(std::size_t sample_index, std::size_t layer_index) const {
-    const ModelInfo& model = info.model;
-    const SampleInfo& sample = info.samples[sample_index];
-    const std::string group = rules::sample_layer_path(sample_index, info.layers[layer_index].index);
-    return {.queries = open(group, "queries", {model.n_q_heads, sample.n_recorded_queries(), model.head_dim}),
-            .keys = open(group, "keys", {model.n_kv_heads, sample.n_tokens, model.head_dim}),
-            .values = open(group, "values", {model.n_kv_heads, sample.n_tokens, model.value_dim})};
+  LayerArrays open_layer(const schema::ArrayPlace& place) const {
+    return {.queries = open(ArrayOwner::sample, "queries", place),
+            .keys = open(ArrayOwner::sample, "keys", place),
+            .values = open(ArrayOwner::sample, "values", place)};
   }
 
-  StoredArray open_output_projection(std::size_t layer_index) const {
-    return open(rules::model_layer_path(layer_index), "output_projection",
-                {info.model.n_q_heads * info.model.value_dim, info.model.hidden_size});
-  }
-
-  Tensor read_output_projection(std::size_t layer_index, Tensor used) const {
+  Tensor read_output_projection(const schema::ArrayPlace& place, Tensor used) const {
     const ModelInfo& model = info.model;
     Tensor tensor = shaped(std::move(used), model.n_q_heads, model.value_dim, model.hidden_size);
-    const StoredArray array = open_output_projection(layer_index);
+    const StoredArray array = open(ArrayOwner::model, "output_projection", place);
     read_tensor(array, bytes, {0, array.dims[0]}, tensor.values(), [&](std::span<const hsize_t> at) {
       return fmt::format("head {}, value channel {}, output channel {}", at[0] / model.value_dim,
                          at[0] % model.value_dim, at[1]);
@@ -85,8 +80,8 @@ struct TraceReader::Impl {
     return tensor;
   }
 
-  std::vector<float> read_block_cosine(const std::string& group, std::size_t n_tokens) const {
-    const StoredArray array = open(group, "block_cosine", {n_tokens});
+  std::vector<float> read_block_cosine(const schema::ArrayPlace& place) const {
+    const StoredArray array = open(ArrayOwner::sample, "block_cosine", place);
     const std::vector<double> values = read_reals(array.dataset);
     const std::vector<float> cosine(values.begin(), values.end());
     if (const auto bad = first_non_finite(cosine))
@@ -118,51 +113,48 @@ LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_in
   const std::vector<std::size_t> positions = sample.query_positions();
   const Range queries = rows_from(positions, parts.first_query);
   data.query_positions.assign(positions.begin() + static_cast<std::ptrdiff_t>(queries.begin), positions.end());
-  const std::string group = rules::sample_layer_path(sample_index, data.layer.index);
+  const schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
   const auto query_name = [&](hsize_t row) { return fmt::format("recorded query {} (token {})", row, positions[row]); };
   const auto token_name = [](hsize_t row) { return fmt::format("token {}", row); };
   naming_file<InputError>(impl_->path, [&] {
-    const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
+    const LayerArrays arrays = impl_->open_layer(place);
     data.queries = impl_->read(arrays.queries, queries, query_name, std::move(used.queries));
     data.keys = impl_->read(arrays.keys, {0, sample.n_tokens}, token_name, std::move(used.keys));
     data.values = impl_->read(arrays.values, {0, sample.n_tokens}, token_name, std::move(used.values));
     if (data.layer.has_output_projection && parts.output_projection)
-      data.output_projection = impl_->read_output_projection(data.layer.index, std::move(used.output_projection));
-    if (sample.has_block_cosine && parts.block_cosine)
-      data.block_cosine = impl_->read_block_cosine(group, sample.n_tokens);
+      data.output_projection = impl_->read_output_projection(place, std::move(used.output_projection));
+    if (sample.has_block_cosine && parts.block_cosine) data.block_cosine = impl_->read_block_cosine(place);
   });
   return data;
 }
 
 void TraceReader::prefetch_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts) const {
   const SampleInfo& sample = impl_->info.samples.at(sample_index);
-  const LayerInfo& layer = impl_->info.layers.at(layer_index);
+  const schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
   naming_file<InputError>(impl_->path, [&] {
-    const LayerArrays arrays = impl_->open_layer(sample_index, layer_index);
+    const LayerArrays arrays = impl_->open_layer(place);
     prefetch_tensor(arrays.queries, impl_->bytes, rows_from(sample.query_positions(), parts.first_query));
     for (const StoredArray* array : {&arrays.keys, &arrays.values})
       prefetch_tensor(*array, impl_->bytes, {0, sample.n_tokens});
-    if (!layer.has_output_projection || !parts.output_projection) return;
-    const StoredArray projection = impl_->open_output_projection(layer.index);
+    if (!place.layer->has_output_projection || !parts.output_projection) return;
+    const StoredArray projection = impl_->open(ArrayOwner::model, "output_projection", place);
     prefetch_tensor(projection, impl_->bytes, {0, projection.dims[0]});
   });
 }
 
 std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, std::size_t layer_index,
                                                     std::string_view compression_point) const {
-  const ModelInfo& model = impl_->info.model;
-  const LayerInfo& layer = impl_->info.layers.at(layer_index);
-  const ProbeInfo* const probe = impl_->info.samples.at(sample_index).find_probe(compression_point);
-  if (!probe) return std::nullopt;
-  const std::string group = rules::probe_layer_path(sample_index, probe->compression_point, layer.index);
+  schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
+  place.probe = place.sample->find_probe(compression_point);
+  if (!place.probe) return std::nullopt;
   const auto row_name = [](hsize_t row) { return fmt::format("probe row {}", row); };
   LayerProbes data;
-  data.chunks = probe->chunks;
+  data.chunks = place.probe->chunks;
   naming_file<InputError>(impl_->path, [&] {
-    const StoredArray queries = impl_->open(group, "queries", {model.n_q_heads, probe->n_rows, model.head_dim});
-    const StoredArray keys = impl_->open(group, "keys", {model.n_kv_heads, probe->n_rows, model.head_dim});
-    data.queries = impl_->read(queries, {0, probe->n_rows}, row_name);
-    data.keys = impl_->read(keys, {0, probe->n_rows}, row_name);
+    const StoredArray queries = impl_->open(ArrayOwner::probe, "queries", place);
+    const StoredArray keys = impl_->open(ArrayOwner::probe, "keys", place);
+    data.queries = impl_->read(queries, {0, place.probe->n_rows}, row_name);
+    data.keys = impl_->read(keys, {0, place.probe->n_rows}, row_name);
   });
   return data;
 }
@@ -170,17 +162,16 @@ std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, st
 std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample_index, std::size_t layer_index,
                                                               std::string_view compression_point) const {
   const ModelInfo& model = impl_->info.model;
-  const LayerInfo& layer = impl_->info.layers.at(layer_index);
-  const SensitivityInfo* const info = impl_->info.samples.at(sample_index).find_sensitivity(compression_point);
+  schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
+  const SensitivityInfo* const info = place.sensitivity = place.sample->find_sensitivity(compression_point);
   if (!info) return std::nullopt;
-  const std::string group = rules::sensitivity_layer_path(sample_index, info->compression_point, layer.index);
   LayerSensitivity data{.level = info->level, .n_targets = info->n_targets(), .n_queries = info->n_queries()};
   naming_file<InputError>(impl_->path, [&] {
     const std::size_t width = model.n_q_heads * model.value_dim, n_rows = info->n_sketches() * info->n_queries();
-    const StoredArray gradient = impl_->open(group, "gradient", {info->n_sketches(), info->n_queries(), width});
+    const StoredArray gradient = impl_->open(ArrayOwner::sensitivity, "gradient", place);
     data.gradient = Buffer<std::int8_t>(n_rows * width);
     read_bytes(gradient.dataset, data.gradient.span());
-    const StoredArray scale = impl_->open(group, "scale", {info->n_sketches(), info->n_queries()});
+    const StoredArray scale = impl_->open(ArrayOwner::sensitivity, "scale", place);
     const std::vector<double> scales = read_reals(scale.dataset);
     data.scale.assign(scales.begin(), scales.end());
     for (std::size_t i = 0; i < n_rows; ++i)

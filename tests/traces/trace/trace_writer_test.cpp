@@ -214,7 +214,8 @@ TEST_CASE("values that the dtype cannot hold are refused, not stored as infinity
 TEST_CASE("a trace with rows missing is not committed") {
   const TemporaryFolder folder;
   TraceWriter writer(folder / "a.h5", small_info());
-  CHECK_THROWS_WITH_AS(writer.commit(), "/model/layers/01/output_projection: 0 of 16 rows were written before commit()",
+  CHECK_THROWS_WITH_AS(writer.commit(),
+                       "/model/layers/01/output_projection: 0 of 160 elements were written before commit()",
                        std::logic_error);
   CHECK_THROWS_AS(writer.write(0, 0, TraceTensor::keys, 2, 0, {}), std::logic_error);
 }
