@@ -33,8 +33,9 @@ struct UnitShape {
   DType dtype = DType::float16;      ///< of the recorded cache, for bytes
   Range candidates;                  ///< token positions up for eviction
   const std::vector<Span>* spans = nullptr;
-  std::vector<std::uint8_t> targets;  ///< [n_queries] 1 for those that predict the answer: core/data/target_queries.h
-  std::size_t n_queries = 0;          ///< evaluation queries
+  std::vector<std::uint8_t> targets =
+      {};                     ///< [n_queries] 1 for those that predict the answer: core/data/target_queries.h
+  std::size_t n_queries = 0;  ///< evaluation queries
   std::size_t n_policies = 0;
   std::size_t n_budgets = 0;
   /// Policies whose outputs come between two calls of OutputSink::end_panel(), 1 at least: what has to keep the

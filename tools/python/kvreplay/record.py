@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 
 from .common.errors import InputError, UsageError
 from .common.program import (
     check_output,
-    clear_progress,
     run_program,
     start_torch,
     stop_cleanly_on_terminate,
@@ -23,11 +21,8 @@ from .common.program import (
 from .common.prompts import Prompt, read_prompts
 from .recorder.command_line import PROGRAM, build_parser
 from .recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording
+from .recorder.progress import note
 from .recorder.recording_report import (
-    TensorSummary,
-    describe_probe,
-    describe_sample,
-    describe_sensitivity,
     describe_trace,
 )
 from .recorder.sample_plan import SamplePlan, plan_sample
@@ -62,6 +57,7 @@ def record(options: argparse.Namespace) -> None:
     from .common.model_loader import end_tokens, load_model, model_config_json, open_model
     from .common.model_survey import survey_model
     from .common.rotary_embedding import RotationWitness
+    from .recorder.recording import Recording
     from .recorder.trace_file import TraceFile
 
     source = open_model(options.model, options.model_id)
@@ -79,15 +75,9 @@ def record(options: argparse.Namespace) -> None:
             trace.write_model(facts, source.model_id, model_config_json(source, model))
             _note_missing_cosine(facts)
             end_ids = end_tokens(model, source.tokenizer)
+            recording = Recording(model, source.tokenizer, end_ids, facts, hook, witness, trace)
             for index, plan in enumerate(plans):
-                token_ids, cache = _record_sample(
-                    index, plan, model, facts, hook, witness, trace, source.tokenizer, end_ids
-                )
-                for each in sensitivities[index]:
-                    _record_sensitivity(index, plan, each, token_ids, cache, model, facts, hook, witness, trace)
-                del cache
-                for probe in probes[index]:
-                    _record_probe(index, plan, probe, token_ids, model, facts, hook, witness, trace)
+                recording.record(index, plan, sensitivities[index], probes[index])
         trace.commit()
     print(describe_trace(options.output, facts, len(plans), options.dtype))
 
@@ -101,7 +91,7 @@ def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace)
     ]
     for plan in plans:
         if not plan.compression_points:
-            _note(f"'{plan.name}' has no compression point: nothing is decoded and no span is named context")
+            note(f"'{plan.name}' has no compression point: nothing is decoded and no span is named context")
     return plans
 
 
@@ -118,7 +108,7 @@ def _plan_probes(
     ]
     for plan, planned in zip(plans, probes):
         for name in (name for name, _ in plan.compression_points if name not in {probe.point for probe in planned}):
-            _note(f"'{plan.name}' has no probe at '{name}': nothing but the chat template lies before it")
+            note(f"'{plan.name}' has no probe at '{name}': nothing but the chat template lies before it")
     return probes
 
 
@@ -134,7 +124,7 @@ def _plan_sensitivities(
         planned, reasons = plan_sensitivities(plan, options.sensitivity, targets, prompt.where)
         sensitivities.append(planned)
         for reason in reasons:
-            _note(f"'{plan.name}' has a compression point without sensitivity: {reason}")
+            note(f"'{plan.name}' has a compression point without sensitivity: {reason}")
     return sensitivities
 
 
@@ -158,112 +148,7 @@ def _note_missing_cosine(facts) -> None:
     without = [str(layer.index) for layer in facts.layers if layer.block is None]
     if without:
         layers = ",".join(without)
-        _note(f"no block_cosine for layers {layers}: where attention joins the residual stream there is not known")
-
-
-def _note(message: str) -> None:
-    print(f"{PROGRAM}: note: {message}", file=sys.stderr)
-
-
-def _record_sample(
-    index: int, plan: SamplePlan, model, facts, hook, witness, trace, tokenizer, end_ids: set[int]
-) -> tuple[list[int], object]:
-    """Runs one prompt and writes it, layer by layer; says what was stored. Returns its tokens and its cache."""
-    from .recorder.greedy_decode import run_sample
-    from .recorder.sample_capture import SampleCapture
-
-    begun = time.monotonic()
-    with SampleCapture(facts, plan, trace.dtype, witness) as capture:
-        hook.listener = capture.listen
-        decoded = run_sample(model, plan, capture, end_ids, lambda done: _show_progress(plan, done))
-    clear_progress()
-    token_ids = plan.prompt_ids + decoded.ids
-    token_texts = [tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
-    trace.write_sample(index, plan, token_ids, token_texts, decoded.eos_masked_at)
-    tensors = _write_layers(capture.layers, lambda layer, buffers: trace.write_layer(index, layer, buffers))
-    seconds = time.monotonic() - begun
-    print(describe_sample(plan, tensors, decoded.eos_masked_at, tokenizer.decode(decoded.ids), seconds))
-    return token_ids, decoded.cache
-
-
-def _record_probe(
-    index: int, plan: SamplePlan, probe: ProbePlan, token_ids: list[int], model, facts, hook, witness, trace
-) -> None:
-    """Runs the passes of one probe and writes their queries and keys; says on stdout what was stored."""
-    from .recorder.context_probe import ProbeCapture, run_probe
-
-    begun = time.monotonic()
-    capture = ProbeCapture(facts, probe, trace.dtype, witness)
-    hook.listener = capture.listen
-    run_probe(model, probe, token_ids, capture, lambda done: _show_probe_progress(plan, probe, done))
-    clear_progress()
-    trace.write_probe(index, probe)
-    tensors = _write_layers(
-        capture.layers, lambda layer, buffers: trace.write_probe_layer(index, probe, layer, buffers)
-    )
-    print(describe_probe(plan, probe, tensors, time.monotonic() - begun))
-
-
-def _record_sensitivity(
-    index: int,
-    plan: SamplePlan,
-    sensitivity: SensitivityPlan,
-    token_ids: list[int],
-    cache,
-    model,
-    facts,
-    hook,
-    witness,
-    trace,
-) -> None:
-    """Runs the passes of one sensitivity, writing the gradients as they come; says on stdout what was stored."""
-    from .recorder.sensitivity_passes import SensitivityRun
-
-    begun = time.monotonic()
-    rows = trace.open_sensitivity(
-        index, sensitivity, [layer.index for layer in facts.layers], facts.n_q_heads * facts.value_dim
-    )
-    run = SensitivityRun(model, facts, hook, witness, sensitivity, token_ids, cache)
-    perturbed_kl = run.run(rows.store, lambda done: _show_sensitivity_progress(plan, sensitivity, done, begun))
-    clear_progress()
-    n_bytes = rows.finish(perturbed_kl)
-    print(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
-
-
-def _write_layers(layers: dict, write) -> dict[str, TensorSummary]:
-    """Calls `write(layer, buffers)`, which returns the bytes of each tensor, for all layers; empties `layers`."""
-    tensors: dict[str, TensorSummary] = {}
-    for layer in sorted(layers):
-        buffers = layers.pop(layer)  # freed as soon as it is written
-        for name, n_bytes in write(layer, buffers).items():
-            tensors.setdefault(name, TensorSummary()).add(n_bytes, buffers.largest[name], layer)
-    return tensors
-
-
-def _show_progress(plan: SamplePlan, done: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{plan.name}: {done} of {plan.n_tokens} tokens", end="", file=sys.stderr, flush=True)
-
-
-def _show_probe_progress(plan: SamplePlan, probe: ProbePlan, done: int) -> None:
-    if sys.stderr.isatty():
-        text = f"{plan.name}: probe at {probe.point}, {done} of {len(probe.passes)} chunks"
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _show_sensitivity_progress(plan: SamplePlan, sensitivity: SensitivityPlan, done: int, begun: float) -> None:
-    """The first sketch tells how long all will take, and that is said wherever stderr goes."""
-    seconds = time.monotonic() - begun
-    remaining = seconds / done * (sensitivity.n_sketches - done)
-    if done == 1:
-        clear_progress()
-        _note(
-            f"'{plan.name}': {sensitivity.n_sketches} sketches of its sensitivity at '{sensitivity.point}' take about "
-            f"{seconds + remaining:.0f} s"
-        )
-    if sys.stderr.isatty():
-        text = f"{plan.name}: sensitivity at {sensitivity.point}, {done} of {sensitivity.n_sketches} sketches"
-        print(f"\r\033[K{text}, {remaining:.0f} s left", end="", file=sys.stderr, flush=True)
+        note(f"no block_cosine for layers {layers}: where attention joins the residual stream there is not known")
 
 
 if __name__ == "__main__":
