@@ -103,6 +103,7 @@ struct SampleInfo {
   std::vector<Span> spans;
   std::vector<CompressionPoint> compression_points;
   std::vector<Range> query_ranges;
+  std::vector<std::size_t> forward_begins;  ///< first position of each forward call; empty when not recorded
   bool has_block_cosine = false;
   std::vector<ProbeInfo> probes;               ///< at most one per compression point; empty when not recorded
   std::vector<SensitivityInfo> sensitivities;  ///< likewise

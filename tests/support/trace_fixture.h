@@ -54,6 +54,7 @@ inline TraceInfo small_info(DType dtype = DType::float16) {
     sample.spans = {{"context", {0, 10}}, {"needle", {3, 5}}, {"needle", {6, 8}}, {"question", {10, n_tokens - 5}}};
     sample.compression_points = {{"context", 10}, {"prompt", n_tokens - 5}};
     sample.query_ranges = {{2, 4}, {10, n_tokens}};
+    if (n_tokens == 40) sample.forward_begins = {0, 16, 35, 36, 37, 39};  // two chunks, then one or two tokens a time
     sample.has_block_cosine = n_tokens == 40;
     if (n_tokens == 40) sample.probes = {{"prompt", 39, {{{2, 20}, {0, 21}}, {{20, 35}, {21, 39}}}}};
     if (n_tokens == 40)

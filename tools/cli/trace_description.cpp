@@ -113,6 +113,7 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
   const auto add = [&](const char* left, std::string right) { rows.push_back({title, left, std::move(right)}); };
   add("tokens", fmt::format("{}: {} of the prompt, {} after it ({})", sample.n_tokens, sample.decode_start,
                             sample.n_tokens - sample.decode_start, sample.token_source));
+  if (!sample.forward_begins.empty()) add("forward calls", fmt::to_string(sample.forward_begins.size()));
   std::string ranges;
   for (const Range& range : sample.query_ranges) ranges.append(" ").append(range_text(range));
   add("queries", fmt::format("{} recorded at{}", sample.n_recorded_queries(), ranges));
@@ -187,6 +188,7 @@ Json sample_json(const TraceInfo& trace, const SampleInfo& sample) {
        {"decode_start", sample.decode_start},
        {"token_source", sample.token_source},
        {"query_ranges", std::move(ranges)},
+       {"forward_begins", sample.forward_begins},
        {"spans", std::move(spans)},
        {"compression_points", std::move(points)},
        {"token_texts", !sample.token_texts.empty()},

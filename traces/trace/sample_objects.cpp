@@ -25,8 +25,8 @@ const SampleObject kLayers{
 }  // namespace
 
 std::span<const SampleObject> sample_objects() {
-  static const std::array all{kTokenIds,          kTokenTexts, kQueryRanges, kSpans,
-                              kCompressionPoints, kLayers,     kProbes,      kSensitivity};
+  static const std::array all{kTokenIds, kTokenTexts, kQueryRanges, kSpans,        kCompressionPoints,
+                              kLayers,   kProbes,     kSensitivity, kForwardBegins};
   return all;
 }
 

@@ -65,5 +65,6 @@ extern const SampleObject kTokenIds, kTokenTexts;                    // sample_t
 extern const SampleObject kQueryRanges, kSpans, kCompressionPoints;  // sample_marks.cpp
 extern const SampleObject kProbes;                                   // sample_probes.cpp
 extern const SampleObject kSensitivity;                              // sample_sensitivity.cpp
+extern const SampleObject kForwardBegins;                            // sample_forward_begins.cpp
 
 }  // namespace kvreplay::trace_schema

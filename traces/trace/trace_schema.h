@@ -16,7 +16,7 @@ namespace kvreplay::trace_schema {
 
 inline constexpr const char* kFormat = "kvreplay-trace";
 inline constexpr int kMajorVersion = 1;
-inline constexpr const char* kVersion = "1.2";
+inline constexpr const char* kVersion = "1.3";
 
 /// What the sketches of a sensitivity are: z ~ N(0, diag p - p p^T) at the targets' logits.
 inline constexpr const char* kGaussianFisher = "gaussian-fisher";

@@ -47,7 +47,7 @@ TEST_CASE("synth writes a trace that inspect describes") {
 
   const ProgramRun text = run({"inspect", trace});
   CHECK(text.exit_code == 0);
-  CHECK(contains(text.out, trace + ": a trace, format 1.2"));
+  CHECK(contains(text.out, trace + ": a trace, format 1.3"));
   CHECK(contains(text.out, "8 query heads on 2 KV heads (groups of 4)"));
   CHECK(contains(text.out, "64 tokens in layers 0"));
   CHECK(contains(text.out, "prompt at 256: 16 evaluation queries; 256 queries recorded directly before it"));

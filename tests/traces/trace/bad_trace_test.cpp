@@ -443,6 +443,24 @@ TEST_CASE("query ranges must be ascending, apart, inside the sample and as many 
   CHECK(patient.complaint() == name + ": expected shape [any, 2], found [4]");
 }
 
+TEST_CASE("forward calls must begin at 0 and ascend inside the sample") {
+  const Patient patient;
+  const std::string name = "/samples/0000/forward_begins";
+  const auto says = [&](const std::vector<std::int64_t>& begins, const std::string& expected) {
+    patient.replace_integers(name, {begins.size()}, begins);
+    CHECK(patient.complaint() == expected);
+  };
+  says({1, 35}, name + "[0]: expected 0, found 1");
+  says({0, 35, 35}, name + "[2]: expected ascending positions, found 35 after 35");
+  says({0, 36, 35}, name + "[2]: expected ascending positions, found 35 after 36");
+  says({0, 40}, name + "[1]: expected a position below n_tokens = 40, found 40");
+  says({0, -3}, name + ": expected a number from 0, found -3");
+  patient.replace_integers(name, {1, 2}, {0, 35});
+  CHECK(patient.complaint() == name + ": expected shape [any], found [1, 2]");
+  patient.remove(name);  // optional
+  CHECK(patient.complaint().empty());
+}
+
 TEST_CASE("chunks of a probe must be ascending parts of the context, with rows that follow each other") {
   const Patient patient;
   const std::string name = "/samples/0000/probes/prompt/chunks";

@@ -243,7 +243,7 @@ class TracesToPython(ProgramTest):
             self.assertEqual(len(file["samples"]), 2)
             attributes = file.attrs
             self.assertEqual(attributes["format"], "kvreplay-trace")
-            self.assertEqual(attributes["format_version"], "1.2")
+            self.assertEqual(attributes["format_version"], "1.3")
             self.assertIsInstance(attributes["model_config"], str)
             heads, kv_heads = attributes["n_q_heads"], attributes["n_kv_heads"]
             self.assertEqual(heads % kv_heads, 0)

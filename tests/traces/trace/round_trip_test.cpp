@@ -51,6 +51,7 @@ void check_same_info(const TraceInfo& found, const TraceInfo& expected) {
     CHECK(a.token_ids == b.token_ids);
     CHECK(a.token_texts == b.token_texts);
     CHECK(a.query_ranges == b.query_ranges);
+    CHECK(a.forward_begins == b.forward_begins);
     CHECK(a.has_block_cosine == b.has_block_cosine);
     REQUIRE(a.spans.size() == b.spans.size());
     for (std::size_t i = 0; i < a.spans.size(); ++i) {

@@ -176,7 +176,7 @@ class SensitivityGroups(SensitivityTest):
     def test_a_group_has_the_objects_of_the_schema(self):
         self.record("--sensitivity", 6, prompts=self.prompts(CONTEXT))
         trace = self.open_trace()
-        self.assertEqual(trace.attrs["format_version"], "1.2")
+        self.assertEqual(trace.attrs["format_version"], "1.3")
         sample = trace["samples/0000"]
         n_tokens, decode_start = int(sample.attrs["n_tokens"]), int(sample.attrs["decode_start"])
         self.assertEqual(set(sample["sensitivity"]), {"context", "prompt"})

@@ -20,7 +20,7 @@ class TraceStorage(RecorderTest):
         trace = self.open_trace()
         expected = {
             "format": "kvreplay-trace",
-            "format_version": "1.2",
+            "format_version": "1.3",
             "model_id": "llama",
             "n_layers": 3,
             "n_q_heads": 4,
@@ -107,6 +107,12 @@ class TraceStorage(RecorderTest):
         self.assertEqual(list(trace["model/layers"]), ["00", "02"])
         self.assertEqual(list(trace["samples/0000/layers"]), ["00", "02"])
         self.assertNotIn("output_projection", trace["model/layers/02"])
+
+    def test_forward_calls_begin_with_the_prompt_and_each_decoded_token(self):
+        self.record("--decode", 3)
+        sample = self.open_trace()["samples/0000"]
+        start = int(sample.attrs["decode_start"])
+        self.assertEqual(sample["forward_begins"][()].tolist(), [0, start, start + 1, start + 2])
 
     def test_an_early_end_is_masked_and_noted(self):
         self.record("--decode", 6)

@@ -53,7 +53,7 @@ class Recording:
         clear_progress()
         token_ids = plan.prompt_ids + decoded.ids
         token_texts = [self.tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
-        self.trace.write_sample(index, plan, token_ids, token_texts, decoded.eos_masked_at)
+        self.trace.write_sample(index, plan, token_ids, token_texts, capture.forward_begins, decoded.eos_masked_at)
         tensors = _write_layers(capture.layers, lambda layer, buffers: self.trace.write_layer(index, layer, buffers))
         answer = self.tokenizer.decode(decoded.ids)
         print(describe_sample(plan, tensors, decoded.eos_masked_at, answer, time.monotonic() - begun))

@@ -43,6 +43,7 @@ class SampleCapture:
         positions = torch.cat([torch.arange(begin, end) for begin, end in plan.query_ranges])
         self._query_rows[positions] = torch.arange(plan.n_recorded)
         self._tokens = slice(0, 0)  # positions of the running pass
+        self.forward_begins: list[int] = []  # first position of each pass
 
     def __enter__(self) -> SampleCapture:
         for stream in self._streams.values():
@@ -55,6 +56,7 @@ class SampleCapture:
 
     def begin_pass(self, first_position: int, n_new: int) -> None:
         """A forward pass over the positions [first_position, first_position + n_new) follows."""
+        self.forward_begins.append(first_position)
         self._tokens = slice(first_position, first_position + n_new)
         self._checks.begin_pass(first_position, n_new)
 

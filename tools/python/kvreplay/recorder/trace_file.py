@@ -1,4 +1,4 @@
-"""Writes a kvreplay trace, format version 1.2 (traces/SCHEMA.md), by h5py."""
+"""Writes a kvreplay trace, format version 1.3 (traces/SCHEMA.md), by h5py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sample_plan import SamplePlan
 from .sensitivity_plan import SensitivityPlan
 from .sensitivity_rows import SensitivityRows
 
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 CHUNK_BYTES = 256 * 1024  # of one head's rows; the default chunk cache of a reader holds a few
 TEXT = h5py.string_dtype("utf-8")
 
@@ -100,7 +100,13 @@ class TraceFile:
             )
 
     def write_sample(
-        self, index: int, plan: SamplePlan, token_ids: list[int], token_texts: list[str], eos_masked_at: int | None
+        self,
+        index: int,
+        plan: SamplePlan,
+        token_ids: list[int],
+        token_texts: list[str],
+        forward_begins: list[int],
+        eos_masked_at: int | None,
     ) -> None:
         """Everything about a sample but its layers; `token_ids` and `token_texts` [n_tokens]."""
         group = self._file.create_group(f"samples/{index:04d}")
@@ -113,6 +119,7 @@ class TraceFile:
         group["token_ids"] = np.array(token_ids, dtype=np.int32)
         # HDF5 strings end at a NUL, which byte-level tokenizers have a token for: its visible symbol stands for it.
         group.create_dataset("token_texts", data=[text.replace("\0", "\u2400") for text in token_texts], dtype=TEXT)
+        group["forward_begins"] = np.array(forward_begins, dtype=np.int64)
         group["query_ranges"] = np.array(plan.query_ranges, dtype=np.int64).reshape(-1, 2)
         if plan.spans:
             spans = group.create_group("spans")
