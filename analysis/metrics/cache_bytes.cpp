@@ -23,15 +23,15 @@ class CacheBytes final : public MetricAccumulator {
                          static_cast<double>(shape.layer->model.n_kv_heads * shape.candidates.size())};
   }
 
-  void add_selection(std::size_t policy, const LayerSelection& selection) override {
+  void add_retention(std::size_t policy, const Retention& retention) override {
     for (std::size_t b = 0; b < shape_.n_budgets; ++b) {
       std::size_t tokens = 0, longest = 0;
-      for (const CellPlan& plan : selection.heads) {
-        const std::size_t n = plan.n_retained[b];
+      for (const HeadRetention& head : retention.heads()) {
+        const std::size_t n = head.count(b, shape_.candidates.end);
         tokens += layout == Layout::paged ? (n + kPage - 1) / kPage * kPage : n;
         longest = std::max(longest, n);
       }
-      if (layout == Layout::padded) tokens = longest * selection.heads.size();
+      if (layout == Layout::padded) tokens = longest * retention.heads().size();
       sums_.numerator[policy * shape_.n_budgets + b] = bytes_per_token_ * static_cast<double>(tokens);
     }
   }

@@ -3,14 +3,14 @@
 #include <cmath>
 
 #include "analysis/metrics/capacity_terms.h"
-#include "analysis/metrics/retained_sets.h"
 #include "core/base/rank_agreement.h"
 
 namespace kvreplay {
 namespace {
 
 // What ranks tokens: their order where sets are nested, else how many of the budgets keep them. Higher = kept longer.
-std::vector<double> standing(const CellPlan& plan) {
+std::vector<double> standing(const HeadRetention& head, std::size_t t) {
+  const CellPlan& plan = head.cells();
   std::vector<double> standing(plan.order.size());
   if (plan.nested) {
     for (std::size_t place = 0; place < plan.order.size(); ++place)
@@ -19,7 +19,7 @@ std::vector<double> standing(const CellPlan& plan) {
   }
   for (std::size_t c = 0; c < plan.n_cells(); ++c) {
     std::size_t n_budgets = 0;
-    for (std::size_t b = 0; b < plan.n_budgets(); ++b) n_budgets += plan.holds(c, b);
+    for (std::size_t b = 0; b < plan.n_budgets(); ++b) n_budgets += head.holds_cell(c, b, t);
     for (const std::uint32_t i : plan.cell(c)) standing[i] = static_cast<double>(n_budgets);
   }
   return standing;
@@ -36,14 +36,14 @@ class CapacityRankCorrelation final : public MetricAccumulator {
     for (std::size_t g = 0; g < n_heads; ++g) losses_.push_back(leave_one_out_losses(*shape.view, g, parameters));
   }
 
-  void add_selection(std::size_t policy, const LayerSelection& selection) override {
+  void add_retention(std::size_t policy, const Retention& retention) override {
     if (losses_.empty()) return;
-    for_each_set(selection, shape_.layer->model, [&](std::size_t g, const CellPlan& plan, double share) {
+    retention.for_each_set(shape_.layer->model, [&](std::size_t g, const HeadRetention& head, double part) {
       // What keeps everything, or what loses nothing with any token, has no order.
-      const double rho = selection.evicts ? spearman(standing(plan), losses_[g]) : 0;
+      const double rho = retention.evicts() ? spearman(standing(head, shape_.candidates.end), losses_[g]) : 0;
       if (std::isnan(rho)) return;
       for (std::size_t b = 0; b < shape_.n_budgets; ++b)
-        sums_.numerator[(g * shape_.n_policies + policy) * shape_.n_budgets + b] += share * rho;
+        sums_.numerator[(g * shape_.n_policies + policy) * shape_.n_budgets + b] += part * rho;
     });
   }
 

@@ -7,7 +7,6 @@
 #include <limits>
 #include <numeric>
 
-#include "analysis/metrics/retained_sets.h"
 #include "core/base/error.h"
 #include "core/evidence/query_moments.h"
 #include "core/evidence/value_norms.h"
@@ -276,7 +275,12 @@ void InformationMetric::add_cell(const Terms& terms, const Cells& cells, std::si
   set.log_scale = scale;
 }
 
-std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const CellPlan& plan, Cells& cells) const {
+std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const HeadRetention& head,
+                                                      Cells& cells) const {
+  const CellPlan& plan = head.cells();
+  const std::size_t t = shape_.candidates.end;
+  std::vector<std::size_t> n_retained;
+  for (std::size_t b = 0; b < plan.n_budgets(); ++b) n_retained.push_back(head.count(b, t));
   sum_cells(terms, plan.order, plan.cell_ends, cells);
   // All budgets are factorised together. Budgets that hold the same cells share a determinant; 0 nats where nothing is
   // retained.
@@ -285,10 +289,10 @@ std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const 
   std::vector<Determinant> determinants;
   if (!plan.nested) {
     for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
-      if (plan.n_retained[b] == 0) continue;
+      if (n_retained[b] == 0) continue;
       Sums set = kNothing;
       for (std::size_t c = 0; c < plan.n_cells(); ++c)
-        if (plan.holds(c, b)) add_cell(terms, cells, c, set);
+        if (head.holds_cell(c, b, t)) add_cell(terms, cells, c, set);
       of_budget[b] = determinants.size();
       determinants.push_back(determinant(terms, set));
     }
@@ -298,7 +302,7 @@ std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const 
       add_cell(terms, cells, c, set);
       bool wanted = false;  // some budget holds just the first c + 1 cells
       for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
-        if (plan.n_retained[b] != plan.cell_ends[c]) continue;
+        if (n_retained[b] != plan.cell_ends[c]) continue;
         of_budget[b] = determinants.size();
         wanted = true;
       }
@@ -312,15 +316,15 @@ std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const 
   return result;
 }
 
-void InformationMetric::add_selection(std::size_t policy, const LayerSelection& selection) {
+void InformationMetric::add_retention(std::size_t policy, const Retention& retention) {
   if (heads_.empty()) return;
-  for_each_set(selection, shape_.layer->model, [&](std::size_t g, const CellPlan& plan, double share) {
+  retention.for_each_set(shape_.layer->model, [&](std::size_t g, const HeadRetention& head, double part) {
     for (const Terms& terms : heads_[g]) {
       std::vector<double> nats(shape_.n_budgets, terms.full);
-      if (selection.evicts) cells_.with([&](Cells& cells) { nats = nats_by_budget(terms, plan, cells); });
+      if (retention.evicts()) cells_.with([&](Cells& cells) { nats = nats_by_budget(terms, head, cells); });
       for (std::size_t b = 0; b < shape_.n_budgets; ++b)
         sums_.numerator[(g * shape_.n_policies + policy) * shape_.n_budgets + b] +=
-            share * nats[b] / static_cast<double>(heads_[g].size());
+            part * nats[b] / static_cast<double>(heads_[g].size());
     }
   });
 }

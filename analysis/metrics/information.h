@@ -46,7 +46,7 @@ double noise_variance(const Parameters& parameters, const Matrix64& full_signal,
 /// over channels for heads=each. Local tokens, which no policy can evict, are left out of both.
 class InformationMetric : public MetricAccumulator {
  public:
-  void add_selection(std::size_t policy, const LayerSelection& selection) final;
+  void add_retention(std::size_t policy, const Retention& retention) final;
   MetricSums finish() final;
 
  protected:
@@ -106,7 +106,7 @@ class InformationMetric : public MetricAccumulator {
   };
   Determinant determinant(const Terms& terms, const Sums& sums) const;
   std::vector<double> nats(const Terms& terms, std::vector<Determinant> determinants) const;
-  std::vector<double> nats_by_budget(const Terms& terms, const CellPlan& plan, Cells& cells) const;
+  std::vector<double> nats_by_budget(const Terms& terms, const HeadRetention& head, Cells& cells) const;
 
   static const Sums kNothing;
 

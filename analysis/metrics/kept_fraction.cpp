@@ -1,6 +1,5 @@
 // How many tokens a policy really keeps.
 
-#include "analysis/metrics/retained_sets.h"
 #include "core/contracts/metric.h"
 
 namespace kvreplay {
@@ -14,11 +13,12 @@ class KeptFraction final : public MetricAccumulator {
               .denominator =
                   std::vector<double>(shape.layer->model.n_kv_heads, static_cast<double>(shape.candidates.size()))} {}
 
-  void add_selection(std::size_t policy, const LayerSelection& selection) override {
-    for_each_set(selection, shape_.layer->model, [&](std::size_t head, const CellPlan& plan, double share) {
+  void add_retention(std::size_t policy, const Retention& retention) override {
+    const std::size_t t = shape_.candidates.end;
+    retention.for_each_set(shape_.layer->model, [&](std::size_t kv_head, const HeadRetention& head, double part) {
       for (std::size_t b = 0; b < shape_.n_budgets; ++b)
-        sums_.numerator[(head * shape_.n_policies + policy) * shape_.n_budgets + b] +=
-            share * static_cast<double>(plan.n_retained[b]);
+        sums_.numerator[(kv_head * shape_.n_policies + policy) * shape_.n_budgets + b] +=
+            part * static_cast<double>(head.count(b, t));
     });
   }
 

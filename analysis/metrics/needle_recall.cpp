@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "analysis/metrics/retained_sets.h"
 #include "core/contracts/metric.h"
 
 namespace kvreplay {
@@ -21,21 +20,21 @@ class NeedleRecall final : public MetricAccumulator {
       }
   }
 
-  void add_selection(std::size_t policy, const LayerSelection& selection) override {
-    const std::size_t n_spans = shape_.spans->size();
-    for_each_set(selection, shape_.layer->model, [&](std::size_t head, const CellPlan& plan, double share) {
-      for (std::size_t c = 0; c < plan.n_cells(); ++c)
+  void add_retention(std::size_t policy, const Retention& retention) override {
+    const std::size_t n_spans = shape_.spans->size(), t = shape_.candidates.end;
+    retention.for_each_set(shape_.layer->model, [&](std::size_t kv_head, const HeadRetention& head, double part) {
+      for (std::size_t c = 0; c < head.cells().n_cells(); ++c)
         for (std::size_t s = 0; s < n_spans; ++s) {
           const Range& tokens = (*shape_.spans)[s].tokens;
-          const auto in_span = std::ranges::count_if(plan.cell(c), [&](std::uint32_t i) {
+          const auto in_span = std::ranges::count_if(head.cells().cell(c), [&](std::uint32_t i) {
             const std::size_t position = shape_.candidates.begin + i;
             return tokens.begin <= position && position < tokens.end;
           });
           if (in_span == 0) continue;
           for (std::size_t b = 0; b < shape_.n_budgets; ++b)
-            if (plan.holds(c, b))
-              sums_.numerator[((head * shape_.n_policies + policy) * shape_.n_budgets + b) * n_spans + s] +=
-                  share * static_cast<double>(in_span);
+            if (head.holds_cell(c, b, t))
+              sums_.numerator[((kv_head * shape_.n_policies + policy) * shape_.n_budgets + b) * n_spans + s] +=
+                  part * static_cast<double>(in_span);
         }
     });
   }

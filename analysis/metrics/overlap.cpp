@@ -11,12 +11,13 @@ namespace {
 // Retained sets of one head as bits, [n_budgets][n_words].
 class SetBits {
  public:
-  SetBits(const CellPlan& plan, bool evicts) : n_words_((plan.order.size() + 63) / 64) {
-    bits_.assign(plan.n_budgets() * n_words_, 0);
-    for (std::size_t c = 0; c < plan.n_cells(); ++c)
-      for (std::size_t b = 0; b < plan.n_budgets(); ++b)
-        if (!evicts || plan.holds(c, b))
-          for (const std::uint32_t i : plan.cell(c)) bits_[b * n_words_ + i / 64] |= std::uint64_t{1} << i % 64;
+  SetBits(const HeadRetention& head, std::size_t t) : n_words_((head.n_tokens() + 63) / 64) {
+    bits_.assign(head.n_budgets() * n_words_, 0);
+    for (std::size_t b = 0; b < head.n_budgets(); ++b) {
+      const TokenRetention tokens = head.tokens(b);
+      for (std::size_t i = 0; i < head.n_tokens(); ++i)
+        if (tokens.holds(i, t)) bits_[b * n_words_ + i / 64] |= std::uint64_t{1} << i % 64;
+    }
   }
 
   // |A and B| / |A or B|; two empty sets are equal.
@@ -36,9 +37,9 @@ class SetBits {
 
 class Overlap final : public MetricAccumulator {
  public:
-  explicit Overlap(const UnitShape& shape) : shape_(shape), selections_(shape.n_policies) {}
+  explicit Overlap(const UnitShape& shape) : shape_(shape), retentions_(shape.n_policies) {}
 
-  void add_selection(std::size_t policy, const LayerSelection& selection) override { selections_[policy] = &selection; }
+  void add_retention(std::size_t policy, const Retention& retention) override { retentions_[policy] = &retention; }
 
   MetricSums finish() override {
     const std::size_t n = shape_.n_policies, n_heads = shape_.layer->model.n_q_heads;
@@ -46,7 +47,8 @@ class Overlap final : public MetricAccumulator {
                     .denominator = std::vector<double>(n, static_cast<double>(n_heads))};
     for (std::size_t h = 0; h < n_heads; ++h) {  // head by head, so that the bits of one head are all that is held
       std::vector<SetBits> sets;
-      for (const LayerSelection* selection : selections_) sets.emplace_back(set_of(*selection, h), selection->evicts);
+      for (const Retention* retention : retentions_)
+        sets.emplace_back(retention->of_query_head(h, shape_.layer->model), shape_.candidates.end);
       for (std::size_t p = 0; p < n; ++p)
         for (std::size_t other = p; other < n; ++other)
           for (std::size_t b = 0; b < shape_.n_budgets; ++b) {
@@ -59,12 +61,8 @@ class Overlap final : public MetricAccumulator {
   }
 
  private:
-  const CellPlan& set_of(const LayerSelection& selection, std::size_t q_head) const {
-    return selection.heads[selection.axis == HeadAxis::query ? q_head : q_head / shape_.layer->model.group_size()];
-  }
-
   UnitShape shape_;
-  std::vector<const LayerSelection*> selections_;  // [n_policies]
+  std::vector<const Retention*> retentions_;  // [n_policies]
 };
 
 const RegisterMetric overlap{{

@@ -21,7 +21,7 @@
 #include "core/data/metric_formula.h"
 #include "core/data/unit_dimensions.h"
 #include "core/engine/output_sink.h"
-#include "core/engine/selection.h"
+#include "core/engine/retention.h"
 #include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
@@ -31,7 +31,7 @@ struct UnitShape {
   const LayerData* layer = nullptr;
   const PromptView* view = nullptr;  ///< of the layer at the compression point, allowed to look ahead
   DType dtype = DType::float16;      ///< of the recorded cache, for bytes
-  Range candidates;                  ///< token positions up for eviction
+  Range candidates;                  ///< token positions up for eviction; sets are looked at by the query at their end
   const std::vector<Span>* spans = nullptr;
   std::vector<std::uint8_t> targets =
       {};                     ///< [n_queries] 1 for those that predict the answer: core/data/target_queries.h
@@ -78,11 +78,11 @@ struct CaseLayers {
 /// [n_policies, n_budgets] and denominator [1]; for the others [n_layers] times what one layer has.
 using CaseSums = std::map<std::string, MetricSums>;
 
-/// Gathers the sums of one metric over one work unit. add_selection() comes once per policy, before all panels;
-/// selections outlive the accumulator. Metrics of the retained sets alone see no outputs.
+/// Gathers the sums of one metric over one work unit. add_retention() comes once per policy, before all panels;
+/// retentions outlive the accumulator. Metrics of the retained sets alone see no outputs.
 class MetricAccumulator : public OutputSink {
  public:
-  virtual void add_selection(std::size_t /*policy*/, const LayerSelection& /*selection*/) {}
+  virtual void add_retention(std::size_t /*policy*/, const Retention& /*retention*/) {}
   void add_outputs(const PanelOutputs& /*panel*/) override {}
   virtual MetricSums finish() = 0;
 };

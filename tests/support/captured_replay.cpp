@@ -23,7 +23,7 @@ class CaptureMetric final : public MetricAccumulator {
     capture->outputs.assign(shape.n_policies, std::vector(n_heads, std::vector<CapturedOutputs>(shape.n_queries)));
   }
 
-  void add_selection(std::size_t policy, const LayerSelection&) override {
+  void add_retention(std::size_t policy, const Retention&) override {
     CHECK(policy == n_selections_++);
     CHECK(first_query_ == 0);
   }

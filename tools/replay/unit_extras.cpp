@@ -55,12 +55,14 @@ std::map<std::string, std::string> file_attributes(const ResultsFrame& frame, co
 }  // namespace
 
 void append_retained(const UnitResult& result, Dataset& entry) {
-  for (std::size_t p = 0; p < result.selections.size(); ++p) {
-    const LayerSelection& selection = result.selections[p];
+  const std::size_t t = result.first_candidate + result.n_candidates;  // of the first query that sees them
+  const std::vector<Retention> retentions = result.retentions();
+  for (std::size_t p = 0; p < retentions.size(); ++p) {
+    const std::vector<HeadRetention>& heads = retentions[p].heads();
     std::size_t n_cells = 0;
-    for (const CellPlan& plan : selection.heads) n_cells = std::max(n_cells, plan.n_cells());
-    const std::size_t n_heads = selection.heads.size(), n_budgets = selection.heads.front().n_budgets();
-    const std::size_t n_candidates = selection.heads.front().order.size();
+    for (const HeadRetention& head : heads) n_cells = std::max(n_cells, head.cells().n_cells());
+    const std::size_t n_heads = heads.size(), n_budgets = heads.front().n_budgets();
+    const std::size_t n_candidates = heads.front().n_tokens();
 
     Variable cells{.name = cells_name(p),
                    .dimensions = {dimension(entry, "set", n_heads), dimension(entry, "candidate", n_candidates)},
@@ -72,11 +74,11 @@ void append_retained(const UnitResult& result, Dataset& entry) {
                      .values = std::vector<double>(n_heads * n_cells * n_budgets, 0.0),
                      .attributes = {}};
     for (std::size_t h = 0; h < n_heads; ++h) {
-      const CellPlan& plan = selection.heads[h];
-      for (std::size_t c = 0; c < plan.n_cells(); ++c) {
-        for (const std::uint32_t i : plan.cell(c)) cells.values[h * n_candidates + i] = static_cast<double>(c);
+      for (std::size_t c = 0; c < heads[h].cells().n_cells(); ++c) {
+        for (const std::uint32_t i : heads[h].cells().cell(c))
+          cells.values[h * n_candidates + i] = static_cast<double>(c);
         for (std::size_t b = 0; b < n_budgets; ++b)
-          holders.values[(h * n_cells + c) * n_budgets + b] = plan.holds(c, b) ? 1 : 0;
+          holders.values[(h * n_cells + c) * n_budgets + b] = heads[h].holds_cell(c, b, t) ? 1 : 0;
       }
     }
     entry.variables.push_back(std::move(cells));

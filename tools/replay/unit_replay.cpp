@@ -51,10 +51,9 @@ std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view,
   return selections;
 }
 
-// The metric with all selections added; says whose fault an error is.
+// The metric with all retained sets added; says whose fault an error is.
 std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const ChosenMetric& metric,
-                                                    const UnitShape& shape,
-                                                    std::span<const LayerSelection> selections) {
+                                                    const UnitShape& shape, std::span<const Retention> retentions) {
   const auto naming = [&](const std::string& policy, const auto& work) {
     try {
       work();
@@ -65,9 +64,9 @@ std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const 
   };
   std::unique_ptr<MetricAccumulator> accumulator;
   naming("", [&] { accumulator = metric.make(shape); });
-  parallel_for(selections.size(), [&](std::size_t p) {
+  parallel_for(retentions.size(), [&](std::size_t p) {
     naming(fmt::format(", policy '{}'", (*task.policies)[p].name()),
-           [&] { accumulator->add_selection(p, selections[p]); });
+           [&] { accumulator->add_retention(p, retentions[p]); });
   });
   return accumulator;
 }
@@ -109,6 +108,12 @@ std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage
   return sums;
 }
 
+std::vector<Retention> UnitResult::retentions() const {
+  std::vector<Retention> all;
+  for (const LayerSelection& selection : selections) all.emplace_back(selection, first_candidate + n_candidates);
+  return all;
+}
+
 UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   const LayerData& data = *task.data;
   const std::size_t n_policies = task.policies->size(), n_budgets = task.budgets->values.size();
@@ -140,9 +145,10 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                         .n_policies = n_policies,
                         .n_budgets = n_budgets,
                         .n_policies_at_once = at_once};
+  const std::vector<Retention> retentions = result.retentions();
   std::vector<std::unique_ptr<MetricAccumulator>> owned(task.metrics.size());
   parallel_for(owned.size(),
-               [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, result.selections); });
+               [&](std::size_t m) { owned[m] = make_accumulator(task, task.metrics[m], shape, retentions); });
   std::vector<OutputSink*> sinks;
   for (std::size_t m = 0; m < owned.size(); ++m)
     if (task.metrics[m].row().needs_outputs) sinks.push_back(owned[m].get());

@@ -11,6 +11,7 @@
 #include "core/contracts/policy.h"
 #include "core/data/layer_data.h"
 #include "core/engine/backend.h"
+#include "core/engine/retention.h"
 
 namespace kvreplay {
 
@@ -44,6 +45,9 @@ struct UnitResult {
   /// model's own attention gave.
   Tensor outputs;
   std::string made_by;  ///< the backend, and its device: "cpu", "cuda NVIDIA H200"
+
+  /// The selections over time, [n_policies]: policies act once, at the end of the candidates. Not to outlive this.
+  std::vector<Retention> retentions() const;
 };
 
 /// What the policies that split budgets between layers note of this one, [n_policies]; empty for the others and where
