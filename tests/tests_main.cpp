@@ -7,7 +7,7 @@
 #include "core/cpu/blas_core.h"
 #include "tests/tools/cli/program_process.h"
 #include "tools/cli/command.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 
 int main(int argc, char** argv) {
   kvreplay::choose_blas_core(argv);  // tests judge the kernels that users get
@@ -15,6 +15,6 @@ int main(int argc, char** argv) {
     const std::vector<std::string> args(argv + 2, argv + argc);
     return kvreplay::run_program(args, std::cout, std::cerr);
   }
-  kvreplay::set_learned_policy_reader(kvreplay::read_lkv_file);
+  kvreplay::set_learned_policy_reader(kvreplay::read_learned_policy_file);
   return doctest::Context(argc, argv).run();
 }

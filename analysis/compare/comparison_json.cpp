@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "analysis/compare/estimate_json.h"
 #include "analysis/compare/surrogate_json.h"
 
 namespace kvreplay {

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "analysis/compare/estimate_json.h"
-
 namespace kvreplay {
 namespace {
 

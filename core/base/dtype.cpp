@@ -1,9 +1,9 @@
+#include "core/base/dtype.h"
+
 #include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstring>
-
-#include "core/base/float_stream.h"
 
 // Highway compiles what lies between HWY_BEFORE_NAMESPACE and HWY_AFTER_NAMESPACE once per instruction set.
 #undef HWY_TARGET_INCLUDE

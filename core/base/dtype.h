@@ -18,6 +18,11 @@ constexpr std::size_t size_of(DType dtype) { return dtype == DType::float32 ? 4 
 /// \param source  bytes, out.size() elements of `dtype`
 void to_float32(std::span<const std::byte> source, DType dtype, std::span<float> out);
 
+/// Like to_float32(), for much more than the caches hold: writes past them, so that memory is written and not also
+/// read. \return  whether every value is finite
+/// \param source  bytes, out.size() elements of `dtype`, aligned for them
+bool stream_float32(std::span<const std::byte> source, DType dtype, std::span<float> out);
+
 /// Converts float32 to `dtype`, rounding to nearest even; what overflows becomes infinity.
 /// \param out  bytes, source.size() elements of `dtype`
 void from_float32(std::span<const float> source, DType dtype, std::span<std::byte> out);

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "tests/support/random_layer.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 
 namespace kvreplay::testing {
 
@@ -57,7 +57,7 @@ std::string write_random_scorer(const TemporaryFolder& folder, const ModelInfo& 
       folder.file(fmt::format("{}-{}-{}-{}.h5", name, model.n_layers, model.head_dim, model.value_dim));
   LearnedPolicy policy = learned_policy(model);
   policy.scorer = random_scorer(model, name);
-  if (!std::filesystem::exists(path)) write_lkv_file(path, policy);
+  if (!std::filesystem::exists(path)) write_learned_policy_file(path, policy);
   return path;
 }
 
@@ -87,7 +87,7 @@ std::string write_random_budgets(const TemporaryFolder& folder, const ModelInfo&
   const std::string path = folder.file(fmt::format("budgets-{}-{}.h5", model.n_layers, model.n_kv_heads));
   LearnedPolicy policy = learned_policy(model);
   policy.budgets = random_budgets(model);
-  if (!std::filesystem::exists(path)) write_lkv_file(path, policy);
+  if (!std::filesystem::exists(path)) write_learned_policy_file(path, policy);
   return path;
 }
 

@@ -12,7 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
 #include "tools/cli/commands.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 
 namespace kvreplay {
 namespace {
@@ -65,7 +65,7 @@ std::span<const Command> all_commands() {
 }
 
 int run_program(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
-  set_learned_policy_reader(read_lkv_file);
+  set_learned_policy_reader(read_learned_policy_file);
   try {
     return dispatch(args, out, err);
   } catch (const Error& error) {

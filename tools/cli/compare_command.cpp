@@ -10,7 +10,6 @@
 #include "analysis/compare/comparison_csv.h"
 #include "analysis/compare/comparison_json.h"
 #include "analysis/compare/comparison_text.h"
-#include "analysis/compare/surrogate_csv.h"
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
 #include "core/data/results.h"

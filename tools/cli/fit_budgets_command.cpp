@@ -13,21 +13,45 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "tools/cli/backend_options.h"
-#include "tools/cli/budget_fit_report.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/budget_fit.h"
+#include "tools/replay/case_weights.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/memory_size.h"
 #include "tools/replay/output_file.h"
 #include "tools/replay/replay_estimate.h"
 #include "tools/replay/replay_plan.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 
 namespace kvreplay {
 namespace {
+
+// A line on the table, and for each of its tabulated totals the smallest and largest share of a head and the damage
+// beside that of uniform budgets, on the prompts that it was fitted on.
+void report_fit(std::ostream& out, const LearnedPolicy& table) {
+  const LearnedBudgets& budgets = *table.budgets;
+  const std::size_t n_points = budgets.grid.size(), n_heads = budgets.curve.size() / n_points;
+  fmt::print(out, "budgets of {} heads in {} layers for {}, damage {}, from {} prompts of {:.0f} tokens on average\n",
+             n_heads, table.layers.size(), budgets.scorer, budgets.metric, budgets.trained_on.size(),
+             budgets.prompt_length);
+  fmt::print(out, "  mean kept   a head keeps      damage of these, as a share of uniform budgets'\n");
+  for (std::size_t r = 0; r < budgets.retained.size(); ++r) {
+    const auto shares = std::span(budgets.fraction).subspan(r * n_heads, n_heads);
+    double learned = 0, uniform = 0;
+    for (std::size_t h = 0; h < n_heads; ++h) {
+      const auto begin = budgets.curve.begin() + static_cast<std::ptrdiff_t>(h * n_points);
+      const std::vector<double> curve(begin, begin + static_cast<std::ptrdiff_t>(n_points));
+      learned += damage_at(budgets.grid, curve, double{shares[h]});
+      uniform += damage_at(budgets.grid, curve, budgets.retained[r]);
+    }
+    fmt::print(out, "  {:7.0f} %   {:4.1f} to {:5.1f} %   {}\n", 100 * budgets.retained[r],
+               100 * double{std::ranges::min(shares)}, 100 * double{std::ranges::max(shares)},
+               uniform > 0 ? fmt::format("{:.2f}", learned / uniform) : "-");
+  }
+}
 
 constexpr std::size_t kFewPrompts = 4, kLeastPrompts = 2;
 
@@ -181,7 +205,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   command.fit.unit_done = [&] { progress.finish_unit(); };
   LearnedPolicy table;
   with_threads(command.threads, [&] { table = fit_budgets(plan, metric, command.fit, backend); });
-  write_lkv_file(command.output, table, scorer_file(plan, table, err));
+  write_learned_policy_file(command.output, table, scorer_file(plan, table, err));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!command.quiet) {
     report_fit(out, table);

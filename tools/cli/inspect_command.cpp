@@ -14,7 +14,7 @@
 #include "tools/cli/results_description.h"
 #include "tools/cli/trace_description.h"
 #include "traces/hdf5/file_format.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 #include "traces/results/dataset_file.h"
 #include "traces/trace/trace_reader.h"
 
@@ -45,7 +45,7 @@ Description inspect(const std::string& path) {
     return {.text = describe_trace(facts, reader.info()), .json = trace_json(facts, reader.info())};
   }
   if (format.name == "kvlkv-1") {
-    const LearnedPolicy policy = read_lkv_file(path);
+    const LearnedPolicy policy = read_learned_policy_file(path);
     return {.text = describe_learned(path, bytes, policy), .json = learned_json(path, bytes, policy)};
   }
   throw InputError(fmt::format("{}: neither a trace nor results of kvreplay: its format is '{}'", path, format.name));

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cassert>
 
-#include "core/base/float_stream.h"
+#include "core/base/dtype.h"
 #include "core/base/matrix.h"
 #include "core/base/parallel.h"
 #include "traces/hdf5/chunk_places.h"

@@ -1,21 +1,75 @@
+#include "traces/learned/learned_policy_file.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include "core/contracts/learned_policy.h"
 #include "traces/hdf5/file_bytes.h"
 #include "traces/hdf5/hdf5_values.h"
 #include "traces/hdf5/naming_file.h"
+#include "traces/hdf5/new_hdf5_file.h"
 #include "traces/hdf5/tensor_storage.h"
-#include "traces/learned/lkv_file.h"
-#include "traces/learned/lkv_layout.h"
 
 namespace kvreplay {
 namespace {
 
 using namespace hdf5;
-using lkv_layout::Extents;
+
+// Which arrays stand in a file of format kvlkv-1: said once, for reader and writer.
+
+constexpr const char* kFormat = "kvlkv-1";
+
+/// The lengths that shapes are made of.
+struct Extents {
+  std::size_t layers = 0, kv_heads = 0, features = 0, hidden = 0;
+};
+
+struct NetworkArray {
+  const char* name;
+  std::vector<float> HeadNetworks::*values;
+  std::vector<std::size_t> (*shape)(const Extents&);
+};
+
+const std::array<NetworkArray, 7> kNetworkArrays{{
+    {"mu", &HeadNetworks::mu,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads, n.features};
+     }},
+    {"sd", &HeadNetworks::sd,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads, n.features};
+     }},
+    {"w1", &HeadNetworks::w1,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads, n.features, n.hidden};
+     }},
+    {"b1", &HeadNetworks::b1,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads, n.hidden};
+     }},
+    {"w2", &HeadNetworks::w2,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads, n.hidden};
+     }},
+    {"ws", &HeadNetworks::ws,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads, n.features};
+     }},
+    {"b", &HeadNetworks::b,
+     [](const Extents& n) {
+       return std::vector{n.layers, n.kv_heads};
+     }},
+}};
+
+std::string fold_name(std::size_t fold) { return "fold" + std::to_string(fold); }
+
+// ---- reading
 
 constexpr std::int64_t kMostHeads = 1 << 20, kMostWidth = 1 << 16;
 
@@ -25,8 +79,8 @@ class LkvReader {
 
   LearnedPolicy read() {
     const std::string format = has_attribute(file_, "format") ? read_string_attribute(file_, "format") : "";
-    if (format != lkv_layout::kFormat)
-      throw Violation(fmt::format("attribute format of /: expected {}, found '{}'", lkv_layout::kFormat, format));
+    if (format != kFormat)
+      throw Violation(fmt::format("attribute format of /: expected {}, found '{}'", kFormat, format));
     LearnedPolicy policy{.model_id = read_string_attribute(file_, "model_id"),
                          .n_layers = count(file_, "n_layers", 1, kMostHeads),
                          .layers = {},
@@ -139,8 +193,8 @@ class LkvReader {
                          .keep_first = count(group, "keep_first", 0, kMostHeads),
                          .keep_last = count(group, "keep_last", 0, kMostHeads),
                          .networks = read_networks("scorer", extents)};
-    while (has_link(group, lkv_layout::fold_name(scorer.folds.size())))
-      scorer.folds.push_back(read_networks("scorer/" + lkv_layout::fold_name(scorer.folds.size()), extents));
+    while (has_link(group, fold_name(scorer.folds.size())))
+      scorer.folds.push_back(read_networks("scorer/" + fold_name(scorer.folds.size()), extents));
     return scorer;
   }
 
@@ -150,7 +204,7 @@ class LkvReader {
     extents.features = w1.dims[2];
     extents.hidden = w1.dims[3];
     HeadNetworks networks{.n_features = extents.features, .n_hidden = extents.hidden};
-    for (const lkv_layout::NetworkArray& array : lkv_layout::kNetworkArrays)
+    for (const NetworkArray& array : kNetworkArrays)
       networks.*array.values = read_array(fmt::format("{}/{}", group, array.name), array.shape(extents));
     if (const auto bad = std::ranges::find_if(networks.sd, [](float x) { return x <= 0; }); bad != networks.sd.end())
       throw Violation(fmt::format("/{}/sd: expected numbers above 0, found {}", group, *bad));
@@ -163,10 +217,100 @@ class LkvReader {
   File file_;
 };
 
+// ---- writing
+
+using namespace hdf5;
+// In one chunk with a check sum: damaged numbers are refused when they are read.
+void write_array(hid_t group, const std::string& name, const std::vector<std::size_t>& shape,
+                 const std::vector<float>& values) {
+  const std::vector<hsize_t> dims(shape.begin(), shape.end());
+  const PropertyList creation = dataset_creation();
+  check("chunk", group, name, [&] { return H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data()); });
+  check("protect", group, name, [&] { return H5Pset_fletcher32(creation); });
+  const Dataset dataset = create_dataset(group, name, H5T_IEEE_F32LE, new_space(dims), creation);
+  check("write", group, name,
+        [&] { return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()); });
+}
+
+void write_fractions(hid_t group, const std::string& name, const std::vector<double>& values) {
+  write_array(group, name, {values.size()}, {values.begin(), values.end()});
+}
+
+void write_budgets(const File& file, const LearnedBudgets& budgets, const Extents& n) {
+  const Group group = create_group(file, "budget");
+  write_attribute(group, "scorer", budgets.scorer);
+  write_attribute(group, "metric", budgets.metric);
+  write_attribute(group, "prompt_length", budgets.prompt_length);
+  write_attribute(group, "uniform_mix", budgets.uniform_mix);
+  write_attribute(group, "least_tokens", static_cast<std::int64_t>(budgets.least_tokens));
+  write_attribute(group, "keep_first", static_cast<std::int64_t>(budgets.keep_first));
+  write_fractions(group, "grid", budgets.grid);
+  write_fractions(group, "retained", budgets.retained);
+  write_array(group, "curve", {n.layers, n.kv_heads, budgets.grid.size()}, budgets.curve);
+  write_array(group, "fraction", {budgets.retained.size(), n.layers, n.kv_heads}, budgets.fraction);
+  write_strings(group, "trained_on", budgets.trained_on);
+}
+
+void write_networks(const Group& group, const HeadNetworks& networks, Extents n) {
+  n.features = networks.n_features;
+  n.hidden = networks.n_hidden;
+  for (const NetworkArray& array : kNetworkArrays)
+    write_array(group, array.name, array.shape(n), networks.*array.values);
+  write_strings(group, "trained_on", networks.trained_on);
+}
+
+void write_scorer(const File& file, const LearnedScorer& scorer, const Extents& n) {
+  const Group group = create_group(file, "scorer");
+  write_attribute(group, "name", scorer.name);
+  write_attribute(group, "features", scorer.features);
+  write_attribute(group, "keep_first", static_cast<std::int64_t>(scorer.keep_first));
+  write_attribute(group, "keep_last", static_cast<std::int64_t>(scorer.keep_last));
+  write_networks(group, scorer.networks, n);
+  for (std::size_t fold = 0; fold < scorer.folds.size(); ++fold)
+    write_networks(create_group(group, fold_name(fold)), scorer.folds[fold], n);
+}
+
+void copy_scorer(const std::filesystem::path& from, const File& to) {
+  const File source = open_file(from);
+  check("copy the scorer into", to, "scorer",
+        [&] { return H5Ocopy(source, "scorer", to, "scorer", H5P_DEFAULT, H5P_DEFAULT); });
+}
+
+void write_all(const File& file, const LearnedPolicy& policy) {
+  write_attribute(file, "format", std::string(kFormat));
+  write_attribute(file, "creator", std::string("kvreplay ") + KVREPLAY_VERSION);
+  write_attribute(file, "model_id", policy.model_id);
+  for (const auto& [name, value] : {std::pair{"n_layers", policy.n_layers},
+                                    {"n_q_heads", policy.n_q_heads},
+                                    {"n_kv_heads", policy.n_kv_heads},
+                                    {"head_dim", policy.head_dim},
+                                    {"value_dim", policy.value_dim}})
+    write_attribute(file, name, static_cast<std::int64_t>(value));
+  write_attribute(file, "layers", std::vector<std::int64_t>(policy.layers.begin(), policy.layers.end()));
+  const Extents extents{.layers = policy.layers.size(), .kv_heads = policy.n_kv_heads};
+  if (policy.budgets) write_budgets(file, *policy.budgets, extents);
+  if (policy.scorer) write_scorer(file, *policy.scorer, extents);
+}
+
 }  // namespace
 
-LearnedPolicy read_lkv_file(const std::filesystem::path& path) {
+LearnedPolicy read_learned_policy_file(const std::filesystem::path& path) {
   return naming_file<InputError>(path, [&] { return LkvReader(path).read(); });
+}
+
+void write_learned_policy_file(const std::filesystem::path& path, const LearnedPolicy& policy,
+                               const std::filesystem::path& scorer_from) {
+  naming_file<SystemError>(path, [&] {
+    NewHdf5File file(path, false);
+    try {
+      write_all(file.file(), policy);
+      if (!scorer_from.empty()) copy_scorer(scorer_from, file.file());
+    } catch (...) {
+      file.discard();
+      throw;
+    }
+    file.commit();
+  });
 }
 
 }  // namespace kvreplay

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/compare/comparison.h"
+#include "analysis/compare/comparison_csv.h"
 #include "analysis/compare/comparison_json.h"
 #include "analysis/compare/comparison_text.h"
-#include "analysis/compare/surrogate_csv.h"
 #include "tests/analysis/compare/results_fixture.h"
 
 using namespace kvreplay;

@@ -10,8 +10,6 @@
 #include <random>
 #include <vector>
 
-#include "core/base/float_stream.h"
-
 using namespace kvreplay;
 
 namespace {

@@ -9,7 +9,7 @@
 #include "tests/support/learned_policy_file.h"
 #include "tests/support/random_layer.h"
 #include "tests/support/scorer_run.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -45,7 +45,7 @@ struct Table {
   std::string path = folder.file("t.h5");
   std::string text = "learned:table=" + path;
 
-  explicit Table(const LearnedPolicy& policy) { write_lkv_file(path, policy); }
+  explicit Table(const LearnedPolicy& policy) { write_learned_policy_file(path, policy); }
 };
 
 std::string refusal_of(const std::string& text, const LayerData& layer, const std::string& prompt = "") {

@@ -8,7 +8,7 @@
 #include "tests/support/learned_policy_file.h"
 #include "tests/support/random_layer.h"
 #include "tests/support/scorer_run.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 #include "traces/results/score_file.h"
 #include "traces/trace/trace_reader.h"
 
@@ -46,7 +46,7 @@ struct Written {
 
   explicit Written(const LearnedPolicy& policy, const std::string& scorer = "lkv")
       : text(scorer + ":file=" + folder.file("p.h5")) {
-    write_lkv_file(folder / "p.h5", policy);
+    write_learned_policy_file(folder / "p.h5", policy);
   }
 };
 

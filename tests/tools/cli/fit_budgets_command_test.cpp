@@ -8,7 +8,7 @@
 #include "tests/support/learned_policy_file.h"
 #include "tests/tools/cli/replay_fixture.h"
 #include "tools/replay/budget_fit.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 #include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
@@ -55,7 +55,7 @@ LearnedPolicy fitted(const std::string& path, const std::vector<std::string>& tr
   args.insert(args.end(), {"-o", path, "--force", "-q"});
   const ProgramRun done = fit(traces, args);
   REQUIRE_MESSAGE(done.exit_code == 0, done.err);
-  return read_lkv_file(path);
+  return read_learned_policy_file(path);
 }
 
 }  // namespace
@@ -109,7 +109,7 @@ TEST_CASE("fit-budgets writes curves and shares, the same whatever the threads; 
   CHECK(contains(done.err, "warning: 3 prompts are few"));
   CHECK(contains(done.err, "wrote " + table));
 
-  const LearnedPolicy policy = read_lkv_file(table);
+  const LearnedPolicy policy = read_learned_policy_file(table);
   CHECK(policy.layers == std::vector<std::size_t>{0, 1});
   CHECK(!policy.scorer);
   const LearnedBudgets& budgets = *policy.budgets;
@@ -181,7 +181,7 @@ TEST_CASE("without sensitivities damage is the projected error, with a warning")
   const ProgramRun done = fit(traces, {"--scorer", "knorm", "-o", folder.file("t.h5"), "-q"});
   CHECK_MESSAGE(done.exit_code == 0, done.err);
   CHECK(contains(done.err, "warning: no sensitivities are recorded in these traces; damage is ||W_O (o' - o)||^2"));
-  CHECK(read_lkv_file(folder.file("t.h5")).budgets->metric == "abs");
+  CHECK(read_learned_policy_file(folder.file("t.h5")).budgets->metric == "abs");
   CHECK(contains(refused_fit(folder, 3, traces, {"--scorer", "knorm", "--metric", "fisher"}), "has no sensitivities"));
 
   std::vector<std::string> mixed = {traces[0]};
@@ -205,7 +205,7 @@ TEST_CASE("a learned scorer's table is in one file with it, from networks that h
   policy.scorer->folds[0].trained_on = {prompts[0]};
   policy.scorer->folds[1].trained_on = {prompts[1]};
   const std::string scorer = folder.file("scorer.h5");
-  write_lkv_file(scorer, policy);
+  write_learned_policy_file(scorer, policy);
 
   CHECK(contains(refused_fit(folder, 3, two, {"--scorer", "lkv:file=" + scorer}), "trained on this prompt"));
   const LearnedPolicy whole =
@@ -261,7 +261,7 @@ TEST_CASE("a corrupt table is refused when it is used") {
   // A number of the curves: their check sum tells.
   const LearnedPolicy read = [&] {
     std::ofstream(table, std::ios::binary) << whole;
-    return read_lkv_file(table);
+    return read_learned_policy_file(table);
   }();
   const std::string bytes(reinterpret_cast<const char*>(read.budgets->curve.data()), 8 * sizeof(float));
   const std::size_t at = whole.find(bytes);

@@ -8,7 +8,7 @@
 #include "tests/support/trace_fixture.h"
 #include "tests/tools/cli/program_run.h"
 #include "tools/cli/trace_description.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 #include "traces/results/dataset_file.h"
 
 using namespace kvreplay;
@@ -136,7 +136,7 @@ TEST_CASE("a learned policy is described: what it belongs to, what it holds, how
                     .fraction = std::vector<float>(2 * 2, 0.25f),
                     .trained_on = {"cc"}};
   const std::string path = folder.file("p.h5");
-  write_lkv_file(path, policy);
+  write_learned_policy_file(path, policy);
   const std::string text = run({"inspect", path}).out;
   for (const char* part : {"a learned policy, format kvlkv-1", "2 of 3: 0,2", "21 numbers: k_unrot,v,", "2 prompts",
                            "trained on 1 prompt\n", "fisher", "0.25 of the cache", "the first 4 and last 16 tokens"})

@@ -10,7 +10,7 @@
 #include "core/base/error.h"
 #include "tests/support/random_layer.h"
 #include "traces/hdf5/hdf5_values.h"
-#include "traces/learned/lkv_file.h"
+#include "traces/learned/learned_policy_file.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -41,7 +41,7 @@ LearnedPolicy whole_policy() {
 }
 
 struct Patient {
-  Patient() : path(folder / "p.h5") { write_lkv_file(path, whole_policy()); }
+  Patient() : path(folder / "p.h5") { write_learned_policy_file(path, whole_policy()); }
 
   template <typename Change>
   const Patient& edit(Change change) const {
@@ -78,7 +78,7 @@ struct Patient {
 
   std::string complaint() const {
     try {
-      read_lkv_file(path);
+      read_learned_policy_file(path);
     } catch (const InputError& error) {
       const std::string message = error.what();
       CHECK(message.starts_with(path.string() + ": "));
@@ -98,7 +98,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 TEST_CASE("a learned policy comes back as it was written, the same bytes each time") {
   const Patient patient;
-  const LearnedPolicy before = whole_policy(), after = read_lkv_file(patient.path);
+  const LearnedPolicy before = whole_policy(), after = read_learned_policy_file(patient.path);
   CHECK(after.model_id == "random");
   CHECK(after.n_layers == 3);
   CHECK(after.layers == before.layers);
@@ -121,18 +121,18 @@ TEST_CASE("a learned policy comes back as it was written, the same bytes each ti
   CHECK(after.budgets->curve == before.budgets->curve);
   CHECK(after.budgets->fraction == before.budgets->fraction);
   CHECK(after.digest.size() == 32);
-  write_lkv_file(patient.folder / "again.h5", before);
-  CHECK(read_lkv_file(patient.folder / "again.h5").digest == after.digest);
+  write_learned_policy_file(patient.folder / "again.h5", before);
+  CHECK(read_learned_policy_file(patient.folder / "again.h5").digest == after.digest);
   LearnedPolicy other = before;
   other.scorer->folds[1].b[0] += 1;
-  write_lkv_file(patient.folder / "other.h5", other);
-  CHECK(read_lkv_file(patient.folder / "other.h5").digest != after.digest);
+  write_learned_policy_file(patient.folder / "other.h5", other);
+  CHECK(read_learned_policy_file(patient.folder / "other.h5").digest != after.digest);
 }
 
 TEST_CASE("a table that names no first tokens protects none") {
   const Patient patient;
   patient.edit([](hid_t file) { REQUIRE(H5Adelete_by_name(file, "budget", "keep_first", H5P_DEFAULT) >= 0); });
-  CHECK(read_lkv_file(patient.path).budgets->keep_first == 0);
+  CHECK(read_learned_policy_file(patient.path).budgets->keep_first == 0);
   CHECK(contains(Patient().set("budget", "keep_first", std::int64_t{-1}).complaint(), "keep_first"));
 }
 
@@ -193,6 +193,6 @@ TEST_CASE("a damaged file is refused: cut off, or with a changed byte among the 
 
   const TemporaryFolder folder;
   std::ofstream(folder / "text.h5") << "no HDF5 at all";
-  CHECK_THROWS_AS(read_lkv_file(folder / "text.h5"), InputError);
-  CHECK_THROWS_AS(read_lkv_file(folder / "missing.h5"), InputError);
+  CHECK_THROWS_AS(read_learned_policy_file(folder / "text.h5"), InputError);
+  CHECK_THROWS_AS(read_learned_policy_file(folder / "missing.h5"), InputError);
 }

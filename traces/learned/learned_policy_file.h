@@ -8,13 +8,13 @@
 namespace kvreplay {
 
 /// Throws InputError naming file and object: another format, a missing array, a wrong shape, a damaged one, NaN.
-LearnedPolicy read_lkv_file(const std::filesystem::path& path);
+LearnedPolicy read_learned_policy_file(const std::filesystem::path& path);
 
 /// Writes `path`.tmp, syncs it, renames it to `path`. The same policy gives the same bytes. Throws SystemError (disk
 /// full, no permission) and leaves nothing behind.
 /// \param scorer_from  a file whose scorer is copied as it stands, with everything that LearnedScorer does not hold;
 ///                     the policy has none then. Empty: none is copied. May be `path`.
-void write_lkv_file(const std::filesystem::path& path, const LearnedPolicy& policy,
-                    const std::filesystem::path& scorer_from = {});
+void write_learned_policy_file(const std::filesystem::path& path, const LearnedPolicy& policy,
+                               const std::filesystem::path& scorer_from = {});
 
 }  // namespace kvreplay
