@@ -3,7 +3,7 @@
 
     python -m tests.golden.make_lkv_golden
 
-Each is a file of format kvlkv-1 (traces/LKV.md) that also holds scores as `kvreplay replay --scores` reads them.
+Each is a file of format kvlkv-1 (docs/formats/learned.md) that also holds scores as `kvreplay replay --scores` reads them.
 """
 
 from __future__ import annotations
