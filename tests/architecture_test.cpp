@@ -242,3 +242,51 @@ TEST_CASE("every scorer, modifier and allocator stands in a file of its name, in
   }
   CHECK(n_rows > 40);
 }
+
+namespace {
+
+constexpr std::size_t kMostLines = 80;
+
+/// The lengths of the blocks whose lines stand at one indentation, as clang-format writes them: from the line that
+/// begins the block to its closing brace. Calls body(first line, its text, length, the lines inside).
+template <typename Body>
+void for_each_block(const std::vector<std::string>& lines, std::size_t begin, std::size_t end, std::size_t indent,
+                    const Body& body) {
+  std::size_t first = begin;  // of a declaration that may take several lines
+  bool inside = false;
+  for (std::size_t i = begin; i < end; ++i) {
+    const std::string& line = lines[i];
+    const std::size_t at = line.find_first_not_of(' ');
+    if (at != indent) continue;
+    if (line[at] == '}') {
+      if (inside) body(first, i);
+      inside = false;
+    } else if (!inside) {
+      const bool continues = i > first && i > begin && !lines[i - 1].empty() && lines[i - 1].back() == ',';
+      if (!continues) first = i;
+      inside = line.back() == '{';
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("no function has more than 80 lines") {
+  static const std::regex holder(R"(\s*(template.*|class|struct|union|enum|namespace|extern)\b.*)");
+  std::size_t n_functions = 0;
+  for (const Source& source : sources()) {
+    std::istringstream text(text_of(fs::path(KVREPLAY_SOURCE_DIR) / source.path));
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(text, line);) lines.push_back(line);
+    const auto check = [&](std::size_t first, std::size_t last) {
+      ++n_functions;
+      CHECK_MESSAGE(last - first < kMostLines, source.path << ":" << first + 1 << " has " << last - first + 1);
+    };
+    for_each_block(lines, 0, lines.size(), 0, [&](std::size_t first, std::size_t last) {
+      const bool holds = std::regex_match(lines[first], holder) && lines[first].find('(') == std::string::npos;
+      if (!holds) return check(first, last);
+      for_each_block(lines, first + 1, last, 2, check);
+    });
+  }
+  CHECK(n_functions > 3000);
+}

@@ -32,7 +32,8 @@ class Resamples {
   explicit Resamples(std::size_t n_samples);
 
   std::size_t n_samples() const { return n_samples_; }
-  /// [n_samples] indices of samples; \param draw  below kDraws
+  /// [n_samples] indices of samples;
+  /// \param draw  below kDraws
   std::span<const std::uint32_t> operator[](std::size_t draw) const {
     return std::span(indices_).subspan(draw * n_samples_, n_samples_);
   }

@@ -280,7 +280,7 @@ std::string comparison_text(const Comparison& comparison, const std::vector<std:
     }
   }
   if (comparison.level == Level::all) text += bounds_table(comparison, shown);
-  if (comparison.against) text += against_text(comparison, indices);
+  if (comparison.against) text += paired_text(comparison, indices);
   return text + notes_text(comparison, titles);
 }
 

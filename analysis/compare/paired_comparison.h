@@ -50,7 +50,8 @@ std::vector<Crossing> equivalent_budgets(const Curve& curve, std::span<const dou
 /// the draws, so that differences are paired.
 class PairedComparer {
  public:
-  /// Keeps references to its arguments. \param against  index of the policy that all others are compared with
+  /// Keeps references to its arguments.
+  /// \param against  index of the policy that all others are compared with
   PairedComparer(const Results& results, std::span<const ComparedPolicy> policies, std::size_t against);
 
   /// One element per part of the metric.

@@ -87,7 +87,7 @@ std::string equivalence_sentence(const Comparison& comparison, const PairedMetri
   return text;
 }
 
-std::string against_text(const Comparison& comparison, const std::vector<std::size_t>& metrics) {
+std::string paired_text(const Comparison& comparison, const std::vector<std::size_t>& metrics) {
   std::string text;
   for (const std::size_t m : metrics) {
     const PairedMetric& metric = comparison.against->metrics[m];

@@ -14,6 +14,6 @@ std::string equivalence_sentence(const Comparison& comparison, const PairedMetri
 
 /// Equivalent budgets and differences of areas, a table each, of the metrics shown.
 /// \param metrics  indices; comparison.against has a value
-std::string against_text(const Comparison& comparison, const std::vector<std::size_t>& metrics);
+std::string paired_text(const Comparison& comparison, const std::vector<std::size_t>& metrics);
 
 }  // namespace kvreplay

@@ -29,7 +29,8 @@ std::vector<std::size_t> row_order(std::span<const ComparedPolicy> policies, Bet
                                    std::span<const double> keys);
 
 /// With a rule between contestants and references.
-/// \param order  indices of the policies to show; \param rows  [n_policies]
+/// \param order  indices of the policies to show;
+/// \param rows  [n_policies]
 std::string render_policies(std::span<const ComparedPolicy> policies, std::span<const std::size_t> order,
                             const std::string& corner, std::vector<std::string> headers, std::vector<Cells> rows);
 

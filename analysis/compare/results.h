@@ -1,6 +1,6 @@
 #pragma once
 // Results as a comparison sees them: read once from what the files join to, and typed from there on. The layout of the
-// files is written up in core/data/results.h.
+// files is written up in docs/formats/results.md.
 
 #include <array>
 #include <cstddef>
@@ -98,9 +98,8 @@ struct Results {
   const ResultsMetric* find(std::string_view metric) const;
 };
 
-/// \param dataset  one that check_results() has passed, or several of them joined. Without kReplayed everything is
-/// taken
-///                 as replayed.
+/// \param dataset  one that check_results() has passed, or several of them joined. Without kReplayed everything
+///                 counts as replayed
 Results read_results(Dataset dataset);
 
 /// Some cases, layers or policies.

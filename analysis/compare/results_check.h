@@ -1,5 +1,5 @@
 #pragma once
-// Whether a dataset really is laid out as core/data/results.h says, asked before anything is computed from it.
+// Whether a dataset really is laid out as docs/formats/results.md says, asked before anything is computed from it.
 
 #include <string>
 #include <vector>

@@ -10,11 +10,11 @@ namespace kvreplay {
 
 struct ResultsFile {
   std::string name;  ///< for messages
-  Dataset data;      ///< laid out as core/data/results.h says
+  Dataset data;      ///< laid out as docs/formats/results.md says
 };
 
 struct JoinedResults {
-  /// As core/data/results.h, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that
+  /// As docs/formats/results.md, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that
   /// replay.
   Dataset data;
   std::vector<std::string> notes;  ///< what differs between the files and does not prevent a comparison, a line each

@@ -104,8 +104,8 @@ namespace {
 
 // Outer products of the cells of every policy, a few matrices, and the weights and channels of all heads. Float64
 // operations count twice.
-RowCost cost_of(const UnitDimensions& unit, const Parameters& parameters, double flops_of_product,
-                double cubes_of_budget) {
+AddedCost cost_of(const UnitDimensions& unit, const Parameters& parameters, double flops_of_product,
+                  double cubes_of_budget) {
   const double channels = static_cast<double>(parameters.choice("heads") == "each" ? unit.n_q_heads : unit.n_kv_heads);
   const double candidates = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
   const double square = dim * static_cast<double>(std::max(unit.value_dim, unit.head_dim));
@@ -117,11 +117,11 @@ RowCost cost_of(const UnitDimensions& unit, const Parameters& parameters, double
 
 }  // namespace
 
-RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters) {
+AddedCost information_cost(const UnitDimensions& unit, const Parameters& parameters) {
   return cost_of(unit, parameters, 2, 10.0 / 3);  // a root, its square and a factorisation
 }
 
-RowCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters) {
+AddedCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters) {
   return cost_of(unit, parameters, 1, 1.0 / 3);
 }
 

@@ -25,9 +25,9 @@ struct InformationChannel {
 /// \param moment  the default of `moment`
 std::vector<ParameterSpec> information_parameters(const std::string& moment);
 std::vector<Need> information_needs();
-RowCost information_cost(const UnitDimensions& unit, const Parameters& parameters);
+AddedCost information_cost(const UnitDimensions& unit, const Parameters& parameters);
 /// ... where the two sides of the outer products are the same, and their sum is the signal.
-RowCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters);
+AddedCost symmetric_information_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 /// The channels of a KV head: one, or one for each of its query heads.
 /// Throws InputError when the trace lacks the prompt queries (anchor=prompt) or W_O (vectors=projected).

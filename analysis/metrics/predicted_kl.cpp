@@ -219,7 +219,7 @@ double n_sketch_sums_of_heads(const UnitDimensions& unit) {
   return n_sketch_sums(unit) * static_cast<double>(unit.n_q_heads);
 }
 
-RowCost cost_of_sketches(const UnitDimensions& unit, const Parameters&) {
+AddedCost cost_of_sketches(const UnitDimensions& unit, const Parameters&) {
   const double policies = static_cast<double>(unit.n_policies), budgets = static_cast<double>(unit.n_budgets);
   const double panels = static_cast<double>((unit.n_queries + kPanelWidth - 1) / kPanelWidth);
   const double lanes = static_cast<double>(unit.n_q_heads * unit.n_sketches * kPanelWidth);
@@ -231,8 +231,8 @@ RowCost cost_of_sketches(const UnitDimensions& unit, const Parameters&) {
 
 constexpr const char* kPaper =
     "Fisher information sketched by Gaussian directions; Martens, New insights and perspectives on the natural "
-    "gradient "
-    "method (arXiv 1412.1193), for the quadratic form";
+    "gradient method (arXiv 1412.1193), for the quadratic form";
+
 std::vector<Need> prediction_needs() { return {need::sensitivities(), need::other("all layers")}; }
 
 const RegisterMetric predicted_kl{{

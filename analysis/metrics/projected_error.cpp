@@ -236,7 +236,7 @@ double n_panels(const UnitDimensions& unit) {
   return static_cast<double>((unit.n_queries + kPanelWidth - 1) / kPanelWidth);
 }
 
-RowCost cost_of_projected(const UnitDimensions& unit, const Parameters& parameters) {
+AddedCost cost_of_projected(const UnitDimensions& unit, const Parameters& parameters) {
   const double rows = static_cast<double>(unit.n_q_heads * unit.value_dim),
                hidden = static_cast<double>(unit.hidden_size);
   const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
@@ -248,7 +248,7 @@ RowCost cost_of_projected(const UnitDimensions& unit, const Parameters& paramete
                    (factor * rows + hidden * rows + factor * columns + rows * kPanelWidth) * sizeof(float)};
 }
 
-RowCost cost_of_heads_projected(const UnitDimensions& unit, const Parameters&) {
+AddedCost cost_of_heads_projected(const UnitDimensions& unit, const Parameters&) {
   const double heads = static_cast<double>(unit.n_q_heads), dim = static_cast<double>(unit.value_dim);
   const double policies = static_cast<double>(unit.n_policies), columns = panel_columns(unit);
   return {

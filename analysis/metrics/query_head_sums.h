@@ -31,7 +31,8 @@ class QueryHeadSums : public MetricAccumulator {
   MetricSums sums_;
 };
 
-/// Squared norm of one lane of a panel, float64. \param columns  [dim, kPanelWidth]
+/// Squared norm of one lane of a panel, float64.
+/// \param columns  [dim, kPanelWidth]
 inline double squared_norm(const float* columns, std::size_t dim, std::size_t lane) {
   double sum = 0;
   for (std::size_t d = 0; d < dim; ++d) {

@@ -19,7 +19,8 @@ constexpr std::size_t size_of(DType dtype) { return dtype == DType::float32 ? 4 
 void to_float32(std::span<const std::byte> source, DType dtype, std::span<float> out);
 
 /// Like to_float32(), for much more than the caches hold: writes past them, so that memory is written and not also
-/// read. \return  whether every value is finite
+/// read.
+/// \return  whether every value is finite
 /// \param source  bytes, out.size() elements of `dtype`, aligned for them
 bool stream_float32(std::span<const std::byte> source, DType dtype, std::span<float> out);
 

@@ -75,7 +75,7 @@ struct Allocator {
   AllocatorTraits traits = {};
 
   /// Splits one layer's budgets over its heads (for AllocatorLevel::layers: gives every head the layer's share).
-  /// With `share`, this follows it and gets what the layer was given; it may be nullptr then.
+  /// With `split_layers`, this follows it and gets what the layer was given; it may be nullptr then.
   /// \param budgets  [n_budgets] mean tokens per head
   HeadBudgets (*allocate)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
                           const Parameters& parameters) = nullptr;
@@ -84,7 +84,7 @@ struct Allocator {
   LayerSurvey (*survey)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
                         const Parameters& parameters) = nullptr;
   /// ... and the split, [n_layers]. Layers without candidates are left out beforehand.
-  std::vector<HeadBudgets> (*share)(std::span<const LayerSurvey> layers, const Parameters& parameters) = nullptr;
+  std::vector<HeadBudgets> (*split_layers)(std::span<const LayerSurvey> layers, const Parameters& parameters) = nullptr;
 
   /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
   /// \param table  of the scorer

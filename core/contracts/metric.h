@@ -107,7 +107,7 @@ struct Metric {
   std::vector<std::string> fallbacks = {};
   /// What it takes besides its sums; nullptr for nothing to speak of. An estimate: replays are spread and bounded by
   /// it.
-  RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
+  AddedCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
   /// Another metric whose sums this one reads differently: its numerator over the number of evaluation queries.
   std::string mean_of = {};
   /// For sums of whole cases: the metric whose accumulators carry what they are made of, this one or another.

@@ -33,7 +33,8 @@ struct Modifier {
   std::function<Scores(const PromptView& view, Scores scores, const Budget& budget, const Parameters& parameters)>
       apply_at = nullptr;
   /// The sets themselves; comes last in a policy. Each head keeps counts.tokens[b][h], unless the method's own code
-  /// counts otherwise. \param budgets  what the layer was given
+  /// counts otherwise.
+  /// \param budgets  what the layer was given
   std::function<RetainedSets(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
                              const HeadBudgets& counts, const Parameters& parameters)>
       choose = nullptr;

@@ -48,7 +48,7 @@ struct ParameterTable {
   std::vector<ParameterSpec> parameters = {};
   std::vector<Dialect> dialects = {};
 
-  /// Whether there is no use without a file.
+  /// Whether the method cannot be used without a file.
   bool wants_file() const;
 };
 

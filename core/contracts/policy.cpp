@@ -108,7 +108,7 @@ bool Policy::oracle() const { return scorer_.row.traits.oracle || (layers_ && la
 
 bool Policy::budget_free() const { return layers_ && layers_->row.traits.budget_free; }
 
-bool Policy::shares_between_layers() const { return layers_ && layers_->row.survey != nullptr; }
+bool Policy::splits_layers() const { return layers_ && layers_->row.survey != nullptr; }
 
 std::string Policy::unmet_need(const TraceOffer& offer) const {
   std::string need;
@@ -129,8 +129,8 @@ HeadAxis Policy::head_axis() const {
   return scorer_.row.head_axis == nullptr ? HeadAxis::kv : scorer_.row.head_axis(scorer_.parameters);
 }
 
-RowCost Policy::scorer_cost(const UnitDimensions& unit) const {
-  return scorer_.row.cost == nullptr ? RowCost{} : scorer_.row.cost(unit, scorer_.parameters);
+AddedCost Policy::scorer_cost(const UnitDimensions& unit) const {
+  return scorer_.row.cost == nullptr ? AddedCost{} : scorer_.row.cost(unit, scorer_.parameters);
 }
 
 bool Policy::makes_sets() const { return !modifiers_.empty() && modifiers_.back().row.choose; }
@@ -204,21 +204,21 @@ std::vector<LayerSurvey> Policy::survey(const PromptView& view, std::span<const 
   return surveys;
 }
 
-std::vector<HeadBudgets> Policy::share(std::span<const std::vector<LayerSurvey>> surveys) const {
-  std::vector<HeadBudgets> shared(surveys.size());
+std::vector<HeadBudgets> Policy::split_layers(std::span<const std::vector<LayerSurvey>> surveys) const {
+  std::vector<HeadBudgets> budgets(surveys.size());
   std::vector<std::size_t> present;
   for (std::size_t l = 0; l < surveys.size(); ++l)
     if (!surveys[l].empty()) present.push_back(l);
   for (std::size_t part = 0; !present.empty() && part < surveys[present[0]].size(); ++part) {
     std::vector<LayerSurvey> layers;
     for (const std::size_t l : present) layers.push_back(surveys[l][part]);
-    const std::vector<HeadBudgets> split = layers_->row.share(layers, layers_->parameters);
+    const std::vector<HeadBudgets> split = layers_->row.split_layers(layers, layers_->parameters);
     for (std::size_t l = 0; l < present.size(); ++l) {
-      auto& tokens = shared[present[l]].tokens;
+      auto& tokens = budgets[present[l]].tokens;
       tokens.insert(tokens.end(), split[l].tokens.begin(), split[l].tokens.end());
     }
   }
-  return shared;
+  return budgets;
 }
 
 HeadBudgets Policy::allocate(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
@@ -226,8 +226,8 @@ HeadBudgets Policy::allocate(const PromptView& view, const Scores& scores, std::
   if (scorer_.row.traits.keeps_all)
     return {std::vector(budgets.size(), std::vector<std::size_t>(scores.n_heads(), scores.n_candidates()))};
   HeadBudgets counts = uniform_budgets(budgets, scores.n_heads());
-  if (shares_between_layers()) {
-    if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given no share");
+  if (splits_layers()) {
+    if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given none");
     counts = *shared;
   }
   for (const auto* allocator : {&layers_, &heads_})

@@ -71,24 +71,26 @@ class Policy {
   /// Whose sets it makes.
   HeadAxis head_axis() const;
   /// What its scorer takes besides reading the keys and keeping scores.
-  RowCost scorer_cost(const UnitDimensions& unit) const;
+  AddedCost scorer_cost(const UnitDimensions& unit) const;
   /// Whether scores, or a modifier's choice, are made for each budget.
   bool depends_on_budget() const;
   /// Whether its retained sets may be of any shape, rather than prefixes of one ranking.
   bool makes_any_sets() const { return depends_on_budget() || makes_sets(); }
 
   /// Whether its allocator looks at all layers of a case before any layer can be replayed.
-  bool shares_between_layers() const;
+  bool splits_layers() const;
   /// The first step of such a policy, for each layer: one survey for all budgets, or one for each when scores depend
-  /// on the budget. \param budgets  as for select()
+  /// on the budget.
+  /// \param budgets  as for select()
   std::vector<LayerSurvey> survey(const PromptView& view, std::span<const Budget> budgets) const;
-  /// The second: budgets for each layer. \param surveys  [n_layers], empty for a layer without candidates
-  std::vector<HeadBudgets> share(std::span<const std::vector<LayerSurvey>> surveys) const;
+  /// The second: budgets for each layer.
+  /// \param surveys  [n_layers], empty for a layer without candidates
+  std::vector<HeadBudgets> split_layers(std::span<const std::vector<LayerSurvey>> surveys) const;
 
   /// The retained sets in one layer.
   /// \param view     of the layer; look-ahead is granted here, to oracles only
   /// \param budgets  [n_budgets] tokens per head, each at most view.n_candidates()
-  /// \param shared   what share() gave this layer; nullptr for policies without
+  /// \param shared   what split_layers() gave this layer; nullptr for policies without
   LayerSelection select(const PromptView& view, std::span<const Budget> budgets,
                         const HeadBudgets* shared = nullptr) const;
 

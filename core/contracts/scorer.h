@@ -39,7 +39,7 @@ struct Scorer {
   HeadAxis (*head_axis)(const Parameters&) = nullptr;
   /// What it takes besides reading each key once and the attention of its query window; nullptr for nothing to speak
   /// of. An estimate: replays are spread and bounded by it.
-  RowCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
+  AddedCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
 };
 
 const std::vector<Scorer>& all_scorers();

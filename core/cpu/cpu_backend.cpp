@@ -41,15 +41,15 @@ class CpuBackend final : public Backend {
     cpu::scale_tiles(scratch.factors.data(), out.n_keys, out.n_panels * kPanelWidth, out.weights.data());
   }
 
-  void sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,
-                std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
-                PanelSums& out) override {
+  void sum_cells(const PanelWeights& weights, Range panels, ConstMatrixView values,
+                 std::span<const std::uint32_t> positions, std::span<const std::size_t> cell_ends,
+                 PanelSums& out) override {
     Scratch& scratch = own_scratch();
-    const std::size_t size = values.cols * kPanelWidth, n_sets = set_ends.size(), n_panels = panels.size();
-    out.n_sets = n_sets;
+    const std::size_t size = values.cols * kPanelWidth, n_cells = cell_ends.size(), n_panels = panels.size();
+    out.n_cells = n_cells;
     out.value_dim = values.cols;
-    out.values.reserve_discard(n_panels * n_sets * size);
-    out.weights.reserve_discard(n_panels * n_sets * kPanelWidth);
+    out.values.reserve_discard(n_panels * n_cells * size);
+    out.weights.reserve_discard(n_panels * n_cells * kPanelWidth);
     scratch.block_values.reserve_discard(n_panels * size);
     scratch.block_weights.reserve_discard(n_panels * kPanelWidth);
     const std::size_t weight_stride = weights.n_panels * kPanelWidth;
@@ -59,40 +59,40 @@ class CpuBackend final : public Backend {
     const cpu::TokenWalk walk{base, weight_stride, n_panels, values.data, values.stride, values.cols};
     const cpu::PanelTarget block{scratch.block_values.data(), size, scratch.block_weights.data(), kPanelWidth};
 
-    for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
-      const cpu::PanelTarget set{out.values.data() + s * size, n_sets * size, out.weights.data() + s * kPanelWidth,
-                                 n_sets * kPanelWidth};
+    for (std::size_t s = 0, begin = 0; s < n_cells; begin = cell_ends[s++]) {
+      const cpu::PanelTarget cell{out.values.data() + s * size, n_cells * size, out.weights.data() + s * kPanelWidth,
+                                  n_cells * kPanelWidth};
       const auto sum = [&](std::size_t from, const cpu::PanelTarget& to) {
-        const std::size_t n = std::min(cpu::kSumBlock, set_ends[s] - from);
+        const std::size_t n = std::min(cpu::kSumBlock, cell_ends[s] - from);
         cpu::sum_tokens(walk, positions.data() + from, n, to);
       };
-      sum(begin, set);
-      for (std::size_t from = begin + cpu::kSumBlock; from < set_ends[s]; from += cpu::kSumBlock) {
+      sum(begin, cell);
+      for (std::size_t from = begin + cpu::kSumBlock; from < cell_ends[s]; from += cpu::kSumBlock) {
         sum(from, block);
         for (std::size_t p = 0; p < n_panels; ++p) {
-          float* set_values = set.values + p * set.values_stride;
-          float* set_weights = set.weights + p * set.weights_stride;
-          cpu::add(set_values, block.values + p * block.values_stride, size, set_values);
-          cpu::add(set_weights, block.weights + p * block.weights_stride, kPanelWidth, set_weights);
+          float* cell_values = cell.values + p * cell.values_stride;
+          float* cell_weights = cell.weights + p * cell.weights_stride;
+          cpu::add(cell_values, block.values + p * block.values_stride, size, cell_values);
+          cpu::add(cell_weights, block.weights + p * block.weights_stride, kPanelWidth, cell_weights);
         }
       }
     }
   }
 
   void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
-                          std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends, bool with_sides,
+                          std::span<const std::uint32_t> rows, std::span<const std::size_t> cell_ends, bool with_sides,
                           OuterSums& out) override {
     Scratch& scratch = own_scratch();
-    const std::size_t p = left.cols, q = right.cols, n_sets = set_ends.size();
+    const std::size_t p = left.cols, q = right.cols, n_cells = cell_ends.size();
     const bool symmetric = left.data == right.data && p == q && !with_sides;
-    out.products.reserve_discard(n_sets * p * q);
-    out.weights.reserve_discard(n_sets);
-    std::fill_n(out.weights.data(), n_sets, 0.0);
+    out.products.reserve_discard(n_cells * p * q);
+    out.weights.reserve_discard(n_cells);
+    std::fill_n(out.weights.data(), n_cells, 0.0);
     if (with_sides) {
-      out.left.reserve_discard(n_sets * p);
-      out.right.reserve_discard(n_sets * q);
-      std::fill_n(out.left.data(), n_sets * p, 0.0);
-      std::fill_n(out.right.data(), n_sets * q, 0.0);
+      out.left.reserve_discard(n_cells * p);
+      out.right.reserve_discard(n_cells * q);
+      std::fill_n(out.left.data(), n_cells * p, 0.0);
+      std::fill_n(out.right.data(), n_cells * q, 0.0);
     }
     // A block of both sides stays in the second-level cache.
     constexpr std::size_t kRows = 128;
@@ -104,11 +104,11 @@ class CpuBackend final : public Backend {
       return ones;
     }();
     std::array<double, kRows> block_weights;
-    for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
+    for (std::size_t s = 0, begin = 0; s < n_cells; begin = cell_ends[s++]) {
       double* products = out.products.data() + s * p * q;
-      if (begin == set_ends[s]) std::fill_n(products, p * q, 0.0);
-      for (std::size_t at = begin; at < set_ends[s]; at += kRows) {
-        const auto block = rows.subspan(at, std::min(kRows, set_ends[s] - at));
+      if (begin == cell_ends[s]) std::fill_n(products, p * q, 0.0);
+      for (std::size_t at = begin; at < cell_ends[s]; at += kRows) {
+        const auto block = rows.subspan(at, std::min(kRows, cell_ends[s] - at));
         const auto n = static_cast<blasint>(block.size());
         for (std::size_t i = 0; i < block.size(); ++i) {
           block_weights[i] = weights.empty() ? 1 : weights[block[i]];
@@ -138,8 +138,8 @@ class CpuBackend final : public Backend {
     }
   }
 
-  void combine(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
-               PanelErrors& out) override {
+  void errors_at_budgets(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
+                         PanelErrors& out) override {
     Scratch& scratch = own_scratch();
     const std::size_t n_budgets = plan.n_budgets(), n_cells = plan.n_cells(), size = value_dim * kPanelWidth;
     out.errors.reserve_discard(n_budgets * size);
@@ -147,10 +147,10 @@ class CpuBackend final : public Backend {
     out.recall.reserve_discard(n_budgets * kPanelWidth);
 
     const auto measure = [&](std::size_t budget, std::size_t kept_side) {
-      cpu::error_of_eviction(scratch.kept.values(kept_side, size), scratch.kept.weights(kept_side),
-                             scratch.evicted.values(0, size), scratch.evicted.weights(0), value_dim,
-                             out.errors.data() + budget * size, out.squared_errors.data() + budget * kPanelWidth,
-                             out.recall.data() + budget * kPanelWidth);
+      cpu::errors_at_budget(scratch.kept.values(kept_side, size), scratch.kept.weights(kept_side),
+                            scratch.evicted.values(0, size), scratch.evicted.weights(0), value_dim,
+                            out.errors.data() + budget * size, out.squared_errors.data() + budget * kPanelWidth,
+                            out.recall.data() + budget * kPanelWidth);
     };
     if (!plan.nested) {
       for (std::size_t b = 0; b < n_budgets; ++b) {
@@ -308,7 +308,7 @@ class CpuBackend final : public Backend {
     std::vector<Panel> panels;
     Buffer<float> queries, factors, tile_sums;  // of weigh_tiles()
     std::vector<std::int32_t> first, last;
-    std::vector<double> shares;
+    std::vector<double> inverses;  // of the sums of weights
     Buffer<float> block_values, block_weights;
     Buffer<double> left_rows, right_rows;
     Side kept, evicted;
@@ -362,13 +362,13 @@ class CpuBackend final : public Backend {
   // Factors that make weights softmax weights; those of idle lanes, the last ones, make them 0.
   static void normalize(std::size_t n_keys, std::size_t width, std::size_t n_queries, Scratch& scratch) {
     const std::size_t n_tiles = (n_keys + cpu::kWeightTile - 1) / cpu::kWeightTile;
-    scratch.shares.assign(width, 0.0);
+    scratch.inverses.assign(width, 0.0);
     for (std::size_t t = 0; t < n_tiles; ++t)
       for (std::size_t l = 0; l < width; ++l)
-        scratch.shares[l] += double{scratch.factors[t * width + l]} * double{scratch.tile_sums[t * width + l]};
-    for (std::size_t l = 0; l < width; ++l) scratch.shares[l] = l < n_queries ? 1 / scratch.shares[l] : 0;
+        scratch.inverses[l] += double{scratch.factors[t * width + l]} * double{scratch.tile_sums[t * width + l]};
+    for (std::size_t l = 0; l < width; ++l) scratch.inverses[l] = l < n_queries ? 1 / scratch.inverses[l] : 0;
     for (std::size_t t = 0; t < n_tiles; ++t)
-      for (std::size_t l = 0; l < width; ++l) scratch.factors[t * width + l] *= static_cast<float>(scratch.shares[l]);
+      for (std::size_t l = 0; l < width; ++l) scratch.factors[t * width + l] *= static_cast<float>(scratch.inverses[l]);
   }
 };
 

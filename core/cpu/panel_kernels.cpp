@@ -111,7 +111,8 @@ void CapAndMask(float softcap, const Sight& sight, std::size_t begin, std::size_
   }
 }
 
-// exp(row - top) in place; \return  their sums are added to sums[kPanelWidth]
+// exp(row - top) in place;
+// \return  their sums are added to sums[kPanelWidth]
 void ExponentialRows(std::size_t n, float* rows, std::size_t stride, const float* tops, float* sums) {
   for (std::size_t v = 0; v < kPanelWidth; v += kLanes) {
     const Vec top = hn::LoadU(kFloats, tops + v);
@@ -370,8 +371,8 @@ void sum_tokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n
 
 void add(const float* a, const float* b, std::size_t n, float* out) { HWY_DYNAMIC_DISPATCH(Add)(a, b, n, out); }
 
-void error_of_eviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
-                       std::size_t value_dim, float* errors, float* squared_errors, float* recall) {
+void errors_at_budget(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
+                      std::size_t value_dim, float* errors, float* squared_errors, float* recall) {
   HWY_DYNAMIC_DISPATCH(ErrorOfEviction)
   (values_s, weights_s, values_e, weights_e, value_dim, errors, squared_errors, recall);
 }

@@ -33,9 +33,8 @@ struct PanelProduct {
 
 /// The softcap, the mask and exp(logit - top), top being the largest logit of the lane up to and in the tile.
 /// \param weights  [n_keys, n_panels, kPanelWidth] out: 0 where masked
-/// \param factors  [n_tiles, n_panels, kPanelWidth] out: exp(top - largest logit of the lane): what the weights of a
-/// tile
-///                 lack to exp(logit - largest)
+/// \param factors  [n_tiles, n_panels, kPanelWidth] out: exp(top - largest logit of the lane); weight times factor is
+///                 exp(logit - largest)
 /// \param sums     [n_tiles, n_panels, kPanelWidth] out: sums of the weights of a tile
 void weigh_tiles(const PanelProduct& product, float* weights, float* factors, float* sums);
 
@@ -71,16 +70,17 @@ struct PanelTarget {
 /// through the index: nothing is gathered.
 void sum_tokens(const TokenWalk& walk, const std::uint32_t* index, std::size_t n, const PanelTarget& out);
 
-/// out[i] = a[i] + b[i]; out may be a or b. \param n  a multiple of kPanelWidth
+/// out[i] = a[i] + b[i]; out may be a or b.
+/// \param n  a multiple of kPanelWidth
 void add(const float* a, const float* b, std::size_t n, float* out);
 
 /// errors = (Z_E / Z) (N_S / Z_S - N_E / Z_E) for one budget, with their squared norms and Z_S / Z.
 /// \param values_s, values_e    [value_dim, kPanelWidth]
 /// \param weights_s, weights_e  [kPanelWidth]
-void error_of_eviction(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
-                       std::size_t value_dim, float* errors, float* squared_errors, float* recall);
+void errors_at_budget(const float* values_s, const float* weights_s, const float* values_e, const float* weights_e,
+                      std::size_t value_dim, float* errors, float* squared_errors, float* recall);
 
-/// Name of the instruction set in use, for provenance.
+/// Name of the instruction set in use. The tests of the kernels go through all that the machine has.
 const char* instruction_set();
 
 }  // namespace kvreplay::cpu

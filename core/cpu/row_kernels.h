@@ -6,7 +6,8 @@
 namespace kvreplay::cpu {
 
 /// Logits to exp(logit - max), in place; the softcap before it where it is above 0. What is below the smallest normal
-/// number becomes 0. Returns their sum, added up in blocks of kSumBlock. \param n  at least 1
+/// number becomes 0. Returns their sum, added up in blocks of kSumBlock.
+/// \param n  at least 1
 double exponentials(float* logits, std::size_t n, float softcap);
 
 /// out[i] += scale * row[i]

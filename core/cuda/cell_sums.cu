@@ -42,6 +42,95 @@ __device__ float4 widen(const __nv_bfloat16*, uint2 bits) {
                      __uint_as_float(bits.y << 16), __uint_as_float(bits.y & 0xffff0000u));
 }
 
+// What a block multiplies: weights and values from its first column and dimension on.
+template <typename Value>
+struct TileSource {
+  const float* weights;
+  const Value* values;
+  std::size_t first_key, weight_stride, value_stride;
+  unsigned n_columns, n_dims;  // those beyond are 0
+};
+
+// A tile of kTokensOfTile tokens on its way to shared memory, in the registers of a block's threads.
+template <unsigned kColumns, unsigned kDims, typename Value>
+struct TileInFlight {
+  static constexpr unsigned kThreads = kColumns * kDims / 64;
+  static constexpr unsigned kWeightLoads = kTokensOfTile * kColumns / 4 / kThreads, kLanes = kColumns / 4;
+  static constexpr unsigned kValueLoads = kTokensOfTile * kDims / 4 / kThreads, kValueLanes = kDims / 4;
+  using Bits = typename FourOf<Value>::Bits;
+
+  __device__ __forceinline__ void fetch(const TileSource<Value>& from, const std::uint32_t* tokens) {
+#pragma unroll
+    for (unsigned i = 0; i < kWeightLoads; ++i) {
+      const unsigned at = threadIdx.x + i * kThreads, row = at / kLanes, column = at % kLanes * 4;
+      const std::uint32_t token = tokens[row];
+      weights[i] = token != kNoToken && column < from.n_columns
+                       ? load4(from.weights + (token - from.first_key) * from.weight_stride + column)
+                       : make_float4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (unsigned i = 0; i < kValueLoads; ++i) {
+      const unsigned at = threadIdx.x + i * kThreads, row = at / kValueLanes, dim = at % kValueLanes * 4;
+      const std::uint32_t token = tokens[row];
+      values[i] = token != kNoToken && dim < from.n_dims
+                      ? *reinterpret_cast<const Bits*>(from.values + token * from.value_stride + dim)
+                      : Bits{};
+    }
+  }
+
+  __device__ __forceinline__ void put(float* tile_weights, float* tile_values) const {
+#pragma unroll
+    for (unsigned i = 0; i < kWeightLoads; ++i)
+      reinterpret_cast<float4*>(tile_weights)[threadIdx.x + i * kThreads] = weights[i];
+#pragma unroll
+    for (unsigned i = 0; i < kValueLoads; ++i)
+      reinterpret_cast<float4*>(tile_values)[threadIdx.x + i * kThreads] =
+          widen(static_cast<const Value*>(nullptr), values[i]);
+  }
+
+  float4 weights[kWeightLoads];
+  Bits values[kValueLoads];
+};
+
+// The 8 x 8 sums that a thread has of a tile of kColumns x kDims: columns and dimensions [4 tx, 4 tx + 4) of both
+// halves.
+template <unsigned kColumns, unsigned kDims>
+struct ThreadSums {
+  __device__ __forceinline__ void add_tile(const float* weights, const float* values, bool adds_weights) {
+#pragma unroll 2
+    for (unsigned k = 0; k < kTokensOfTile; ++k) {
+      float w[8], v[8];
+      *reinterpret_cast<float4*>(w) = load4(weights + k * kColumns + tx * 4);
+      *reinterpret_cast<float4*>(w + 4) = load4(weights + k * kColumns + kColumns / 2 + tx * 4);
+      *reinterpret_cast<float4*>(v) = load4(values + k * kDims + ty * 4);
+      *reinterpret_cast<float4*>(v + 4) = load4(values + k * kDims + kDims / 2 + ty * 4);
+#pragma unroll
+      for (unsigned d = 0; d < 8; ++d)
+#pragma unroll
+        for (unsigned c = 0; c < 8; ++c) products[d][c] += w[c] * v[d];
+      if (adds_weights)
+#pragma unroll
+        for (unsigned c = 0; c < 8; ++c) of_weights[c] += w[c];
+    }
+  }
+
+  // Adds eight columns of a sum to a row of the result, or begins it with them.
+  __device__ __forceinline__ void add_to(float* row, const float* part, unsigned n_columns, bool begins) const {
+#pragma unroll
+    for (unsigned side = 0; side < 2; ++side) {
+      const unsigned column = side * kColumns / 2 + tx * 4;
+      if (column >= n_columns) continue;
+      float4* to = reinterpret_cast<float4*>(row + column);
+      const float* from = part + side * 4;
+      const float4 old = begins ? make_float4(0, 0, 0, 0) : *to;
+      *to = make_float4(old.x + from[0], old.y + from[1], old.z + from[2], old.w + from[3]);
+    }
+  }
+
+  unsigned tx, ty;
+  float products[8][8] = {}, of_weights[8] = {};
+};
+
 // out[c, d] = sum over a run's tokens of weights[token, c] values[token, d], for a tile of kColumns x kDims. Each
 // thread has 8 x 8 of it in registers; tiles of kTokensOfTile tokens go through shared memory, the next one being on
 // its way in registers while this one is multiplied. A token's weights and its values are contiguous: 256 bytes of each
@@ -49,11 +138,10 @@ __device__ float4 widen(const __nv_bfloat16*, uint2 bits) {
 template <unsigned kColumns, unsigned kDims, typename Value>
 __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns * kDims / 64>) cell_sums(CellSums a) {
   constexpr unsigned kThreads = kColumns * kDims / 64;
-  constexpr unsigned kWeightLoads = kTokensOfTile * kColumns / 4 / kThreads, kLanes = kColumns / 4;
-  constexpr unsigned kValueLoads = kTokensOfTile * kDims / 4 / kThreads, kValueLanes = kDims / 4;
+  constexpr unsigned kWeightsOfTile = kTokensOfTile * kColumns, kValuesOfTile = kTokensOfTile * kDims;
   SharedArena arena;
-  float* weights = arena.take<float>(2 * kTokensOfTile * kColumns);
-  float* values = arena.take<float>(2 * kTokensOfTile * kDims);
+  float* weights = arena.take<float>(2 * kWeightsOfTile);
+  float* values = arena.take<float>(2 * kValuesOfTile);
   std::uint32_t* tokens = arena.take<std::uint32_t>(kTokensOfBlock);
 
   const unsigned n_dim_tiles = static_cast<unsigned>((a.value_dim + kDims - 1) / kDims);
@@ -62,47 +150,20 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
   const Run run = a.runs[rest / n_column_tiles];
   const unsigned column0 = rest % n_column_tiles * kColumns, dim0 = dim_tile * kDims;
   if (column0 >= run.n_columns) return;  // the whole block
-  const float* all_weights = a.weights + run.batch * a.n_keys * a.n_columns + run.first_column + column0;
-  const Value* all_values = static_cast<const Value*>(a.values) + run.batch * a.n_tokens * a.value_stride + dim0;
-  const unsigned n_columns = min(kColumns, run.n_columns - column0);
-  const unsigned n_dims = min(kDims, static_cast<unsigned>(a.value_stride) - dim0);  // padding included
+  const TileSource<Value> source{
+      .weights = a.weights + run.batch * a.n_keys * a.n_columns + run.first_column + column0,
+      .values = static_cast<const Value*>(a.values) + run.batch * a.n_tokens * a.value_stride + dim0,
+      .first_key = a.first_key,
+      .weight_stride = a.n_columns,
+      .value_stride = a.value_stride,
+      .n_columns = min(kColumns, run.n_columns - column0),
+      .n_dims = min(kDims, static_cast<unsigned>(a.value_stride) - dim0)};  // padding included
 
   const unsigned thread = threadIdx.x;
   const unsigned tx = thread % (kColumns / 8), ty = thread / (kColumns / 8);  // of the thread's part of the tile
   const bool adds_weights = dim_tile == 0 && ty == 0;
   float* out = a.partials + run.slot + column0;
-
-  using Bits = typename FourOf<Value>::Bits;
-  float4 next_weights[kWeightLoads];
-  Bits next_values[kValueLoads];
-  // Tile after tile: rows beyond the last token, columns and dimensions beyond the last are 0.
-  const auto fetch = [&](unsigned first) {
-#pragma unroll
-    for (unsigned i = 0; i < kWeightLoads; ++i) {
-      const unsigned at = thread + i * kThreads, row = at / kLanes, column = at % kLanes * 4;
-      const std::uint32_t token = tokens[first + row];
-      next_weights[i] = token != kNoToken && column < n_columns
-                            ? load4(all_weights + (token - a.first_key) * a.n_columns + column)
-                            : make_float4(0, 0, 0, 0);
-    }
-#pragma unroll
-    for (unsigned i = 0; i < kValueLoads; ++i) {
-      const unsigned at = thread + i * kThreads, row = at / kValueLanes, dim = at % kValueLanes * 4;
-      const std::uint32_t token = tokens[first + row];
-      next_values[i] = token != kNoToken && dim < n_dims
-                           ? *reinterpret_cast<const Bits*>(all_values + token * a.value_stride + dim)
-                           : Bits{};
-    }
-  };
-  const auto put = [&](unsigned buffer) {
-#pragma unroll
-    for (unsigned i = 0; i < kWeightLoads; ++i)
-      reinterpret_cast<float4*>(weights + buffer * kTokensOfTile * kColumns)[thread + i * kThreads] = next_weights[i];
-#pragma unroll
-    for (unsigned i = 0; i < kValueLoads; ++i)
-      reinterpret_cast<float4*>(values + buffer * kTokensOfTile * kDims)[thread + i * kThreads] =
-          widen(all_values, next_values[i]);
-  };
+  TileInFlight<kColumns, kDims, Value> next;
 
   unsigned begin = 0;
   do {
@@ -111,52 +172,29 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
     for (unsigned i = thread; i < n_tiles * kTokensOfTile; i += kThreads)
       tokens[i] = i < n ? a.positions[run.begin + begin + i] : kNoToken;
     __syncthreads();
-    float sums[8][8] = {}, weight_sums[8] = {};
+    ThreadSums<kColumns, kDims> sums{.tx = tx, .ty = ty};
     if (n_tiles > 0) {
-      fetch(0);
-      put(0);
+      next.fetch(source, tokens);
+      next.put(weights, values);
     }
     __syncthreads();
     for (unsigned tile = 0; tile < n_tiles; ++tile) {
-      if (tile + 1 < n_tiles) fetch((tile + 1) * kTokensOfTile);
-      const float* tile_weights = weights + tile % 2 * kTokensOfTile * kColumns;
-      const float* tile_values = values + tile % 2 * kTokensOfTile * kDims;
-#pragma unroll 2
-      for (unsigned k = 0; k < kTokensOfTile; ++k) {
-        float w[8], v[8];
-        *reinterpret_cast<float4*>(w) = load4(tile_weights + k * kColumns + tx * 4);
-        *reinterpret_cast<float4*>(w + 4) = load4(tile_weights + k * kColumns + kColumns / 2 + tx * 4);
-        *reinterpret_cast<float4*>(v) = load4(tile_values + k * kDims + ty * 4);
-        *reinterpret_cast<float4*>(v + 4) = load4(tile_values + k * kDims + kDims / 2 + ty * 4);
-#pragma unroll
-        for (unsigned d = 0; d < 8; ++d)
-#pragma unroll
-          for (unsigned c = 0; c < 8; ++c) sums[d][c] += w[c] * v[d];
-        if (adds_weights)
-#pragma unroll
-          for (unsigned c = 0; c < 8; ++c) weight_sums[c] += w[c];
-      }
-      if (tile + 1 < n_tiles) put((tile + 1) % 2);
+      const unsigned other = (tile + 1) % 2;
+      if (tile + 1 < n_tiles) next.fetch(source, tokens + (tile + 1) * kTokensOfTile);
+      sums.add_tile(weights + tile % 2 * kWeightsOfTile, values + tile % 2 * kValuesOfTile, adds_weights);
+      if (tile + 1 < n_tiles) next.put(weights + other * kWeightsOfTile, values + other * kValuesOfTile);
       __syncthreads();
     }
     // Each sum belongs to one thread, so blocks of tokens are added in order.
     const auto add = [&](std::size_t row, const float* part) {
-#pragma unroll
-      for (unsigned side = 0; side < 2; ++side) {
-        const unsigned column = side * kColumns / 2 + tx * 4;
-        if (column >= n_columns) continue;
-        float4* to = reinterpret_cast<float4*>(out + row * run.n_columns + column);
-        const float* from = part + side * 4;
-        const float4 old = begin == 0 ? make_float4(0, 0, 0, 0) : *to;
-        *to = make_float4(old.x + from[0], old.y + from[1], old.z + from[2], old.w + from[3]);
-      }
+      sums.add_to(out + row * run.n_columns, part, source.n_columns, begin == 0);
     };
 #pragma unroll
     for (unsigned d = 0; d < 8; ++d) {
       const std::size_t dim = dim0 + d / 4 * (kDims / 2) + ty * 4 + d % 4;
-      if (dim < a.value_dim) add(dim, sums[d]);
+      if (dim < a.value_dim) add(dim, sums.products[d]);
     }
-    if (adds_weights) add(a.value_dim, weight_sums);
+    if (adds_weights) add(a.value_dim, sums.of_weights);
     begin += static_cast<unsigned>(kTokensOfBlock);
   } while (begin < run.count);
 }
@@ -193,12 +231,12 @@ __global__ void __launch_bounds__(kThreadsOfSums) fold(const Fold* folds, float*
 
 // Grid: (n_columns / 32, n_batch), threads (32, 8).
 __global__ void __launch_bounds__(kThreadsOfSums)
-    divide(const float* base, unsigned n_sets, unsigned value_dim, std::size_t n_columns, float* out) {
+    divide(const float* base, unsigned n_cells, unsigned value_dim, std::size_t n_columns, float* out) {
   const std::size_t set_size = (value_dim + std::size_t{1}) * n_columns;
-  const float* own = base + blockIdx.y * n_sets * set_size + blockIdx.x * 32 + threadIdx.x;
+  const float* own = base + blockIdx.y * n_cells * set_size + blockIdx.x * 32 + threadIdx.x;
   const auto sum = [&](std::size_t row) {
     float total = own[row * n_columns];
-    for (unsigned s = 1; s < n_sets; ++s) total += own[s * set_size + row * n_columns];
+    for (unsigned s = 1; s < n_cells; ++s) total += own[s * set_size + row * n_columns];
     return total;
   };
   const float weight = sum(value_dim);
@@ -233,10 +271,10 @@ cudaError_t fold_runs(const Fold* folds, std::size_t n_folds, std::size_t most, 
   return cudaSuccess;
 }
 
-cudaError_t divide_sums(const float* base, std::size_t n_batch, std::size_t n_sets, std::size_t value_dim,
+cudaError_t divide_sums(const float* base, std::size_t n_batch, std::size_t n_cells, std::size_t value_dim,
                         std::size_t n_columns, float* out, cudaStream_t stream) {
   return launch(divide, dim3(static_cast<unsigned>(n_columns / 32), static_cast<unsigned>(n_batch)), dim3(32, 8), 0,
-                stream, base, static_cast<unsigned>(n_sets), static_cast<unsigned>(value_dim), n_columns, out);
+                stream, base, static_cast<unsigned>(n_cells), static_cast<unsigned>(value_dim), n_columns, out);
 }
 
 }  // namespace kvreplay::cuda

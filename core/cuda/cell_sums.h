@@ -51,9 +51,9 @@ struct Fold {
 cudaError_t fold_runs(const Fold* folds, std::size_t n_folds, std::size_t most, float* partials, cudaStream_t stream);
 
 /// out[b, h, panel, d, lane] = N / Z of sets that together hold everything visible: full-cache outputs.
-/// \param base  [n_batch][n_sets] of [value_dim + 1, n_columns]
+/// \param base  [n_batch][n_cells] of [value_dim + 1, n_columns]
 /// \param out   [n_batch, n_columns / kPanelWidth, value_dim, kPanelWidth]
-cudaError_t divide_sums(const float* base, std::size_t n_batch, std::size_t n_sets, std::size_t value_dim,
+cudaError_t divide_sums(const float* base, std::size_t n_batch, std::size_t n_cells, std::size_t value_dim,
                         std::size_t n_columns, float* out, cudaStream_t stream);
 
 }  // namespace kvreplay::cuda

@@ -7,7 +7,7 @@
 
 namespace kvreplay::cuda {
 
-/// Throws DeviceError: "cudaMalloc(&p, n) at core/cuda/device_pool.cpp:31: out of memory".
+/// Throws DeviceError: "cudaMalloc(&p, n) at core/cuda/device_memory.cpp:31: out of memory".
 void check(cudaError_t status, const char* call, const char* file, int line);
 void check(cublasStatus_t status, const char* call, const char* file, int line);
 void check(cusolverStatus_t status, const char* call, const char* file, int line);

@@ -4,10 +4,10 @@
 #include <numeric>
 
 #include "core/base/parallel.h"
-#include "core/cuda/budget_errors.h"
+#include "core/cuda/cell_runs.h"
 #include "core/cuda/cell_sums.h"
+#include "core/cuda/errors_at_budgets.h"
 #include "core/cuda/pack.h"
-#include "core/cuda/set_runs.h"
 #include "core/cuda/weights.h"
 #include "core/engine/rescue.h"
 
@@ -60,16 +60,55 @@ class DeviceReplay {
   std::size_t panels_at_once() const {
     const std::size_t n = n_panels_of(input_.query_rows);
     const std::size_t bytes = data_.n_tokens() * model_.n_q_heads * kPanelWidth * sizeof(float);
-    return std::clamp<std::size_t>(gpu_.lane_memory() / 2 / std::max<std::size_t>(1, bytes), 1,
+    return std::clamp<std::size_t>(gpu_.slot_memory() / 2 / std::max<std::size_t>(1, bytes), 1,
                                    std::clamp<std::size_t>(n, 1, kMostPanels));
   }
 
   // ---- on the device
 
   void compute(Range rows, Range policies, ReplayResults& results) {
-    const Lanes::Lease lane(gpu_.lanes());
-    const std::size_t n_panels = n_panels_of(rows), n_lanes = n_panels * kPanelWidth;
-    const std::size_t group_size = model_.group_size(), n_columns = group_size * n_lanes;
+    const StreamSlots::Lease slot(gpu_.slots());
+    const std::size_t n_panels = n_panels_of(rows);
+    const BaseSums base = sum_base(*slot, rows);
+    const std::size_t n_columns = base.cells.n_columns;
+    const std::size_t n_outputs = model_.n_q_heads * n_panels * dim_ * kPanelWidth;
+    const DevicePointer<float> reference = slot->room<float>(Room::reference, n_outputs);
+    KVREPLAY_CUDA(
+        divide_sums(base.sums.get(), model_.n_kv_heads, kBaseSets, dim_, n_columns, reference.get(), slot->stream()));
+    results.reference.reserve_discard(n_outputs);
+    slot->download(results.reference, n_outputs, reference);
+
+    const std::size_t n_norms = policies.size() * model_.n_q_heads * n_panels * n_budgets_ * kPanelWidth;
+    const DevicePointer<float> squares = slot->room<float>(Room::squares, n_norms);
+    const DevicePointer<float> recall = slot->room<float>(Room::recall, n_norms);
+    const std::size_t n_errors = wants_errors_ ? n_norms * dim_ : 0;
+    const DevicePointer<float> errors = slot->room<float>(Room::errors, n_errors);
+    ErrorsAtBudgets measured{.local = base.sums.get(),
+                             .local_columns = n_columns,
+                             .value_dim = dim_,
+                             .n_budgets = n_budgets_,
+                             .squares = squares.get(),
+                             .recall = recall.get(),
+                             .errors = wants_errors_ ? errors.get() : nullptr};
+    for (std::size_t p = policies.begin; p < policies.end;)
+      p = measure_some(*slot, policies, p, n_panels, base.cells, measured);
+    results.squares.reserve_discard(n_norms);
+    results.recall.reserve_discard(n_norms);
+    results.errors.reserve_discard(n_errors);
+    slot->download(results.squares, n_norms, squares);
+    slot->download(results.recall, n_norms, recall);
+    slot->download(results.errors, n_errors, errors);
+    slot->wait();
+  }
+
+  // Sums over what no policy changes, and what sums over a plan's cells begin with: weights and values.
+  struct BaseSums {
+    CellSums cells;
+    DevicePointer<float> sums;  // [n_kv_heads, kBaseSets, value_dim + 1, n_columns]
+  };
+
+  BaseSums sum_base(StreamSlot& slot, Range rows) {
+    const std::size_t n_lanes = n_panels_of(rows) * kPanelWidth, n_columns = model_.group_size() * n_lanes;
     const std::span<const std::size_t> positions = std::span(data_.query_positions).subspan(rows.begin, rows.size());
     // Everything that the queries see (in a sliding layer less than [0, t]), and all that a plan walks over.
     const Range keys{std::min(rule_.first_visible(positions.front()), input_.candidates.begin), positions.back() + 1};
@@ -78,21 +117,21 @@ class DeviceReplay {
     std::iota(all_keys.begin(), all_keys.end(), static_cast<std::uint32_t>(keys.begin));
     const std::size_t base_ends[kBaseSets] = {input_.candidates.begin - keys.begin, input_.candidates.end - keys.begin,
                                               keys.size()};
-    SetRuns base;
+    CellRuns runs;
     for (std::uint32_t h = 0; h < model_.n_kv_heads; ++h)
-      base.add(dim_, {h, 0, static_cast<std::uint32_t>(n_columns)}, 0, base_ends);
+      runs.add(dim_, {h, 0, static_cast<std::uint32_t>(n_columns)}, 0, base_ends);
     const SeenKeys seen = seen_keys(rule_, positions, n_lanes, keys);
 
-    Tables& tables = lane->new_tables();
+    Tables& tables = slot.new_tables();
     const std::size_t first = tables.add(std::span<const std::int32_t>(seen.first)),
                       last = tables.add(std::span<const std::int32_t>(seen.last)),
-                      base_positions = tables.add(std::span<const std::uint32_t>(all_keys)),
-                      base_runs = tables.add(std::span<const Run>(base.runs)),
-                      base_folds = tables.add(std::span<const Fold>(base.folds));
-    tables.send(*lane);
+                      at_positions = tables.add(std::span<const std::uint32_t>(all_keys)),
+                      at_runs = tables.add(std::span<const Run>(runs.runs)),
+                      at_folds = tables.add(std::span<const Fold>(runs.folds));
+    tables.send(slot);
 
-    const DevicePointer<float> weights = lane->room<float>(Room::weights, model_.n_kv_heads * keys.size() * n_columns);
-    make_weights(*lane, rows, keys, n_columns,
+    const DevicePointer<float> weights = slot.room<float>(Room::weights, model_.n_kv_heads * keys.size() * n_columns);
+    make_weights(slot, rows, keys, n_columns,
                  {.logits = weights.get(),
                   .n_batch = model_.n_kv_heads,
                   .n_keys = keys.size(),
@@ -102,59 +141,31 @@ class DeviceReplay {
                   .n_lanes = n_lanes,
                   .softcap = static_cast<float>(rule_.softcap)});
 
-    CellSums sums{.weights = weights.get(),
-                  .n_keys = keys.size(),
-                  .n_columns = n_columns,
-                  .first_key = keys.begin,
-                  .values = layer_.values.device.get(),
-                  .dtype = layer_.values.dtype,
-                  .n_tokens = data_.n_tokens(),
-                  .value_dim = dim_,
-                  .value_stride = layer_.values.stride(),
-                  .positions = tables.at<std::uint32_t>(base_positions),
-                  .runs = tables.at<Run>(base_runs),
-                  .n_runs = base.runs.size(),
-                  .most_columns = base.most_columns,
-                  .partials = lane->room<float>(Room::partials, base.n_floats).get()};
-    KVREPLAY_CUDA(sum_runs(sums, lane->stream()));
+    const CellSums cells{.weights = weights.get(),
+                         .n_keys = keys.size(),
+                         .n_columns = n_columns,
+                         .first_key = keys.begin,
+                         .values = layer_.values.device.get(),
+                         .dtype = layer_.values.dtype,
+                         .n_tokens = data_.n_tokens(),
+                         .value_dim = dim_,
+                         .value_stride = layer_.values.stride(),
+                         .positions = tables.at<std::uint32_t>(at_positions),
+                         .runs = tables.at<Run>(at_runs),
+                         .n_runs = runs.runs.size(),
+                         .most_columns = runs.most_columns,
+                         .partials = slot.room<float>(Room::partials, runs.n_floats).get()};
+    KVREPLAY_CUDA(sum_runs(cells, slot.stream()));
     KVREPLAY_CUDA(
-        fold_runs(tables.at<Fold>(base_folds), base.folds.size(), base.largest_fold(), sums.partials, lane->stream()));
-    const DevicePointer<float> base_sums = gather_base(*lane, base, sums.partials, n_columns);
-    const std::size_t n_outputs = model_.n_q_heads * n_panels * dim_ * kPanelWidth;
-    const DevicePointer<float> reference = lane->room<float>(Room::reference, n_outputs);
-    KVREPLAY_CUDA(
-        divide_sums(base_sums.get(), model_.n_kv_heads, kBaseSets, dim_, n_columns, reference.get(), lane->stream()));
-    results.reference.reserve_discard(n_outputs);
-    lane->download(results.reference, n_outputs, reference);
-
-    const std::size_t n_norms = policies.size() * model_.n_q_heads * n_panels * n_budgets_ * kPanelWidth;
-    const DevicePointer<float> squares = lane->room<float>(Room::squares, n_norms);
-    const DevicePointer<float> recall = lane->room<float>(Room::recall, n_norms);
-    const std::size_t n_errors = wants_errors_ ? n_norms * dim_ : 0;
-    const DevicePointer<float> errors = lane->room<float>(Room::errors, n_errors);
-    BudgetErrors measured{.local = base_sums.get(),
-                          .local_columns = n_columns,
-                          .value_dim = dim_,
-                          .n_budgets = n_budgets_,
-                          .squares = squares.get(),
-                          .recall = recall.get(),
-                          .errors = wants_errors_ ? errors.get() : nullptr};
-    for (std::size_t p = policies.begin; p < policies.end;)
-      p = measure_some(*lane, policies, p, n_panels, sums, measured);
-    results.squares.reserve_discard(n_norms);
-    results.recall.reserve_discard(n_norms);
-    results.errors.reserve_discard(n_errors);
-    lane->download(results.squares, n_norms, squares);
-    lane->download(results.recall, n_norms, recall);
-    lane->download(results.errors, n_errors, errors);
-    lane->wait();
+        fold_runs(tables.at<Fold>(at_folds), runs.folds.size(), runs.largest_fold(), cells.partials, slot.stream()));
+    return {.cells = cells, .sums = gather_base(slot, runs, cells.partials, n_columns)};
   }
 
-  void make_weights(Lane& lane, Range rows, Range keys, std::size_t n_columns, const LogitColumns& columns) {
+  void make_weights(StreamSlot& slot, Range rows, Range keys, std::size_t n_columns, const LogitColumns& columns) {
     const HeldTensor& queries = layer_.queries;
     const std::size_t row_bytes = queries.stride() * size_of(queries.dtype);
     const DevicePointer<std::byte> packed =
-        lane.room<std::byte>(Room::queries, model_.n_q_heads * columns.n_lanes * row_bytes);
+        slot.room<std::byte>(Room::queries, model_.n_q_heads * columns.n_lanes * row_bytes);
     KVREPLAY_CUDA(pack_rows({.from = reinterpret_cast<const uint4*>(queries.device.get()),
                              .out = reinterpret_cast<uint4*>(packed.get()),
                              .n_matrices = model_.n_q_heads,
@@ -163,41 +174,43 @@ class DeviceReplay {
                              .first = rows.begin,
                              .n = rows.size(),
                              .n_lanes = columns.n_lanes},
-                            lane.stream()));
+                            slot.stream()));
     const DeviceStack stack{.data = layer_.keys.device,
                             .dtype = layer_.keys.dtype,
                             .count = model_.n_kv_heads,
                             .rows = layer_.keys.rows,
                             .cols = layer_.keys.cols,
                             .spacing = layer_.keys.rows};
-    multiply_keys_queries(lane, stack, keys.begin, keys.size(), packed, n_columns, rule_.scale,
+    multiply_keys_queries(slot, stack, keys.begin, keys.size(), packed, n_columns, rule_.scale,
                           DevicePointer<float>(columns.logits));
     const std::size_t per_chunk = columns.n_batch * n_columns;
-    const DevicePointer<float> maxima = lane.room<float>(Room::maxima, (n_chunks(keys.size()) + 1) * per_chunk);
-    KVREPLAY_CUDA(find_maxima(columns, (maxima + per_chunk).get(), maxima.get(), lane.stream()));
-    KVREPLAY_CUDA(write_weights(columns, maxima.get(), lane.stream()));
+    const DevicePointer<float> maxima = slot.room<float>(Room::maxima, (n_chunks(keys.size()) + 1) * per_chunk);
+    KVREPLAY_CUDA(find_maxima(columns, (maxima + per_chunk).get(), maxima.get(), slot.stream()));
+    KVREPLAY_CUDA(write_weights(columns, maxima.get(), slot.stream()));
   }
 
   // The folded sums of the base sets, one after the other.
-  DevicePointer<float> gather_base(Lane& lane, const SetRuns& base, const float* partials, std::size_t n_columns) {
+  DevicePointer<float> gather_base(StreamSlot& slot, const CellRuns& base, const float* partials,
+                                   std::size_t n_columns) {
     const std::size_t size = (dim_ + 1) * n_columns;
-    const DevicePointer<float> sums = lane.room<float>(Room::base, base.slots.size() * size);
+    const DevicePointer<float> sums = slot.room<float>(Room::base, base.slots.size() * size);
     for (std::size_t s = 0; s < base.slots.size(); ++s)
       KVREPLAY_CUDA(cudaMemcpyAsync((sums + s * size).get(), partials + base.slots[s], size * sizeof(float),
-                                    cudaMemcpyDeviceToDevice, lane.stream()));
+                                    cudaMemcpyDeviceToDevice, slot.stream()));
     return sums;
   }
 
-  // Walks of as many policies from `p` on as have room for their sums. \return the first policy that is left
-  std::size_t measure_some(Lane& lane, Range policies, std::size_t p, std::size_t n_panels, CellSums sums,
-                           BudgetErrors measured) {
-    SetRuns sets;
+  // Walks of as many policies from `p` on as have room for their sums.
+  // \return the first policy that is left
+  std::size_t measure_some(StreamSlot& slot, Range policies, std::size_t p, std::size_t n_panels, CellSums sums,
+                           ErrorsAtBudgets measured) {
+    CellRuns cells;
     std::vector<std::uint32_t> positions;
     std::vector<PlanWalk> walks;
-    std::vector<std::uint16_t> held;
+    std::vector<std::uint16_t> retained;
     const auto n_lanes = static_cast<std::uint32_t>(n_panels * kPanelWidth);
     const auto group_size = static_cast<std::uint32_t>(model_.group_size());
-    const std::size_t room = gpu_.lane_memory() / 4 / sizeof(float);
+    const std::size_t room = gpu_.slot_memory() / 4 / sizeof(float);
     do {
       for (std::size_t h = 0; h < selections_[p].heads.size() && evicts(p); ++h) {
         const bool shared = selections_[p].axis == HeadAxis::kv;
@@ -206,63 +219,63 @@ class DeviceReplay {
                               shared ? 0 : static_cast<std::uint32_t>(h % group_size) * n_lanes,
                               shared ? group_size * n_lanes : n_lanes};
         const PlanWalk walk{.cells = 0,
-                            .held = 0,
+                            .retained = 0,
                             .local = (kv_head * kBaseSets + kLocalSet) * (dim_ + 1) * sums.n_columns + columns.first,
                             .out = ((p - policies.begin) * model_.n_q_heads + q_head) * n_panels,
                             .n_cells = 0,
                             .n_panels = columns.n / static_cast<std::uint32_t>(kPanelWidth),
                             .first_budget = 0,
                             .n_budgets = static_cast<std::uint32_t>(n_budgets_)};
-        add_plan(selections_[p].heads[h], columns, walk, sets, positions, walks, held);
+        add_plan(selections_[p].heads[h], columns, walk, cells, positions, walks, retained);
       }
       ++p;
-    } while (p < policies.end && sets.n_floats < room);
+    } while (p < policies.end && cells.n_floats < room);
     if (walks.empty()) return p;
 
-    Tables& tables = lane.new_tables();
+    Tables& tables = slot.new_tables();
     const std::size_t at_positions = tables.add(std::span<const std::uint32_t>(positions)),
-                      at_runs = tables.add(std::span<const Run>(sets.runs)),
-                      at_folds = tables.add(std::span<const Fold>(sets.folds)),
-                      at_slots = tables.add(std::span<const std::uint64_t>(sets.slots)),
+                      at_runs = tables.add(std::span<const Run>(cells.runs)),
+                      at_folds = tables.add(std::span<const Fold>(cells.folds)),
+                      at_slots = tables.add(std::span<const std::uint64_t>(cells.slots)),
                       at_walks = tables.add(std::span<const PlanWalk>(walks)),
-                      at_held = tables.add(std::span<const std::uint16_t>(held));
-    tables.send(lane);
+                      at_retained = tables.add(std::span<const std::uint16_t>(retained));
+    tables.send(slot);
     sums.positions = tables.at<std::uint32_t>(at_positions);
     sums.runs = tables.at<Run>(at_runs);
-    sums.n_runs = sets.runs.size();
-    sums.most_columns = sets.most_columns;
-    sums.partials = lane.room<float>(Room::partials, sets.n_floats).get();
-    KVREPLAY_CUDA(sum_runs(sums, lane.stream()));
+    sums.n_runs = cells.runs.size();
+    sums.most_columns = cells.most_columns;
+    sums.partials = slot.room<float>(Room::partials, cells.n_floats).get();
+    KVREPLAY_CUDA(sum_runs(sums, slot.stream()));
     KVREPLAY_CUDA(
-        fold_runs(tables.at<Fold>(at_folds), sets.folds.size(), sets.largest_fold(), sums.partials, lane.stream()));
+        fold_runs(tables.at<Fold>(at_folds), cells.folds.size(), cells.largest_fold(), sums.partials, slot.stream()));
     measured.walks = tables.at<PlanWalk>(at_walks);
     measured.n_walks = walks.size();
     measured.cells = sums.partials;
     measured.slots = tables.at<std::uint64_t>(at_slots);
-    measured.held = tables.at<std::uint16_t>(at_held);
+    measured.retained = tables.at<std::uint16_t>(at_retained);
     for (const PlanWalk& walk : walks)
       measured.most_panels = std::max<std::size_t>(measured.most_panels, walk.n_panels);
-    KVREPLAY_CUDA(measure_budgets(measured, lane.stream()));
+    KVREPLAY_CUDA(errors_at_budgets(measured, slot.stream()));
     return p;
   }
 
   // A plan as it is, or, where cells are many because its sets are not nested, budget by budget: sums over cells take
   // more room than the tokens themselves then.
-  void add_plan(const CellPlan& plan, Columns columns, PlanWalk walk, SetRuns& sets,
+  void add_plan(const CellPlan& plan, Columns columns, PlanWalk walk, CellRuns& cells,
                 std::vector<std::uint32_t>& positions, std::vector<PlanWalk>& walks,
-                std::vector<std::uint16_t>& held) const {
+                std::vector<std::uint16_t>& retained) const {
     constexpr std::size_t kCellsPerBudget = 4;
     const auto add_walk = [&](std::span<const std::size_t> ends, std::size_t begin, const auto& holds) {
-      walk.cells = sets.slots.size();
-      walk.held = held.size();
+      walk.cells = cells.slots.size();
+      walk.retained = retained.size();
       walk.n_cells = static_cast<std::uint32_t>(ends.size());
-      sets.add(dim_, columns, begin, ends);
+      cells.add(dim_, columns, begin, ends);
       for (std::size_t c = 0; c < ends.size(); ++c)
         for (std::size_t b = 0; b < walk.n_budgets; b += kBudgetsAtOnce) {
           unsigned bits = 0;
           for (std::size_t i = b; i < std::min<std::size_t>(b + kBudgetsAtOnce, walk.n_budgets); ++i)
             bits |= holds(c, i) ? 1u << (i - b) : 0u;
-          held.push_back(static_cast<std::uint16_t>(bits));
+          retained.push_back(static_cast<std::uint16_t>(bits));
         }
       walks.push_back(walk);
     };

@@ -35,14 +35,14 @@ cudaDataType data_type(DType dtype) {
 
 // out = scale * a^T b for each of a batch, columns of both being rows of `stride` elements: out [b_rows, a_rows] in
 // rows.
-void multiply(Lane& lane, DType dtype, std::size_t count, std::size_t stride, double scale,
+void multiply(StreamSlot& slot, DType dtype, std::size_t count, std::size_t stride, double scale,
               DevicePointer<const std::byte> a, std::size_t a_rows, std::size_t a_spacing,
               DevicePointer<const std::byte> b, std::size_t b_rows, std::size_t b_spacing, DevicePointer<float> out) {
   if (count * a_rows * b_rows == 0) return;
   const auto alpha = static_cast<float>(scale);
   const float beta = 0;
   const auto ld = static_cast<int>(stride), m = static_cast<int>(a_rows), n = static_cast<int>(b_rows);
-  KVREPLAY_CUDA(cublasGemmStridedBatchedEx(lane.blas(), CUBLAS_OP_T, CUBLAS_OP_N, m, n, ld, &alpha, a.get(),
+  KVREPLAY_CUDA(cublasGemmStridedBatchedEx(slot.blas(), CUBLAS_OP_T, CUBLAS_OP_N, m, n, ld, &alpha, a.get(),
                                            data_type(dtype), ld, static_cast<long long>(a_spacing * stride), b.get(),
                                            data_type(dtype), ld, static_cast<long long>(b_spacing * stride), &beta,
                                            out.get(), CUDA_R_32F, m, static_cast<long long>(a_rows * b_rows),
@@ -51,10 +51,10 @@ void multiply(Lane& lane, DType dtype, std::size_t count, std::size_t stride, do
 
 }  // namespace
 
-Gpu::Gpu(int index) : name_(name_of(index)), memory_(memory_of(index)), pool_(index), lanes_(index, pool_) {}
+Gpu::Gpu(int index) : name_(name_of(index)), memory_(memory_of(index)), pool_(index), slots_(index, pool_) {}
 
-DeviceStack stack_of(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> views, Room room, DType wish) {
-  PinnedBuffer<std::byte>& staging = lane.staging(room);
+DeviceStack stack_of(Gpu& gpu, StreamSlot& slot, std::span<const ConstMatrixView> views, Room room, DType wish) {
+  PinnedBuffer<std::byte>& staging = slot.staging(room);
   DeviceStack stack{.data = {}, .count = views.size(), .rows = views[0].rows, .cols = views[0].cols};
   const std::optional<DeviceMatrix> first = gpu.held().find(views[0]);
   bool held = first.has_value();
@@ -79,14 +79,14 @@ DeviceStack stack_of(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> view
     for (std::size_t i = 0; i < views.size() && exact; ++i)
       exact = pack_rows(views[i], stack.rows, stack.dtype, staging.data() + i * bytes);
     if (!exact) continue;
-    const DevicePointer<std::byte> data = lane.room<std::byte>(room, views.size() * bytes);
-    lane.upload(data, staging, views.size() * bytes);
+    const DevicePointer<std::byte> data = slot.room<std::byte>(room, views.size() * bytes);
+    slot.upload(data, staging, views.size() * bytes);
     stack.data = data;
     return stack;
   }
 }
 
-DeviceStack widened(Lane& lane, const DeviceStack& stack, DevicePointer<float> to) {
+DeviceStack widened(StreamSlot& slot, const DeviceStack& stack, DevicePointer<float> to) {
   DeviceStack wide = stack;
   wide.dtype = DType::float32;
   wide.spacing = stack.rows;
@@ -94,7 +94,7 @@ DeviceStack widened(Lane& lane, const DeviceStack& stack, DevicePointer<float> t
   const std::size_t size = stack.rows * stack.stride();
   for (std::size_t i = 0; i < stack.count; ++i)
     KVREPLAY_CUDA(widen((stack.data + i * stack.spacing * stack.stride() * size_of(stack.dtype)).get(), stack.dtype,
-                        size, (to + i * size).get(), lane.stream()));
+                        size, (to + i * size).get(), slot.stream()));
   return wide;
 }
 
@@ -112,16 +112,16 @@ SeenKeys seen_keys(const AttentionRule& rule, std::span<const std::size_t> posit
   return seen;
 }
 
-void multiply_keys_queries(Lane& lane, const DeviceStack& keys, std::size_t first_key, std::size_t n_keys,
+void multiply_keys_queries(StreamSlot& slot, const DeviceStack& keys, std::size_t first_key, std::size_t n_keys,
                            DevicePointer<const std::byte> queries, std::size_t n_columns, double scale,
                            DevicePointer<float> logits) {
-  multiply(lane, keys.dtype, keys.count, keys.stride(), scale, queries, n_columns, n_columns,
+  multiply(slot, keys.dtype, keys.count, keys.stride(), scale, queries, n_columns, n_columns,
            keys.data + first_key * keys.stride() * size_of(keys.dtype), n_keys, keys.spacing, logits);
 }
 
-void multiply_queries_keys(Lane& lane, const DeviceStack& keys, DevicePointer<const std::byte> queries,
+void multiply_queries_keys(StreamSlot& slot, const DeviceStack& keys, DevicePointer<const std::byte> queries,
                            std::size_t n_columns, double scale, DevicePointer<float> logits) {
-  multiply(lane, keys.dtype, keys.count, keys.stride(), scale, keys.data, keys.rows, keys.spacing, queries, n_columns,
+  multiply(slot, keys.dtype, keys.count, keys.stride(), scale, keys.data, keys.rows, keys.spacing, queries, n_columns,
            n_columns, logits);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// One device in use: its memory, its lanes, the layers that it holds.
+// One device in use: its memory, its stream slots, the layers that it holds.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/cuda/held_layers.h"
-#include "core/cuda/lane.h"
+#include "core/cuda/stream_slot.h"
 #include "core/engine/backend.h"
 
 namespace kvreplay::cuda {
@@ -20,16 +20,16 @@ class Gpu {
 
   const std::string& name() const { return name_; }
   DevicePool& pool() { return pool_; }
-  Lanes& lanes() { return lanes_; }
+  StreamSlots& slots() { return slots_; }
   HeldLayers& held() { return held_; }
-  /// Bytes that one lane may use for what it can make smaller. What layers take is left aside.
-  std::size_t lane_memory() const { return memory_ / 2 / Lanes::kAtOnce; }
+  /// Bytes that one slot may use for what it can make smaller. What layers take is left aside.
+  std::size_t slot_memory() const { return memory_ / 2 / StreamSlots::kAtOnce; }
 
  private:
   std::string name_;
   std::size_t memory_ = 0;
   DevicePool pool_;
-  Lanes lanes_;
+  StreamSlots slots_;
   HeldLayers held_;
 };
 
@@ -44,9 +44,9 @@ struct DeviceStack {
 };
 
 /// Host views as a stack: where they lie if they are held so, else sent, in `wish` where that is exact.
-DeviceStack stack_of(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> views, Room room, DType wish);
+DeviceStack stack_of(Gpu& gpu, StreamSlot& slot, std::span<const ConstMatrixView> views, Room room, DType wish);
 /// The same stack in float32, rows contiguous.
-DeviceStack widened(Lane& lane, const DeviceStack& stack, DevicePointer<float> to);
+DeviceStack widened(StreamSlot& slot, const DeviceStack& stack, DevicePointer<float> to);
 
 /// For each query, the first and the last row of the keys [first_key, first_key + n_keys) that it sees; lanes beyond
 /// the last query repeat it.
@@ -59,11 +59,11 @@ SeenKeys seen_keys(const AttentionRule& rule, std::span<const std::size_t> posit
 /// logits = scale * keys queries^T for each of a stack, [count, n_keys, n_columns] float32.
 /// \param queries  [count, n_columns, stride], contiguous
 /// \param keys     rows [first_key, first_key + n_keys) of each are taken
-void multiply_keys_queries(Lane& lane, const DeviceStack& keys, std::size_t first_key, std::size_t n_keys,
+void multiply_keys_queries(StreamSlot& slot, const DeviceStack& keys, std::size_t first_key, std::size_t n_keys,
                            DevicePointer<const std::byte> queries, std::size_t n_columns, double scale,
                            DevicePointer<float> logits);
 /// logits = scale * queries keys^T, [count, n_columns, n_keys].
-void multiply_queries_keys(Lane& lane, const DeviceStack& keys, DevicePointer<const std::byte> queries,
+void multiply_queries_keys(StreamSlot& slot, const DeviceStack& keys, DevicePointer<const std::byte> queries,
                            std::size_t n_columns, double scale, DevicePointer<float> logits);
 
 }  // namespace kvreplay::cuda

@@ -10,49 +10,49 @@
 namespace kvreplay::cuda {
 
 void GpuBackend::sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
-                                    std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
+                                    std::span<const std::uint32_t> rows, std::span<const std::size_t> cell_ends,
                                     bool with_sides, OuterSums& out) {
-  const std::size_t p = left.cols, q = right.cols, n_sets = set_ends.size();
+  const std::size_t p = left.cols, q = right.cols, n_cells = cell_ends.size();
   const bool symmetric = left.data == right.data && p == q && !with_sides;
-  out.products.reserve_discard(n_sets * p * q);
-  out.weights.reserve_discard(n_sets);
+  out.products.reserve_discard(n_cells * p * q);
+  out.weights.reserve_discard(n_cells);
   if (with_sides) {
-    out.left.reserve_discard(n_sets * p);
-    out.right.reserve_discard(n_sets * q);
+    out.left.reserve_discard(n_cells * p);
+    out.right.reserve_discard(n_cells * q);
   }
-  for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++]) {
+  for (std::size_t s = 0, begin = 0; s < n_cells; begin = cell_ends[s++]) {
     double sum = 0;
-    for (const std::uint32_t row : rows.subspan(begin, set_ends[s] - begin)) sum += weights.empty() ? 1 : weights[row];
+    for (const std::uint32_t row : rows.subspan(begin, cell_ends[s] - begin)) sum += weights.empty() ? 1 : weights[row];
     out.weights[s] = sum;
   }
-  if (n_sets == 0) return;
+  if (n_cells == 0) return;
 
   Gpu& gpu = gpu_of(left);
-  const Lanes::Lease lane(gpu.lanes());
+  const StreamSlots::Lease slot(gpu.slots());
   const auto in_float32 = [&](ConstMatrixView view, Room room, DevicePointer<float> wide) {
-    const DeviceStack stack = stack_of(gpu, *lane, {&view, 1}, room, DType::float32);
+    const DeviceStack stack = stack_of(gpu, *slot, {&view, 1}, room, DType::float32);
     return reinterpret_cast<const float*>(
-        (stack.dtype == DType::float32 ? stack : widened(*lane, stack, wide)).data.get());
+        (stack.dtype == DType::float32 ? stack : widened(*slot, stack, wide)).data.get());
   };
   const std::size_t n_left = left.rows * padded(p), n_right = symmetric ? 0 : right.rows * padded(q);
-  const DevicePointer<float> wide = lane->room<float>(Room::wide, n_left + n_right);
+  const DevicePointer<float> wide = slot->room<float>(Room::wide, n_left + n_right);
   const float* left_rows = in_float32(left, Room::keys, wide);
   const float* right_rows = symmetric ? left_rows : in_float32(right, Room::values, wide + n_left);
 
   const float one = 1;
-  Tables& tables = lane->new_tables();
+  Tables& tables = slot->new_tables();
   const std::size_t at_rows = tables.add(rows), at_weights = tables.add(weights),
                     at_one = tables.add(std::span(&one, 1));
-  tables.send(*lane);
+  tables.send(*slot);
   const double* factors = weights.empty() ? nullptr : tables.at<double>(at_weights);
-  const DevicePointer<double> products = lane->room<double>(Room::products, n_sets * p * q);
-  const DevicePointer<double> sides = lane->room<double>(Room::sides, n_sets * (p + q));
-  lane->clear(products, n_sets * p * q);
-  lane->clear(sides, n_sets * (p + q));
+  const DevicePointer<double> products = slot->room<double>(Room::products, n_cells * p * q);
+  const DevicePointer<double> sides = slot->room<double>(Room::sides, n_cells * (p + q));
+  slot->clear(products, n_cells * p * q);
+  slot->clear(sides, n_cells * (p + q));
 
   constexpr std::size_t kRows = 16384;  // gathered at a time
-  const DevicePointer<double> a = lane->room<double>(Room::left, kRows * (p + 1));
-  const DevicePointer<double> b = lane->room<double>(Room::right, kRows * (q + 1));
+  const DevicePointer<double> a = slot->room<double>(Room::left, kRows * (p + 1));
+  const DevicePointer<double> b = slot->room<double>(Room::right, kRows * (q + 1));
   const auto gather = [&](const float* from, std::size_t stride, std::size_t cols, const double* by, std::size_t at,
                           std::size_t n, DevicePointer<double> to) {
     KVREPLAY_CUDA(gather_rows({.rows = from,
@@ -63,43 +63,43 @@ void GpuBackend::sum_outer_products(ConstMatrixView left, ConstMatrixView right,
                                .index = tables.at<std::uint32_t>(at_rows) + at,
                                .n = n,
                                .out = to.get()},
-                              lane->stream()));
+                              slot->stream()));
   };
   const auto np = static_cast<int>(p), nq = static_cast<int>(q);
   const double alpha = 1, beta = 1;
-  for (std::size_t s = 0, begin = 0; s < n_sets; begin = set_ends[s++])
-    for (std::size_t at = begin; at < set_ends[s]; at += kRows) {
-      const std::size_t n = std::min(kRows, set_ends[s] - at);
+  for (std::size_t s = 0, begin = 0; s < n_cells; begin = cell_ends[s++])
+    for (std::size_t at = begin; at < cell_ends[s]; at += kRows) {
+      const std::size_t n = std::min(kRows, cell_ends[s] - at);
       const auto rows_now = static_cast<int>(n);
       gather(left_rows, padded(p), p, factors, at, n, a);
       double* product = (products + s * p * q).get();
       // Rows here are columns to cuBLAS: the product [p, q] in rows is [q, p] in columns.
       if (symmetric) {
-        KVREPLAY_CUDA(cublasDsyrk(lane->blas(), CUBLAS_FILL_MODE_LOWER, CUBLAS_OP_N, np, rows_now, &alpha, a.get(), np,
+        KVREPLAY_CUDA(cublasDsyrk(slot->blas(), CUBLAS_FILL_MODE_LOWER, CUBLAS_OP_N, np, rows_now, &alpha, a.get(), np,
                                   &beta, product, np));
         continue;
       }
       gather(right_rows, padded(q), q, nullptr, at, n, b);
-      KVREPLAY_CUDA(cublasDgemm(lane->blas(), CUBLAS_OP_N, CUBLAS_OP_T, nq, np, rows_now, &alpha, b.get(), nq, a.get(),
+      KVREPLAY_CUDA(cublasDgemm(slot->blas(), CUBLAS_OP_N, CUBLAS_OP_T, nq, np, rows_now, &alpha, b.get(), nq, a.get(),
                                 np, &beta, product, nq));
       if (!with_sides) continue;
       const DevicePointer<double> ones = a + kRows * p, by = b + kRows * q;
       gather(tables.at<float>(at_one), 0, 1, nullptr, at, n, ones);
       gather(tables.at<float>(at_one), 0, 1, factors, at, n, by);
-      KVREPLAY_CUDA(cublasDgemv(lane->blas(), CUBLAS_OP_N, np, rows_now, &alpha, a.get(), np, ones.get(), 1, &beta,
+      KVREPLAY_CUDA(cublasDgemv(slot->blas(), CUBLAS_OP_N, np, rows_now, &alpha, a.get(), np, ones.get(), 1, &beta,
                                 (sides + s * (p + q)).get(), 1));
-      KVREPLAY_CUDA(cublasDgemv(lane->blas(), CUBLAS_OP_N, nq, rows_now, &alpha, b.get(), nq, by.get(), 1, &beta,
+      KVREPLAY_CUDA(cublasDgemv(slot->blas(), CUBLAS_OP_N, nq, rows_now, &alpha, b.get(), nq, by.get(), 1, &beta,
                                 (sides + s * (p + q) + p).get(), 1));
     }
-  lane->download(std::span(out.products.data(), n_sets * p * q), products);
+  slot->download(std::span(out.products.data(), n_cells * p * q), products);
   if (with_sides)
-    for (std::size_t s = 0; s < n_sets; ++s) {
-      lane->download(std::span(out.left.data() + s * p, p), sides + s * (p + q));
-      lane->download(std::span(out.right.data() + s * q, q), sides + s * (p + q) + p);
+    for (std::size_t s = 0; s < n_cells; ++s) {
+      slot->download(std::span(out.left.data() + s * p, p), sides + s * (p + q));
+      slot->download(std::span(out.right.data() + s * q, q), sides + s * (p + q) + p);
     }
-  lane->wait();
+  slot->wait();
   if (symmetric)
-    for (std::size_t s = 0; s < n_sets; ++s)
+    for (std::size_t s = 0; s < n_cells; ++s)
       for (std::size_t r = 1; r < p; ++r)
         for (std::size_t c = 0; c < r; ++c) out.products[(s * p + r) * p + c] = out.products[(s * p + c) * p + r];
 }
@@ -112,15 +112,15 @@ void GpuBackend::projected_norms(ConstMatrixView factor, FactorForm form, Matrix
     return;
   }
   Gpu& gpu = gpu_of(factor);
-  const Lanes::Lease lane(gpu.lanes());
-  const DeviceStack stack = stack_of(gpu, *lane, {&factor, 1}, Room::keys, DType::float32);
+  const StreamSlots::Lease slot(gpu.slots());
+  const DeviceStack stack = stack_of(gpu, *slot, {&factor, 1}, Room::keys, DType::float32);
   const float* const on_device = reinterpret_cast<const float*>(stack.data.get());
-  const DevicePointer<float> columns = lane->room<float>(Room::errors, n_in * x.cols);
+  const DevicePointer<float> columns = slot->room<float>(Room::errors, n_in * x.cols);
   if (x.stride == x.cols)
-    lane->upload(columns, std::span<const float>(x.data, n_in * x.cols));
+    slot->upload(columns, std::span<const float>(x.data, n_in * x.cols));
   else
-    for (std::size_t r = 0; r < n_in; ++r) lane->upload(columns + r * x.cols, std::span<const float>(x.row(r)));
-  const DevicePointer<float> product = lane->room<float>(Room::weights, n_out * x.cols);
+    for (std::size_t r = 0; r < n_in; ++r) slot->upload(columns + r * x.cols, std::span<const float>(x.row(r)));
+  const DevicePointer<float> product = slot->room<float>(Room::weights, n_out * x.cols);
   // What lies left of a block of rows' first diagonal element is 0: blocks do a little more than half of the work.
   constexpr std::size_t kRows = 512;
   const std::size_t step = form == FactorForm::trapezoidal ? kRows : n_out;
@@ -129,15 +129,15 @@ void GpuBackend::projected_norms(ConstMatrixView factor, FactorForm form, Matrix
   for (std::size_t row = 0; row < n_out; row += step) {
     const std::size_t skipped = form == FactorForm::trapezoidal ? row : 0;
     // Rows here are columns to cuBLAS: x^T F^T.
-    KVREPLAY_CUDA(cublasSgemm(lane->blas(), CUBLAS_OP_N, transposed ? CUBLAS_OP_T : CUBLAS_OP_N, k,
+    KVREPLAY_CUDA(cublasSgemm(slot->blas(), CUBLAS_OP_N, transposed ? CUBLAS_OP_T : CUBLAS_OP_N, k,
                               static_cast<int>(std::min(step, n_out - row)), static_cast<int>(n_in - skipped), &one,
                               (columns + skipped * x.cols).get(), k, on_device + row * stack.stride() + skipped, ld,
                               &zero, (product + row * x.cols).get(), k));
   }
-  const DevicePointer<double> squares = lane->room<double>(Room::columns, x.cols);
-  KVREPLAY_CUDA(square_columns(product.get(), n_out, x.cols, squares.get(), lane->stream()));
-  lane->download(norms.first(x.cols), squares);
-  lane->wait();
+  const DevicePointer<double> squares = slot->room<double>(Room::columns, x.cols);
+  KVREPLAY_CUDA(square_columns(product.get(), n_out, x.cols, squares.get(), slot->stream()));
+  slot->download(norms.first(x.cols), squares);
+  slot->wait();
 }
 
 std::vector<std::optional<double>> GpuBackend::half_log_dets(std::vector<Matrix64> matrices) {
@@ -145,26 +145,26 @@ std::vector<std::optional<double>> GpuBackend::half_log_dets(std::vector<Matrix6
   if (matrices.empty() || matrices[0].rows == 0) return std::vector<std::optional<double>>(matrices.size(), 0.0);
   const std::size_t n = matrices[0].rows, count = matrices.size();
   // They belong to no layer: GPUs take turns.
-  const Lanes::Lease lane(gpus_[turn_++ % gpus_.size()]->lanes());
-  const DevicePointer<double> factors = lane->room<double>(Room::products, count * n * n);
+  const StreamSlots::Lease slot(gpus_[turn_++ % gpus_.size()]->slots());
+  const DevicePointer<double> factors = slot->room<double>(Room::products, count * n * n);
   std::vector<double*> addresses;
   for (std::size_t i = 0; i < count; ++i) {
-    lane->upload(factors + i * n * n, std::span<const double>(matrices[i].values));
+    slot->upload(factors + i * n * n, std::span<const double>(matrices[i].values));
     addresses.push_back((factors + i * n * n).get());
   }
-  const DevicePointer<double*> pointers = lane->room<double*>(Room::pointers, count);
-  lane->upload(pointers, std::span<double* const>(addresses));
-  const DevicePointer<int> info = lane->room<int>(Room::info, count);
+  const DevicePointer<double*> pointers = slot->room<double*>(Room::pointers, count);
+  slot->upload(pointers, std::span<double* const>(addresses));
+  const DevicePointer<int> info = slot->room<int>(Room::info, count);
   // An upper triangle in rows is a lower one in columns.
-  KVREPLAY_CUDA(cusolverDnDpotrfBatched(lane->solver(), CUBLAS_FILL_MODE_LOWER, static_cast<int>(n), pointers.get(),
+  KVREPLAY_CUDA(cusolverDnDpotrfBatched(slot->solver(), CUBLAS_FILL_MODE_LOWER, static_cast<int>(n), pointers.get(),
                                         static_cast<int>(n), info.get(), static_cast<int>(count)));
-  const DevicePointer<double> sums = lane->room<double>(Room::sides, count);
-  KVREPLAY_CUDA(sum_log_diagonals(factors.get(), count, n, sums.get(), lane->stream()));
+  const DevicePointer<double> sums = slot->room<double>(Room::sides, count);
+  KVREPLAY_CUDA(sum_log_diagonals(factors.get(), count, n, sums.get(), slot->stream()));
   std::vector<double> values(count);
   std::vector<int> failed(count);
-  lane->download(std::span(values), sums);
-  lane->download(std::span(failed), info);
-  lane->wait();
+  slot->download(std::span(values), sums);
+  slot->download(std::span(failed), info);
+  slot->wait();
   for (std::size_t i = 0; i < count; ++i)
     if (failed[i] == 0) results[i] = values[i];
   return results;
@@ -185,18 +185,18 @@ std::vector<double> GpuBackend::quadratic_forms(const Matrix64& matrix, ConstMat
   std::vector<double> forms(rows.rows);
   if (rows.rows * rows.cols == 0) return forms;
   Gpu& gpu = gpu_of(rows);
-  const Lanes::Lease lane(gpu.lanes());
-  DeviceStack stack = stack_of(gpu, *lane, {&rows, 1}, Room::keys, DType::float32);
+  const StreamSlots::Lease slot(gpu.slots());
+  DeviceStack stack = stack_of(gpu, *slot, {&rows, 1}, Room::keys, DType::float32);
   if (stack.dtype != DType::float32)
-    stack = widened(*lane, stack, lane->room<float>(Room::wide, rows.rows * stack.stride()));
+    stack = widened(*slot, stack, slot->room<float>(Room::wide, rows.rows * stack.stride()));
   const float* const narrow = reinterpret_cast<const float*>(stack.data.get());
   constexpr std::size_t kRows = 16384;  // in float64 at a time
   const std::size_t dim = rows.cols, most = std::min(kRows, rows.rows);
-  const DevicePointer<double> middle = lane->room<double>(Room::products, dim * dim);
-  const DevicePointer<double> left = lane->room<double>(Room::left, most * dim);
-  const DevicePointer<double> turned = lane->room<double>(Room::right, most * dim);
-  const DevicePointer<double> sums = lane->room<double>(Room::sides, rows.rows);
-  lane->upload(middle, std::span<const double>(matrix.values));
+  const DevicePointer<double> middle = slot->room<double>(Room::products, dim * dim);
+  const DevicePointer<double> left = slot->room<double>(Room::left, most * dim);
+  const DevicePointer<double> turned = slot->room<double>(Room::right, most * dim);
+  const DevicePointer<double> sums = slot->room<double>(Room::sides, rows.rows);
+  slot->upload(middle, std::span<const double>(matrix.values));
   const double one = 1, zero = 0;
   const auto d = static_cast<int>(dim);
   for (std::size_t at = 0; at < rows.rows; at += kRows) {
@@ -209,13 +209,13 @@ std::vector<double> GpuBackend::quadratic_forms(const Matrix64& matrix, ConstMat
                                .index = nullptr,
                                .n = n,
                                .out = left.get()},
-                              lane->stream()));
-    KVREPLAY_CUDA(cublasDgemm(lane->blas(), CUBLAS_OP_N, CUBLAS_OP_N, d, static_cast<int>(n), d, &one, middle.get(), d,
+                              slot->stream()));
+    KVREPLAY_CUDA(cublasDgemm(slot->blas(), CUBLAS_OP_N, CUBLAS_OP_N, d, static_cast<int>(n), d, &one, middle.get(), d,
                               left.get(), d, &zero, turned.get(), d));
-    KVREPLAY_CUDA(multiply_rows(left.get(), turned.get(), n, dim, (sums + at).get(), lane->stream()));
+    KVREPLAY_CUDA(multiply_rows(left.get(), turned.get(), n, dim, (sums + at).get(), slot->stream()));
   }
-  lane->download(std::span(forms), sums);
-  lane->wait();
+  slot->download(std::span(forms), sums);
+  slot->wait();
   return forms;
 }
 
@@ -223,13 +223,13 @@ void GpuBackend::row_norms(ConstMatrixView rows, Norm norm, std::span<float> out
   // One pass over the rows: to send them takes longer than that.
   Gpu& gpu = gpu_of(rows);
   if (rows.rows == 0 || !gpu.held().find(rows)) return kvreplay::row_norms(rows, norm, out);
-  const Lanes::Lease lane(gpu.lanes());
-  const DeviceStack stack = stack_of(gpu, *lane, {&rows, 1}, Room::keys, DType::float32);
-  const DevicePointer<float> norms = lane->room<float>(Room::sides, rows.rows);
+  const StreamSlots::Lease slot(gpu.slots());
+  const DeviceStack stack = stack_of(gpu, *slot, {&rows, 1}, Room::keys, DType::float32);
+  const DevicePointer<float> norms = slot->room<float>(Room::sides, rows.rows);
   KVREPLAY_CUDA(measure_rows(stack.data.get(), stack.dtype, rows.rows, rows.cols, stack.stride(), norm == Norm::l1,
-                             norms.get(), lane->stream()));
-  lane->download(out.first(rows.rows), norms);
-  lane->wait();
+                             norms.get(), slot->stream()));
+  slot->download(out.first(rows.rows), norms);
+  slot->wait();
 }
 
 }  // namespace kvreplay::cuda

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "core/cuda/budget_errors.h"
+#include "core/cuda/cell_runs.h"
 #include "core/cuda/cell_sums.h"
+#include "core/cuda/errors_at_budgets.h"
 #include "core/cuda/pack.h"
-#include "core/cuda/set_runs.h"
 
 namespace kvreplay::cuda {
 namespace {
@@ -29,9 +29,9 @@ std::unique_ptr<HeldLayer> send_layer(Gpu& gpu, const LayerData& data, const Pac
   layer->memory = DeviceBuffer<std::byte>(gpu.pool());
   layer->memory.reserve_discard(packed.begins[3]);
   {
-    const Lanes::Lease lane(gpu.lanes());
-    lane->upload(layer->memory.data(), packed.bytes, packed.begins[3]);
-    lane->wait();
+    const StreamSlots::Lease slot(gpu.slots());
+    slot->upload(layer->memory.data(), packed.bytes, packed.begins[3]);
+    slot->wait();
   }
   const auto tensor = [&](const Tensor& host, std::size_t begin) {
     return HeldTensor{.host = host.values().data(),
@@ -57,9 +57,9 @@ class HeldFactor final : public Residency {
     memory_ = DeviceBuffer<std::byte>(gpu.pool());
     memory_.reserve_discard(bytes);
     {
-      const Lanes::Lease lane(gpu.lanes());
-      lane->upload(memory_.data(), std::span<const std::byte>(packed));
-      lane->wait();
+      const StreamSlots::Lease slot(gpu.slots());
+      slot->upload(memory_.data(), std::span<const std::byte>(packed));
+      slot->wait();
     }
     tensor_ = {.host = factor.data,
                .count = 1,
@@ -111,7 +111,7 @@ void GpuBackend::replay(const ReplayInput& input, std::span<const LayerSelection
 void GpuBackend::weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
                        PanelWeights& out) {
   Gpu& gpu = gpu_of(keys);
-  const Lanes::Lease lane(gpu.lanes());
+  const StreamSlots::Lease slot(gpu.slots());
   out.first_key = key_range.begin;
   out.n_keys = key_range.size();
   out.n_panels = panels.queries.size();
@@ -120,44 +120,44 @@ void GpuBackend::weigh(const AttentionRule& rule, const QueryPanels& panels, Con
   out.weights.reserve_discard(n);
   if (n == 0) return;
 
-  Products products = resolve(gpu, *lane, {&keys, 1}, panels.queries, kPanelWidth);
-  const DevicePointer<float> weights = lane->room<float>(Room::weights, n);
-  multiply_keys_queries(*lane, products.keys, key_range.begin, key_range.size(), products.queries, n_columns,
+  Products products = resolve(gpu, *slot, {&keys, 1}, panels.queries, kPanelWidth);
+  const DevicePointer<float> weights = slot->room<float>(Room::weights, n);
+  multiply_keys_queries(*slot, products.keys, key_range.begin, key_range.size(), products.queries, n_columns,
                         rule.scale, weights);
   const SeenKeys seen = seen_keys(rule, panels.positions, kPanelWidth, key_range);
-  Tables& tables = lane->new_tables();
-  const LogitColumns columns = columns_of(*lane, tables, seen, weights, 1, out.n_keys, n_columns, rule);
-  const DevicePointer<float> maxima = lane->room<float>(Room::maxima, (n_chunks(out.n_keys) + 1) * n_columns);
-  KVREPLAY_CUDA(find_maxima(columns, (maxima + n_columns).get(), maxima.get(), lane->stream()));
-  KVREPLAY_CUDA(write_weights(columns, maxima.get(), lane->stream()));
-  lane->download(std::span(out.weights.data(), n), weights);
-  lane->wait();
+  Tables& tables = slot->new_tables();
+  const LogitColumns columns = columns_of(*slot, tables, seen, weights, 1, out.n_keys, n_columns, rule);
+  const DevicePointer<float> maxima = slot->room<float>(Room::maxima, (n_chunks(out.n_keys) + 1) * n_columns);
+  KVREPLAY_CUDA(find_maxima(columns, (maxima + n_columns).get(), maxima.get(), slot->stream()));
+  KVREPLAY_CUDA(write_weights(columns, maxima.get(), slot->stream()));
+  slot->download(std::span(out.weights.data(), n), weights);
+  slot->wait();
 }
 
-void GpuBackend::sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,
-                          std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
-                          PanelSums& out) {
+void GpuBackend::sum_cells(const PanelWeights& weights, Range panels, ConstMatrixView values,
+                           std::span<const std::uint32_t> positions, std::span<const std::size_t> cell_ends,
+                           PanelSums& out) {
   Gpu& gpu = gpu_of(values);
-  const Lanes::Lease lane(gpu.lanes());
-  const std::size_t dim = values.cols, n_sets = set_ends.size(), n_panels = panels.size();
+  const StreamSlots::Lease slot(gpu.slots());
+  const std::size_t dim = values.cols, n_cells = cell_ends.size(), n_panels = panels.size();
   const std::size_t n_columns = n_panels * kPanelWidth, all_columns = weights.n_panels * kPanelWidth;
-  out.n_sets = n_sets;
+  out.n_cells = n_cells;
   out.value_dim = dim;
-  out.values.reserve_discard(n_panels * n_sets * dim * kPanelWidth);
-  out.weights.reserve_discard(n_panels * n_sets * kPanelWidth);
-  if (n_sets * n_panels == 0) return;
+  out.values.reserve_discard(n_panels * n_cells * dim * kPanelWidth);
+  out.weights.reserve_discard(n_panels * n_cells * kPanelWidth);
+  if (n_cells * n_panels == 0) return;
 
-  SetRuns sets;
+  CellRuns sets;
   sets.add(dim, {0, static_cast<std::uint32_t>(panels.begin * kPanelWidth), static_cast<std::uint32_t>(n_columns)}, 0,
-           set_ends);
-  Tables& tables = lane->new_tables();
+           cell_ends);
+  Tables& tables = slot->new_tables();
   const std::size_t at_positions = tables.add(positions), at_runs = tables.add(std::span<const Run>(sets.runs)),
                     at_folds = tables.add(std::span<const Fold>(sets.folds));
-  tables.send(*lane);
-  const DeviceStack stack = stack_of(gpu, *lane, {&values, 1}, Room::values, DType::float32);
-  const DevicePointer<float> device_weights = lane->room<float>(Room::weights, weights.n_keys * all_columns);
-  lane->upload(device_weights, std::span<const float>(weights.weights.data(), weights.n_keys * all_columns));
-  const DevicePointer<float> partials = lane->room<float>(Room::partials, sets.n_floats);
+  tables.send(*slot);
+  const DeviceStack stack = stack_of(gpu, *slot, {&values, 1}, Room::values, DType::float32);
+  const DevicePointer<float> device_weights = slot->room<float>(Room::weights, weights.n_keys * all_columns);
+  slot->upload(device_weights, std::span<const float>(weights.weights.data(), weights.n_keys * all_columns));
+  const DevicePointer<float> partials = slot->room<float>(Room::partials, sets.n_floats);
   KVREPLAY_CUDA(sum_runs({.weights = device_weights.get(),
                           .n_keys = weights.n_keys,
                           .n_columns = all_columns,
@@ -172,25 +172,25 @@ void GpuBackend::sum_sets(const PanelWeights& weights, Range panels, ConstMatrix
                           .n_runs = sets.runs.size(),
                           .most_columns = sets.most_columns,
                           .partials = partials.get()},
-                         lane->stream()));
+                         slot->stream()));
   KVREPLAY_CUDA(
-      fold_runs(tables.at<Fold>(at_folds), sets.folds.size(), sets.largest_fold(), partials.get(), lane->stream()));
+      fold_runs(tables.at<Fold>(at_folds), sets.folds.size(), sets.largest_fold(), partials.get(), slot->stream()));
   const std::size_t size = (dim + 1) * n_columns;
-  std::vector<float> sums(n_sets * size);
-  for (std::size_t s = 0; s < n_sets; ++s)
-    lane->download(std::span(sums).subspan(s * size, size), partials + sets.slots[s]);
-  lane->wait();
-  for (std::size_t s = 0; s < n_sets; ++s)
+  std::vector<float> sums(n_cells * size);
+  for (std::size_t s = 0; s < n_cells; ++s)
+    slot->download(std::span(sums).subspan(s * size, size), partials + sets.slots[s]);
+  slot->wait();
+  for (std::size_t s = 0; s < n_cells; ++s)
     for (std::size_t p = 0; p < n_panels; ++p)
       for (std::size_t d = 0; d <= dim; ++d)
         std::copy_n(sums.data() + s * size + d * n_columns + p * kPanelWidth, kPanelWidth,
-                    d < dim ? out.values.data() + ((p * n_sets + s) * dim + d) * kPanelWidth
-                            : out.weights.data() + (p * n_sets + s) * kPanelWidth);
+                    d < dim ? out.values.data() + ((p * n_cells + s) * dim + d) * kPanelWidth
+                            : out.weights.data() + (p * n_cells + s) * kPanelWidth);
 }
 
-void GpuBackend::combine(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
-                         PanelErrors& out) {
-  const Lanes::Lease lane(gpus_.front()->lanes());
+void GpuBackend::errors_at_budgets(const CellPlan& plan, const SumsView& cells, const SumsView& local,
+                                   std::size_t value_dim, PanelErrors& out) {
+  const StreamSlots::Lease slot(gpus_.front()->slots());
   const std::size_t n_cells = plan.n_cells(), n_budgets = plan.n_budgets(), size = value_dim * kPanelWidth;
   out.errors.reserve_discard(n_budgets * size);
   out.squared_errors.reserve_discard(n_budgets * kPanelWidth);
@@ -207,52 +207,52 @@ void GpuBackend::combine(const CellPlan& plan, const SumsView& cells, const Sums
   };
   for (std::size_t c = 0; c < n_cells; ++c) append(cells, c);
   append(local, 0);
-  std::vector<std::uint16_t> held;
+  std::vector<std::uint16_t> retained;
   for (std::size_t c = 0; c < n_cells; ++c)
     for (std::size_t b = 0; b < n_budgets; b += kBudgetsAtOnce) {
       unsigned bits = 0;
       for (std::size_t i = b; i < std::min<std::size_t>(b + kBudgetsAtOnce, n_budgets); ++i)
         bits |= plan.holds(c, i) ? 1u << (i - b) : 0u;
-      held.push_back(static_cast<std::uint16_t>(bits));
+      retained.push_back(static_cast<std::uint16_t>(bits));
     }
   const PlanWalk walk{.cells = 0,
-                      .held = 0,
+                      .retained = 0,
                       .local = slots.back(),
                       .out = 0,
                       .n_cells = static_cast<std::uint32_t>(n_cells),
                       .n_panels = 1,
                       .first_budget = 0,
                       .n_budgets = static_cast<std::uint32_t>(n_budgets)};
-  Tables& tables = lane->new_tables();
+  Tables& tables = slot->new_tables();
   const std::size_t at_walk = tables.add(std::span(&walk, 1)), at_sums = tables.add(std::span<const float>(sums)),
                     at_slots = tables.add(std::span<const std::uint64_t>(slots)),
-                    at_held = tables.add(std::span<const std::uint16_t>(held));
-  tables.send(*lane);
-  const DevicePointer<float> squares = lane->room<float>(Room::squares, n_budgets * kPanelWidth);
-  const DevicePointer<float> recall = lane->room<float>(Room::recall, n_budgets * kPanelWidth);
-  const DevicePointer<float> errors = lane->room<float>(Room::errors, n_budgets * size);
-  KVREPLAY_CUDA(measure_budgets({.walks = tables.at<PlanWalk>(at_walk),
-                                 .n_walks = 1,
-                                 .cells = tables.at<float>(at_sums),
-                                 .slots = tables.at<std::uint64_t>(at_slots),
-                                 .held = tables.at<std::uint16_t>(at_held),
-                                 .local = tables.at<float>(at_sums),
-                                 .local_columns = kPanelWidth,
-                                 .value_dim = value_dim,
-                                 .n_budgets = n_budgets,
-                                 .most_panels = 1,
-                                 .squares = squares.get(),
-                                 .recall = recall.get(),
-                                 .errors = errors.get()},
-                                lane->stream()));
-  lane->download(std::span(out.squared_errors.data(), n_budgets * kPanelWidth), squares);
-  lane->download(std::span(out.recall.data(), n_budgets * kPanelWidth), recall);
-  lane->download(std::span(out.errors.data(), n_budgets * size), errors);
-  lane->wait();
+                    at_retained = tables.add(std::span<const std::uint16_t>(retained));
+  tables.send(*slot);
+  const DevicePointer<float> squares = slot->room<float>(Room::squares, n_budgets * kPanelWidth);
+  const DevicePointer<float> recall = slot->room<float>(Room::recall, n_budgets * kPanelWidth);
+  const DevicePointer<float> errors = slot->room<float>(Room::errors, n_budgets * size);
+  KVREPLAY_CUDA(cuda::errors_at_budgets({.walks = tables.at<PlanWalk>(at_walk),
+                                         .n_walks = 1,
+                                         .cells = tables.at<float>(at_sums),
+                                         .slots = tables.at<std::uint64_t>(at_slots),
+                                         .retained = tables.at<std::uint16_t>(at_retained),
+                                         .local = tables.at<float>(at_sums),
+                                         .local_columns = kPanelWidth,
+                                         .value_dim = value_dim,
+                                         .n_budgets = n_budgets,
+                                         .most_panels = 1,
+                                         .squares = squares.get(),
+                                         .recall = recall.get(),
+                                         .errors = errors.get()},
+                                        slot->stream()));
+  slot->download(std::span(out.squared_errors.data(), n_budgets * kPanelWidth), squares);
+  slot->download(std::span(out.recall.data(), n_budgets * kPanelWidth), recall);
+  slot->download(std::span(out.errors.data(), n_budgets * size), errors);
+  slot->wait();
 }
 
 std::shared_ptr<const HeldLayer> GpuBackend::hold_on(Gpu& gpu, const LayerData& data, DType dtype) {
-  // Packed before a lane is asked for: parallel_for() is inside.
+  // Packed before a slot is asked for: parallel_for() is inside.
   PackedLayer packed = packed_.take();
   pack_layer(data, dtype, packed);
   std::unique_ptr<HeldLayer> layer = send_layer(gpu, data, packed);
@@ -266,12 +266,12 @@ Gpu& GpuBackend::gpu_of(ConstMatrixView view) {
   return *gpus_.front();
 }
 
-LogitColumns GpuBackend::columns_of(Lane& lane, Tables& tables, const SeenKeys& seen, DevicePointer<float> logits,
+LogitColumns GpuBackend::columns_of(StreamSlot& slot, Tables& tables, const SeenKeys& seen, DevicePointer<float> logits,
                                     std::size_t n_batch, std::size_t n_keys, std::size_t n_columns,
                                     const AttentionRule& rule) {
   const std::size_t first = tables.add(std::span<const std::int32_t>(seen.first)),
                     last = tables.add(std::span<const std::int32_t>(seen.last));
-  tables.send(lane);
+  tables.send(slot);
   return {.logits = logits.get(),
           .n_batch = n_batch,
           .n_keys = n_keys,
@@ -282,19 +282,19 @@ LogitColumns GpuBackend::columns_of(Lane& lane, Tables& tables, const SeenKeys& 
           .softcap = static_cast<float>(rule.softcap)};
 }
 
-GpuBackend::Products GpuBackend::resolve(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> keys,
+GpuBackend::Products GpuBackend::resolve(Gpu& gpu, StreamSlot& slot, std::span<const ConstMatrixView> keys,
                                          std::span<const ConstMatrixView> queries, std::size_t n_lanes) {
   Products products;
-  products.keys = stack_of(gpu, lane, keys, Room::keys, DType::float32);
-  DeviceStack stack = stack_of(gpu, lane, queries, Room::left, products.keys.dtype);
+  products.keys = stack_of(gpu, slot, keys, Room::keys, DType::float32);
+  DeviceStack stack = stack_of(gpu, slot, queries, Room::left, products.keys.dtype);
   if (stack.dtype != products.keys.dtype) {
     const auto size = [](const DeviceStack& s) { return s.count * s.rows * s.stride(); };
-    const DevicePointer<float> wide = lane.room<float>(Room::wide, size(products.keys) + size(stack));
-    products.keys = widened(lane, products.keys, wide);
-    stack = widened(lane, stack, wide + size(products.keys));
+    const DevicePointer<float> wide = slot.room<float>(Room::wide, size(products.keys) + size(stack));
+    products.keys = widened(slot, products.keys, wide);
+    stack = widened(slot, stack, wide + size(products.keys));
   }
   const std::size_t row_bytes = stack.stride() * size_of(stack.dtype);
-  const DevicePointer<std::byte> packed = lane.room<std::byte>(Room::queries, stack.count * n_lanes * row_bytes);
+  const DevicePointer<std::byte> packed = slot.room<std::byte>(Room::queries, stack.count * n_lanes * row_bytes);
   KVREPLAY_CUDA(pack_rows({.from = reinterpret_cast<const uint4*>(stack.data.get()),
                            .out = reinterpret_cast<uint4*>(packed.get()),
                            .n_matrices = stack.count,
@@ -303,7 +303,7 @@ GpuBackend::Products GpuBackend::resolve(Gpu& gpu, Lane& lane, std::span<const C
                            .first = 0,
                            .n = stack.rows,
                            .n_lanes = n_lanes},
-                          lane.stream()));
+                          slot.stream()));
   products.queries = packed;
   return products;
 }

@@ -29,11 +29,11 @@ class GpuBackend final : public Backend {
               Tensor* outputs) override;
   void weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
              PanelWeights& out) override;
-  void sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,
-                std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
-                PanelSums& out) override;
-  void combine(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
-               PanelErrors& out) override;
+  void sum_cells(const PanelWeights& weights, Range panels, ConstMatrixView values,
+                 std::span<const std::uint32_t> positions, std::span<const std::size_t> cell_ends,
+                 PanelSums& out) override;
+  void errors_at_budgets(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
+                         PanelErrors& out) override;
 
   // gpu_attention.cpp
   void attention_sums(const AttentionRule& rule, std::span<const std::size_t> positions,
@@ -43,7 +43,7 @@ class GpuBackend final : public Backend {
 
   // gpu_algebra.cpp
   void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
-                          std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends, bool with_sides,
+                          std::span<const std::uint32_t> rows, std::span<const std::size_t> cell_ends, bool with_sides,
                           OuterSums& out) override;
   void projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) override;
   std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices) override;
@@ -61,11 +61,11 @@ class GpuBackend final : public Backend {
   std::shared_ptr<const HeldLayer> hold_on(Gpu& gpu, const LayerData& data, DType dtype);
   // The device that holds what a view shows, else the first.
   Gpu& gpu_of(ConstMatrixView view);
-  static LogitColumns columns_of(Lane& lane, Tables& tables, const SeenKeys& seen, DevicePointer<float> logits,
+  static LogitColumns columns_of(StreamSlot& slot, Tables& tables, const SeenKeys& seen, DevicePointer<float> logits,
                                  std::size_t n_batch, std::size_t n_keys, std::size_t n_columns,
                                  const AttentionRule& rule);
   // Keys and queries on the device, in one format; queries filled up to n_lanes rows of each head.
-  static Products resolve(Gpu& gpu, Lane& lane, std::span<const ConstMatrixView> keys,
+  static Products resolve(Gpu& gpu, StreamSlot& slot, std::span<const ConstMatrixView> keys,
                           std::span<const ConstMatrixView> queries, std::size_t n_lanes);
   void sum_columns(const AttentionRule& rule, std::span<const std::size_t> positions, std::span<const ColumnTask> tasks,
                    std::size_t group);

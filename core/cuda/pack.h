@@ -24,8 +24,10 @@ cudaError_t pack_rows(const RowPacking& packing, cudaStream_t stream);
 /// out[i] = from[i] in float32
 cudaError_t widen(const void* from, DType dtype, std::size_t n, float* out, cudaStream_t stream);
 
-/// out(i, c) = factor_i * rows(index_i, c) in float64, [n, cols]. \param factors  [n_rows] by index; nullptr: all 1
-/// \param roots  the square root of the factor is taken \param index  nullptr: the rows as they come
+/// out(i, c) = factor_i * rows(index_i, c) in float64, [n, cols].
+/// \param factors  [n_rows] by index; nullptr: all 1
+/// \param roots  the square root of the factor is taken
+/// \param index  nullptr: the rows as they come
 struct RowGathering {
   const float* rows = nullptr;
   std::size_t stride = 0, cols = 0;
@@ -38,7 +40,8 @@ struct RowGathering {
 
 cudaError_t gather_rows(const RowGathering& gathering, cudaStream_t stream);
 
-/// logits(r, i) = softmax over the keys that row r sees, 0 elsewhere. \param rows  [n_matrices * n_rows, n_keys]
+/// logits(r, i) = softmax over the keys that row r sees, 0 elsewhere.
+/// \param rows  [n_matrices * n_rows, n_keys]
 /// \param first, last  [n_rows] keys
 cudaError_t softmax_rows(float* rows, std::size_t n_matrices, std::size_t n_rows, std::size_t n_keys,
                          const std::int32_t* first, const std::int32_t* last, float softcap, cudaStream_t stream);

@@ -24,14 +24,15 @@ struct LogitColumns {
 inline constexpr std::size_t kKeysOfChunk = 512;
 inline std::size_t n_chunks(std::size_t n_keys) { return (n_keys + kKeysOfChunk - 1) / kKeysOfChunk; }
 
-/// maxima = largest logit that each query sees, [n_batch, n_columns]. \param chunks  scratch, [n_batch,
-/// n_chunks(n_keys), n_columns]
+/// maxima = largest logit that each query sees, [n_batch, n_columns].
+/// \param chunks  scratch, [n_batch, n_chunks(n_keys), n_columns]
 cudaError_t find_maxima(const LogitColumns& columns, float* chunks, float* maxima, cudaStream_t stream);
 
 /// logits = exp(logit - max); 0 where the mask hides a key, and where it would be below 2^-126.
 cudaError_t write_weights(const LogitColumns& columns, const float* maxima, cudaStream_t stream);
 
-/// sums = sum over the keys of exp(logit - max), [n_batch, n_columns]. \param chunks  scratch as above
+/// sums = sum over the keys of exp(logit - max), [n_batch, n_columns].
+/// \param chunks  scratch as above
 cudaError_t sum_exponentials(const LogitColumns& columns, const float* maxima, float* chunks, float* sums,
                              cudaStream_t stream);
 

@@ -41,7 +41,8 @@ class RopeRemoval {
 
 /// Takes the rotation off rows of several heads that stand at the same consecutive positions, some hundred rows at a
 /// time; the angles are worked out once for all heads. Calls use(head, begin, rows): `rows` are the numbers of the rows
-/// from `begin` on, in float64, row by row. \param heads  all of one shape, row 0 at `first_position`
+/// from `begin` on, in float64, row by row.
+/// \param heads  all of one shape, row 0 at `first_position`
 template <typename Use>
 void for_each_block_before_rope(const Rope& rope, std::size_t first_position, std::span<const ConstMatrixView> heads,
                                 Use use) {
@@ -65,9 +66,11 @@ class AveragedRotation {
  public:
   AveragedRotation(const Rope& rope, Range positions);
 
-  /// x <- R x. \param x  [head_dim], `stride` elements from one to the next
+  /// x <- R x.
+  /// \param x  [head_dim], `stride` elements from one to the next
   void apply(double* x, std::size_t stride = 1) const;
-  /// m <- R m R^T. \param matrix  [head_dim, head_dim]
+  /// m <- R m R^T.
+  /// \param matrix  [head_dim, head_dim]
   void apply_to_covariance(std::span<double> matrix, std::size_t head_dim) const;
 
  private:

@@ -1,5 +1,5 @@
 #pragma once
-// What a trace says about its model and samples, apart from the big tensors. Mirrors traces/SCHEMA.md.
+// What a trace says about its model and samples, apart from the big tensors. Mirrors docs/formats/trace.md.
 
 #include <cstdint>
 #include <string>
@@ -78,7 +78,7 @@ struct ProbeInfo {
 };
 
 /// Gradients of the model's predictions with respect to its attention outputs, recorded for one compression point by
-/// `n_sketches()` backward passes: traces/SCHEMA.md.
+/// `n_sketches()` backward passes: docs/formats/trace.md.
 struct SensitivityInfo {
   std::string compression_point;          ///< name
   std::size_t keep_first = 0;             ///< prefill positions that no pass dropped

@@ -23,7 +23,7 @@ struct UnitDimensions {
 };
 
 /// What a row of a table adds to a unit.
-struct RowCost {
+struct AddedCost {
   double flops = 0;
   double bytes = 0;  ///< at its peak
 };

@@ -56,21 +56,21 @@ struct PanelWeights {
   }
 };
 
-/// Softmax sums of one panel over sets of tokens: weighted values and weights.
+/// Softmax sums of one panel over cells of tokens: weighted values and weights.
 struct SumsView {
-  const float* values = nullptr;   ///< [n_sets, value_dim, kPanelWidth]: sum of e_i v_i
-  const float* weights = nullptr;  ///< [n_sets, kPanelWidth]: sum of e_i
+  const float* values = nullptr;   ///< [n_cells, value_dim, kPanelWidth]: sum of e_i v_i
+  const float* weights = nullptr;  ///< [n_cells, kPanelWidth]: sum of e_i
 };
 
 /// The same of several panels.
 struct PanelSums {
-  Buffer<float> values;   ///< [n_panels, n_sets, value_dim, kPanelWidth]
-  Buffer<float> weights;  ///< [n_panels, n_sets, kPanelWidth]
-  std::size_t n_sets = 0;
+  Buffer<float> values;   ///< [n_panels, n_cells, value_dim, kPanelWidth]
+  Buffer<float> weights;  ///< [n_panels, n_cells, kPanelWidth]
+  std::size_t n_cells = 0;
   std::size_t value_dim = 0;
 
   SumsView panel(std::size_t p) const {
-    return {values.data() + p * n_sets * value_dim * kPanelWidth, weights.data() + p * n_sets * kPanelWidth};
+    return {values.data() + p * n_cells * value_dim * kPanelWidth, weights.data() + p * n_cells * kPanelWidth};
   }
 };
 
@@ -81,12 +81,12 @@ struct PanelErrors {
   Buffer<float> recall;          ///< [n_budgets, kPanelWidth]: softmax mass on retained and local tokens
 };
 
-/// Sums over sets of tokens, in float64: of outer products, and of their two sides.
+/// Sums over cells of tokens, in float64: of outer products, and of their two sides.
 struct OuterSums {
-  Buffer<double> products;  ///< [n_sets, left, right]: sum of w_i a_i b_i^T
-  Buffer<double> left;      ///< [n_sets, left]: sum of w_i a_i; only where asked for
-  Buffer<double> right;     ///< [n_sets, right]: sum of w_i b_i; only where asked for
-  Buffer<double> weights;   ///< [n_sets]: sum of w_i
+  Buffer<double> products;  ///< [n_cells, left, right]: sum of w_i a_i b_i^T
+  Buffer<double> left;      ///< [n_cells, left]: sum of w_i a_i; only where asked for
+  Buffer<double> right;     ///< [n_cells, right]: sum of w_i b_i; only where asked for
+  Buffer<double> weights;   ///< [n_cells]: sum of w_i
 };
 
 /// Column sums of attention over some queries of one head.
@@ -154,33 +154,33 @@ class Backend {
   virtual void weigh(const AttentionRule& rule, const QueryPanels& panels, ConstMatrixView keys, Range key_range,
                      PanelWeights& out) = 0;
 
-  /// Sums over sets of tokens, for some of the panels, in one walk.
+  /// Sums over cells of tokens, for some of the panels, in one walk.
   /// \param panels     which of them; the first is panel 0 of `out`
   /// \param values     [n_tokens, value_dim], row i at position i
-  /// \param positions  token positions, set by set
-  /// \param set_ends   [n_sets] ends in `positions`
-  virtual void sum_sets(const PanelWeights& weights, Range panels, ConstMatrixView values,
-                        std::span<const std::uint32_t> positions, std::span<const std::size_t> set_ends,
-                        PanelSums& out) = 0;
+  /// \param positions  token positions, cell by cell
+  /// \param cell_ends  [n_cells] ends in `positions`
+  virtual void sum_cells(const PanelWeights& weights, Range panels, ConstMatrixView values,
+                         std::span<const std::uint32_t> positions, std::span<const std::size_t> cell_ends,
+                         PanelSums& out) = 0;
 
-  /// Sums of outer products over sets of tokens. Float64 throughout: the matrices that are made of them span many
+  /// Sums of outer products over cells of tokens. Float64 throughout: the matrices that are made of them span many
   /// orders of magnitude, and what lies far below their largest direction counts.
   /// \param left, right  [n_tokens, any]; one view for both gives symmetric products for half the work
   /// \param weights      [n_tokens], not negative; empty: all 1
-  /// \param rows         rows of the three, set by set
-  /// \param set_ends     [n_sets] ends in `rows`
+  /// \param rows         rows of the three, cell by cell
+  /// \param cell_ends    [n_cells] ends in `rows`
   /// \param with_sides   whether OuterSums::left and right are wanted too
   virtual void sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
-                                  std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
+                                  std::span<const std::uint32_t> rows, std::span<const std::size_t> cell_ends,
                                   bool with_sides, OuterSums& out) = 0;
 
   /// From the sums of the cells and of the local tokens to errors at every budget. The error is formed as
   /// (Z_E / Z) (N_S / Z_S - N_E / Z_E), never as a difference of two nearly equal outputs; it is exactly 0 where
   /// nothing is evicted.
   /// \param cells  of one panel
-  /// \param local  of the same panel: sums of the tokens that are always visible, one set
-  virtual void combine(const CellPlan& plan, const SumsView& cells, const SumsView& local, std::size_t value_dim,
-                       PanelErrors& out) = 0;
+  /// \param local  of the same panel: sums of the tokens that are always visible, one cell
+  virtual void errors_at_budgets(const CellPlan& plan, const SumsView& cells, const SumsView& local,
+                                 std::size_t value_dim, PanelErrors& out) = 0;
 
   /// Column sums of causal softmax attention: out[i] = sum over the queries of a_{t, i}. Streamed in panels, nothing of
   /// size n_queries x n_tokens is kept.
@@ -205,10 +205,12 @@ class Backend {
   /// \param matrices  all of one size; only their upper triangles are read
   virtual std::vector<std::optional<double>> half_log_dets(std::vector<Matrix64> matrices) = 0;
 
-  /// sum_i w_i x_i x_i^T in float64, [cols, cols]. \param weights  [rows], not negative; empty: all 1
+  /// sum_i w_i x_i x_i^T in float64, [cols, cols].
+  /// \param weights  [rows], not negative; empty: all 1
   virtual Matrix64 gram(ConstMatrixView rows, std::span<const double> weights) = 0;
 
-  /// out[i] = x_i^T M x_i in float64. \param matrix  [cols, cols], symmetric
+  /// out[i] = x_i^T M x_i in float64.
+  /// \param matrix  [cols, cols], symmetric
   virtual std::vector<double> quadratic_forms(const Matrix64& matrix, ConstMatrixView rows) = 0;
 
   /// out[r] = norm of row r in float32, summed in one order whatever the row's place: equal rows have equal norms.

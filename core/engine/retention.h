@@ -60,7 +60,8 @@ class HeadRetention {
 /// The retained sets of one policy in one layer, over time.
 class Retention {
  public:
-  /// A policy that acts once. \param selection  outlives this
+  /// A policy that acts once.
+  /// \param selection  outlives this
   Retention(const LayerSelection& selection, std::size_t compression_point);
 
   HeadAxis axis() const { return axis_; }

@@ -119,10 +119,10 @@ class SelectionReplay {
     backend_.weigh(rule_, group.panels, data_.keys.matrix(kv_head), keys, group.weights);
     const auto positions = std::span<const std::uint32_t>(visible_);
     const std::size_t n_all[] = {keys.size()}, n_local[] = {keys.end - candidates_.end};
-    backend_.sum_sets(group.weights, {0, n_panels}, values, positions.subspan(keys.begin, keys.size()), n_all,
-                      group.all);
-    backend_.sum_sets(group.weights, {0, n_panels}, values, positions.subspan(candidates_.end, n_local[0]), n_local,
-                      group.local);
+    backend_.sum_cells(group.weights, {0, n_panels}, values, positions.subspan(keys.begin, keys.size()), n_all,
+                       group.all);
+    backend_.sum_cells(group.weights, {0, n_panels}, values, positions.subspan(candidates_.end, n_local[0]), n_local,
+                       group.local);
     group.reference.reserve_discard(n_panels * dim * kPanelWidth);
     for (std::size_t i = 0; i < n_panels; ++i) {
       const SumsView all = group.all.panel(i);
@@ -150,15 +150,16 @@ class SelectionReplay {
     const bool shared = walks.axis == HeadAxis::kv;
     if (walks.evicts && shared) {
       const Walk& walk = walks.heads[kv_head];
-      backend_.sum_sets(group.weights, {0, n_panels}, values, walk.positions, walk.plan->cell_ends, state.cells);
+      backend_.sum_cells(group.weights, {0, n_panels}, values, walk.positions, walk.plan->cell_ends, state.cells);
     }
     for (std::size_t i = 0; i < n_panels; ++i) {
       const std::size_t q_head = kv_head * n_panels + i;
       const Walk& walk = walks.heads[shared ? kv_head : q_head];
       if (walks.evicts) {
         if (!shared)
-          backend_.sum_sets(group.weights, {i, i + 1}, values, walk.positions, walk.plan->cell_ends, state.cells);
-        backend_.combine(*walk.plan, state.cells.panel(shared ? i : 0), group.local.panel(i), dim, state.errors);
+          backend_.sum_cells(group.weights, {i, i + 1}, values, walk.positions, walk.plan->cell_ends, state.cells);
+        backend_.errors_at_budgets(*walk.plan, state.cells.panel(shared ? i : 0), group.local.panel(i), dim,
+                                   state.errors);
         rescue(walk, kv_head, group, i, state);
       } else {
         set_lossless(walk.plan->n_budgets(), dim, state.errors);

@@ -10,8 +10,8 @@
 
 namespace kvreplay {
 
-/// What a set loses with one of its own, in nats: -1/2 log(1 - share). \param share  w u^T A^-1 u of that vector: below
-/// 1 but for rounding
+/// The capacity that a set loses when one of its vectors is removed, in nats: -1/2 log(1 - share).
+/// \param share  w u^T A^-1 u of the vector; below 1 but for rounding
 double capacity_loss(double share);
 
 /// In float64, with A^-1 of A = I + sum_{i in C} w_i u_i u_i^T changed by one rank at a time. Such changes magnify

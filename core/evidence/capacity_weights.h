@@ -38,7 +38,8 @@ struct QueryAnchor {
 std::vector<double> capacity_weights(CapacityWeight kind, const QueryAnchor& anchor, ConstMatrixView keys, double tau,
                                      double scale);
 
-/// softmax_i(scale k_i . mu), [n]. \param query  [1, head_dim]
+/// softmax_i(scale k_i . mu), [n].
+/// \param query  [1, head_dim]
 std::vector<double> softmax_at(const Matrix64& query, ConstMatrixView keys, double scale);
 
 }  // namespace kvreplay

@@ -40,8 +40,8 @@ class PanelReader {
  private:
   void sum(Range tokens, PanelSums& sums) {
     const std::size_t n[] = {tokens.size()};
-    backend_.sum_sets(weights_, {0, 1}, data_.values.matrix(kv_head_),
-                      std::span(positions_).subspan(tokens.begin, n[0]), n, sums);
+    backend_.sum_cells(weights_, {0, 1}, data_.values.matrix(kv_head_),
+                       std::span(positions_).subspan(tokens.begin, n[0]), n, sums);
   }
 
   void read_sums(const QueryPanels& panel, std::size_t l, std::size_t lane, EvaluationWeights& out) {

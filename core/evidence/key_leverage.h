@@ -9,12 +9,11 @@ namespace kvreplay {
 const Tensor& unrotated_keys(const PromptView& view);
 
 /// x_i^T (X^T X + jitter I)^-1 x_i, [1, n_kv_heads, tokens.size()], X: keys before RoPE less their mean over `tokens`.
-/// jitter is 0.01, and ten times as much as often as needed, four times at most. Throws InputError naming the head when
-/// that does not help.
+/// jitter is 0.01; where the matrix is not positive definite, ten times as much, four times at most. Throws InputError
+/// naming the head when that does not help.
 /// \param tokens  candidates
 /// \param sketch  columns of a Gaussian matrix that the keys are multiplied with first, drawn from the unit's seed;
-/// from
-///                head_dim on (kAll) there is none, for it would change nothing but rounding
+///                from head_dim on (kAll) there is none, for it would change nothing but rounding
 const Tensor& key_leverage(const PromptView& view, Range tokens, std::size_t sketch);
 
 }  // namespace kvreplay

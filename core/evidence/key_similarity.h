@@ -13,7 +13,8 @@ namespace kvreplay {
 ///
 /// A column sum is one inner product with the sum of all directions, so only the search for those j is quadratic; it
 /// goes from the newest key backwards, a tile at a time, and is over for a row once it has found one.
-/// \param keys  [n, head_dim] \return [n]
+/// \param keys  [n, head_dim]
+/// \return [n]
 std::vector<double> mean_similarity(ConstMatrixView keys, double threshold);
 
 }  // namespace kvreplay

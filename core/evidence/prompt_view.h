@@ -28,7 +28,8 @@ struct UnitIdentity {
 };
 
 /// Why the last `window` prompt queries (kAll: every query of a candidate) are not to be had, as one clause; "" if they
-/// are. \param query_positions  ascending positions of the recorded queries
+/// are.
+/// \param query_positions  ascending positions of the recorded queries
 std::string missing_queries(std::span<const std::size_t> query_positions, Range candidates, std::size_t window);
 
 /// One layer of one sample as a policy sees it at compression point c. Nothing at or after c can be reached, but for
@@ -87,7 +88,8 @@ class PromptView {
   /// Throws Error unless look-ahead was granted.
   ConstMatrixView evaluation_queries(std::size_t q_head) const;
   /// Oracles only: what each query head loses on the evaluation queries under these sets. Throws Error unless
-  /// look-ahead was granted. \param projected  after W_O
+  /// look-ahead was granted.
+  /// \param projected  after W_O
   EvaluationErrors evaluation_errors(const LayerSelection& selection, bool projected) const;
   /// Oracles only: what the model is predicted to lose under these sets of each head alone,
   /// [selection.heads][n_budgets] (core/evidence/predicted_damage.h). Throws Error unless look-ahead was granted,

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "core/evidence/window_attention.h"
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 namespace kvreplay {
 namespace {
@@ -62,7 +62,7 @@ const RegisterAllocator cake{{
                                   temperature("tau2", "temperature of the variance")}},
     .traits = {.level = AllocatorLevel::layers},
     .survey = survey_preference,
-    .share = [](std::span<const LayerSurvey> layers, const Parameters&) { return share_by_preference(layers); },
+    .split_layers = [](std::span<const LayerSurvey> layers, const Parameters&) { return split_by_preference(layers); },
 }};
 
 }  // namespace

@@ -56,8 +56,8 @@ const RegisterAllocator capacity{{
     .parameters = parameters_of_capacity(),
     .traits = {.level = AllocatorLevel::both},
     .survey = survey_losses,
-    .share = [](std::span<const LayerSurvey> layers,
-                const Parameters& parameters) { return pool_layers(layers, parameters.real("alpha")); },
+    .split_layers = [](std::span<const LayerSurvey> layers,
+                       const Parameters& parameters) { return pool_layers(layers, parameters.real("alpha")); },
 }};
 
 }  // namespace

@@ -72,7 +72,7 @@ LayerSurvey survey_gates(const PromptView& view, const Scores&, std::span<const 
   return survey;
 }
 
-std::vector<HeadBudgets> share_by_gate(std::span<const LayerSurvey> layers, const Parameters& parameters) {
+std::vector<HeadBudgets> split_by_gate(std::span<const LayerSurvey> layers, const Parameters& parameters) {
   // A table ranks all heads of the model, recorded or not; measured gates those that are replayed.
   const bool whole_model = parameters.table("table") != nullptr;
   std::vector<double> gates;
@@ -84,7 +84,7 @@ std::vector<HeadBudgets> share_by_gate(std::span<const LayerSurvey> layers, cons
 
   const std::size_t n_kv_heads =
       whole_model ? layers[0].gates.size() / parameters.table("table")->n_rows() : layers[0].gates.size();
-  std::vector<HeadBudgets> shares(layers.size());
+  std::vector<HeadBudgets> split(layers.size());
   for (std::size_t b = 0; b < layers[0].budgets.size(); ++b) {
     const double n_streaming = std::nearbyint(static_cast<double>(gates.size()) * layers[0].budgets[b].removed);
     std::vector<bool> streams(gates.size(), false);
@@ -92,12 +92,12 @@ std::vector<HeadBudgets> share_by_gate(std::span<const LayerSurvey> layers, cons
     for (std::size_t l = 0; l < layers.size(); ++l) {
       const std::size_t first = (whole_model ? layers[l].layer : l) * n_kv_heads, n = layers[l].n_candidates;
       const std::size_t few = std::min(n, parameters.count("sinks") + parameters.count("recent"));
-      std::vector<std::size_t>& tokens = shares[l].tokens.emplace_back();
+      std::vector<std::size_t>& tokens = split[l].tokens.emplace_back();
       for (std::size_t h = 0; h < layers[l].n_heads; ++h)
         tokens.push_back(streams[first + h * n_kv_heads / layers[l].n_heads] ? few : n);
     }
   }
-  return shares;
+  return split;
 }
 
 const RegisterAllocator duo{{
@@ -126,7 +126,7 @@ const RegisterAllocator duo{{
                          .min = 1}}},
     .traits = {.level = AllocatorLevel::both, .budget_free = true},
     .survey = survey_gates,
-    .share = share_by_gate,
+    .split_layers = split_by_gate,
 }};
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "core/base/error.h"
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 namespace kvreplay {
 namespace {

@@ -7,7 +7,7 @@ LayerSurvey survey_scores(const PromptView&, const Scores& scores, std::span<con
   return survey_pool(scores, budgets);
 }
 
-std::vector<HeadBudgets> share_globally(std::span<const LayerSurvey> layers, const Parameters& parameters) {
+std::vector<HeadBudgets> split_globally(std::span<const LayerSurvey> layers, const Parameters& parameters) {
   return pool_layers(layers, parameters.real("alpha"));
 }
 
@@ -26,7 +26,7 @@ const RegisterAllocator global{{
                                    .max = 1}}},
     .traits = {.level = AllocatorLevel::both, .approximate = true},
     .survey = survey_scores,
-    .share = share_globally,
+    .split_layers = split_globally,
 }};
 
 }  // namespace

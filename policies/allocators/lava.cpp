@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "policies/shared/head_pool.h"
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 namespace kvreplay {
 namespace {
@@ -52,7 +52,7 @@ const RegisterAllocator lava{{
           return pool_interpolated(scores, budgets, parameters.real("alpha"));
         },
     .survey = survey_entropy,
-    .share = [](std::span<const LayerSurvey> layers, const Parameters&) { return share_by_preference(layers); },
+    .split_layers = [](std::span<const LayerSurvey> layers, const Parameters&) { return split_by_preference(layers); },
 }};
 
 }  // namespace

@@ -96,7 +96,7 @@ const RegisterAllocator learned{{
     .parameters = {.parameters = {{.name = "table",
                                    .kind = ParameterKind::learned,
                                    .default_value = "",
-                                   .help = "what kvreplay fit-budgets wrote (traces/LKV.md), without it the scorer's "
+                                   .help = "what kvreplay fit-budgets wrote (docs/formats/learned.md), without it the scorer's "
                                            "own file; its name holds none of ',+'"},
                                   {.name = "by",
                                    .kind = ParameterKind::choice,

@@ -2,7 +2,7 @@
 #include <limits>
 #include <numeric>
 
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 namespace kvreplay {
 namespace {
@@ -45,7 +45,7 @@ LayerSurvey survey_cosine(const PromptView& view, const Scores&, std::span<const
   return survey;
 }
 
-std::vector<HeadBudgets> share_squeeze(std::span<const LayerSurvey> layers, const Parameters& parameters) {
+std::vector<HeadBudgets> split_squeeze(std::span<const LayerSurvey> layers, const Parameters& parameters) {
   std::vector<std::size_t> order(layers.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, {}, [&](std::size_t l) { return layers[l].preferences.front(); });
@@ -60,7 +60,7 @@ std::vector<HeadBudgets> share_squeeze(std::span<const LayerSurvey> layers, cons
   for (std::size_t i = 0; i < order.size() && first_squeezed > 0; ++i)
     weights[order[i]] = i >= first_squeezed ? share : (n - (n - n_others) * share) / n_others;
 
-  std::vector<HeadBudgets> shares(layers.size());
+  std::vector<HeadBudgets> split(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
     std::size_t total = 0;
     std::vector<std::size_t> caps;
@@ -69,9 +69,9 @@ std::vector<HeadBudgets> share_squeeze(std::span<const LayerSurvey> layers, cons
       caps.push_back(layer.n_candidates);
     }
     const std::vector<std::size_t> tokens = split_in_proportion(weights, total, caps);
-    for (std::size_t l = 0; l < layers.size(); ++l) shares[l].tokens.emplace_back(layers[l].n_heads, tokens[l]);
+    for (std::size_t l = 0; l < layers.size(); ++l) split[l].tokens.emplace_back(layers[l].n_heads, tokens[l]);
   }
-  return shares;
+  return split;
 }
 
 const RegisterAllocator squeeze{{
@@ -90,7 +90,7 @@ const RegisterAllocator squeeze{{
                                    .max = 1}}},
     .traits = {.level = AllocatorLevel::layers},
     .survey = survey_cosine,
-    .share = share_squeeze,
+    .split_layers = split_squeeze,
 }};
 
 }  // namespace

@@ -40,25 +40,25 @@ LayerSurvey survey_losses(const PromptView& view, const Scores& scores, std::spa
   return survey;
 }
 
-std::vector<HeadBudgets> share_by_gain(std::span<const LayerSurvey> layers, const Parameters&) {
+std::vector<HeadBudgets> split_by_gain(std::span<const LayerSurvey> layers, const Parameters&) {
   std::vector<LossCurve> curves;
   for (const LayerSurvey& layer : layers)
     for (const std::vector<double>& loss : layer.curve)
       curves.push_back({{layer.curve_tokens.begin(), layer.curve_tokens.end()}, loss});
   const WaterFilling filling(curves);
 
-  std::vector<HeadBudgets> shares(layers.size());
+  std::vector<HeadBudgets> split(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
     std::size_t total = 0;
     for (const LayerSurvey& layer : layers) total += layer.n_heads * layer.budgets[b].tokens;
     const std::vector<double> given = filling.fill(static_cast<double>(total));  // whole numbers: all lengths are
     auto next = given.begin();
     for (std::size_t l = 0; l < layers.size(); ++l) {
-      shares[l].tokens.emplace_back(next, next + static_cast<std::ptrdiff_t>(layers[l].n_heads));
+      split[l].tokens.emplace_back(next, next + static_cast<std::ptrdiff_t>(layers[l].n_heads));
       next += static_cast<std::ptrdiff_t>(layers[l].n_heads);
     }
   }
-  return shares;
+  return split;
 }
 
 const RegisterAllocator waterfill{{
@@ -84,7 +84,7 @@ const RegisterAllocator waterfill{{
                                    .max = 1000}}},
     .traits = {.level = AllocatorLevel::both, .oracle = true},
     .survey = survey_losses,
-    .share = share_by_gain,
+    .split_layers = split_by_gain,
 }};
 
 }  // namespace

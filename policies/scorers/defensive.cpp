@@ -21,10 +21,7 @@ void smooth(std::span<float> row, std::size_t kernel) {
 Scores score_defensive(const PromptView& view, const Parameters& parameters) {
   const std::size_t window = parameters.count("window"), kernel = parameters.count("kernel");
   const std::size_t n = view.n_candidates(), group_size = view.model().group_size();
-  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, n);
-  std::ranges::fill(scores.values.values(), 0.0f);
-  scores.protection.recent = window;
-  view.queries(0, window);  // refuses a window that is not there
+  Scores scores = scores_before_window(view, window);
   if (window == n) return scores;
   for (std::size_t g = 0; g < scores.n_heads(); ++g) {
     const std::span<float> worst = scores.head(g).first(n - window);

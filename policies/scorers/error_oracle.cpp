@@ -23,7 +23,7 @@ Scores score_error_oracle(const PromptView& view, const Parameters&) {
 }
 
 // One panel at a time.
-RowCost cost_of_error_oracle(const UnitDimensions& unit, const Parameters&) {
+AddedCost cost_of_error_oracle(const UnitDimensions& unit, const Parameters&) {
   const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
   return {.flops = static_cast<double>(unit.n_q_heads * unit.n_queries) * n * 6 * dim,
           .bytes = n * (3 * kPanelWidth + dim + 8) * sizeof(float)};

@@ -26,8 +26,8 @@ const RegisterScorer kvzip{{
         [](const UnitDimensions& unit, const Parameters&) {
           const double rows = static_cast<double>(unit.n_probe_rows), heads = static_cast<double>(unit.n_q_heads);
           const double keys = static_cast<double>(unit.n_candidates) + rows, dim = static_cast<double>(unit.head_dim);
-          return RowCost{.flops = heads * rows * keys * (2 * dim + 16),
-                         .bytes = (keys * (dim + kPanelWidth) + heads * keys) * sizeof(float)};
+          return AddedCost{.flops = heads * rows * keys * (2 * dim + 16),
+                           .bytes = (keys * (dim + kPanelWidth) + heads * keys) * sizeof(float)};
         },
 }};
 

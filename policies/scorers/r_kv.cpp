@@ -39,10 +39,7 @@ std::vector<float> group_attention(const PromptView& view, std::size_t kv_head, 
 Scores score_r_kv(const PromptView& view, const Parameters& parameters) {
   const std::size_t window = parameters.count("window"), n = view.n_candidates();
   const double lambda = parameters.real("lambda"), threshold = parameters.real("threshold");
-  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, n);
-  std::ranges::fill(scores.values.values(), 0.0f);
-  scores.protection.recent = window;
-  view.queries(0, window);  // refuses a window that is not there
+  Scores scores = scores_before_window(view, window);
   if (window == n) return scores;
   for (std::size_t g = 0; g < scores.n_heads(); ++g) {
     std::vector<float> attention = group_attention(view, g, window, n - window);
@@ -56,7 +53,7 @@ Scores score_r_kv(const PromptView& view, const Parameters& parameters) {
 }
 
 // Every key meets every other one.
-RowCost cost_of_r_kv(const UnitDimensions& unit, const Parameters&) {
+AddedCost cost_of_r_kv(const UnitDimensions& unit, const Parameters&) {
   const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.head_dim);
   return {.flops = static_cast<double>(unit.n_kv_heads) * n * n * 2 * dim,
           .bytes = n * (dim * sizeof(float) + 6 * sizeof(double))};

@@ -36,7 +36,7 @@ std::vector<std::uint32_t> order_of(const PromptView& view, const Parameters& pa
 
 }  // namespace
 
-RowCost capkv_order_cost(const UnitDimensions& unit, const Parameters&) {
+AddedCost capkv_order_cost(const UnitDimensions& unit, const Parameters&) {
   const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
   const double group = static_cast<double>(unit.n_q_heads / unit.n_kv_heads);
   constexpr double kLooks = 8;  // at a token before it is taken, by the lazy order

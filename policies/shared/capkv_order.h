@@ -11,6 +11,6 @@ namespace kvreplay {
 /// least. The first `sinks` tokens are protected.
 Scores capkv_order(const PromptView& view, const Parameters& parameters, bool forward);
 
-RowCost capkv_order_cost(const UnitDimensions& unit, const Parameters& parameters);
+AddedCost capkv_order_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 }  // namespace kvreplay

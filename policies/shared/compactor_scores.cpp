@@ -23,7 +23,7 @@ void standardise(Tensor& scores) {
 
 }  // namespace
 
-RowCost leverage_cost(const UnitDimensions& unit, const Parameters&) {
+AddedCost leverage_cost(const UnitDimensions& unit, const Parameters&) {
   const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.head_dim);
   const double heads = static_cast<double>(unit.n_kv_heads);
   return {.flops = heads * n * 8 * dim * dim, .bytes = (heads + 2) * n * dim * sizeof(float)};

@@ -18,7 +18,7 @@ Tensor non_causal_scores(const PromptView& view, Range tokens, std::size_t chunk
 Scores compactor_scores(const PromptView& view, const Parameters& parameters, double blend);
 
 /// Of leverages: the keys before RoPE, and their products.
-RowCost leverage_cost(const UnitDimensions& unit, const Parameters& parameters);
+AddedCost leverage_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 ParameterSpec chunk_parameter();
 /// \param default_value  a count or `all`

@@ -16,7 +16,7 @@ ParameterSpec growth_parameter(std::string help) {
           .max = 1};
 }
 
-RowCost error_order_cost(const UnitDimensions& unit, const Parameters& parameters) {
+AddedCost error_order_cost(const UnitDimensions& unit, const Parameters& parameters) {
   const double n = static_cast<double>(unit.n_candidates), dim = static_cast<double>(unit.value_dim);
   const double group = static_cast<double>(unit.n_q_heads / unit.n_kv_heads);
   const double panels = std::ceil(group * static_cast<double>(unit.n_queries) / kPanelWidth);

@@ -15,6 +15,6 @@ ParameterSpec growth_parameter(std::string help);
 /// spare, the same part of the output.
 Scores error_order(const PromptView& view, ErrorSteps::Direction direction, double growth);
 
-RowCost error_order_cost(const UnitDimensions& unit, const Parameters& parameters);
+AddedCost error_order_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 }  // namespace kvreplay

@@ -27,9 +27,9 @@ std::vector<std::size_t> pooled_counts(const std::vector<Sequence>& heads, const
   for (std::size_t h = 0; h < heads.size(); ++h) {
     const auto end = std::ranges::upper_bound(rest[h], cut, std::greater{});
     const std::size_t ties = static_cast<std::size_t>(end - rest[h].begin()) - counts[h];
-    const std::size_t share = std::min(ties, total - given);
-    counts[h] += share;
-    given += share;
+    const std::size_t part = std::min(ties, total - given);
+    counts[h] += part;
+    given += part;
   }
   return counts;
 }
@@ -137,7 +137,7 @@ std::size_t total_of(std::span<const LayerSurvey> layers, std::size_t b) {
 }  // namespace
 
 std::vector<HeadBudgets> pool_layers(std::span<const LayerSurvey> layers, double alpha) {
-  std::vector<HeadBudgets> shares(layers.size());
+  std::vector<HeadBudgets> split(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
     std::vector<Sequence> heads;
     std::vector<std::size_t> taken;
@@ -152,12 +152,12 @@ std::vector<HeadBudgets> pool_layers(std::span<const LayerSurvey> layers, double
     }
     const std::vector<std::size_t> pooled = pooled_counts(heads, taken, total);
     for (std::size_t l = 0, head = 0; l < layers.size(); ++l) {
-      std::vector<std::size_t>& tokens = shares[l].tokens.emplace_back();
+      std::vector<std::size_t>& tokens = split[l].tokens.emplace_back();
       for (std::size_t h = 0; h < layers[l].n_heads; ++h, ++head)
         tokens.push_back(layers[l].n_protected[b] + taken[head] + pooled[head]);
     }
   }
-  return shares;
+  return split;
 }
 
 }  // namespace kvreplay

@@ -70,7 +70,8 @@ class HeadNetwork {
     std::ranges::copy(part(all.ws, n_features_), vectors_.row(n_hidden_).begin());
   }
 
-  // \param features  [n, n_features] \param scores  [n]
+  // \param features  [n, n_features]
+  // \param scores  [n]
   void score(std::span<const double> features, std::span<float> scores) const {
     Tensor x(1, scores.size(), n_features_);
     for (std::size_t r = 0, at = 0; r < scores.size(); ++r)
@@ -97,7 +98,7 @@ ParameterTable learned_parameters() {
   return {.parameters = {{.name = "file",
                           .kind = ParameterKind::learned,
                           .default_value = "",
-                          .help = "what kvreplay-train wrote (traces/LKV.md); its name holds none of ',+'"},
+                          .help = "what kvreplay-train wrote (docs/formats/learned.md); its name holds none of ',+'"},
                          {.name = "trained",
                           .kind = ParameterKind::choice,
                           .default_value = "refuse",
@@ -142,7 +143,7 @@ Scores learned_scores(const PromptView& view, const Parameters& parameters, cons
   return scores;
 }
 
-RowCost learned_cost(const UnitDimensions& unit, const Parameters& parameters) {
+AddedCost learned_cost(const UnitDimensions& unit, const Parameters& parameters) {
   const std::optional<LearnedScorer>& scorer = parameters.learned("file").scorer;
   if (!scorer) return {};
   const double hidden = static_cast<double>(scorer->networks.n_hidden),

@@ -17,6 +17,6 @@ std::string learned_unmet_need(const TraceOffer& offer, const Parameters& parame
 /// another model or shape, or has been trained on this prompt.
 Scores learned_scores(const PromptView& view, const Parameters& parameters, const char* name, bool with_queries);
 
-RowCost learned_cost(const UnitDimensions& unit, const Parameters& parameters);
+AddedCost learned_cost(const UnitDimensions& unit, const Parameters& parameters);
 
 }  // namespace kvreplay

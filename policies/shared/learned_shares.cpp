@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "policies/shared/greedy_fill.h"
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 namespace kvreplay {
 

@@ -6,6 +6,14 @@
 
 namespace kvreplay {
 
+Scores scores_before_window(const PromptView& view, std::size_t window) {
+  Scores scores = Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
+  std::ranges::fill(scores.values.values(), 0.0f);
+  scores.protection.recent = window;
+  view.queries(0, window);
+  return scores;
+}
+
 Tensor reduce_group(const Tensor& rows, std::size_t group_size, GroupReduction group) {
   Tensor reduced(1, rows.rows() / group_size, rows.cols());
   for (std::size_t g = 0; g < reduced.rows(); ++g) {

@@ -24,10 +24,17 @@ struct ObservationWindow {
 /// Scores [n_kv_heads or n_q_heads, n_candidates].
 Scores observe(const PromptView& view, const ObservationWindow& observation);
 
-/// One row per query head to one row per KV head, not for GroupReduction::none. \param rows  [1, n_q_heads, n]
+/// Scores of KV heads, 0 everywhere; the last `window` tokens are protected. Throws InputError, as
+/// PromptView::queries() does, where their queries are not recorded. For scorers that fill in the tokens before the
+/// window themselves.
+Scores scores_before_window(const PromptView& view, std::size_t window);
+
+/// One row per query head to one row per KV head, not for GroupReduction::none.
+/// \param rows  [1, n_q_heads, n]
 Tensor reduce_group(const Tensor& rows, std::size_t group_size, GroupReduction group);
 
-/// Pools in place as torch does: averages pad with counted zeros, maxima with nothing. \param kernel  odd
+/// Pools in place as torch does: averages pad with counted zeros, maxima with nothing.
+/// \param kernel  odd
 void pool(std::span<float> scores, Pooling pooling, std::size_t kernel);
 
 /// The parameters `group`, `pooling` and `kernel` as several scorers declare them, and their values.

@@ -144,8 +144,8 @@ TEST_CASE("every scorer and allocator describes itself") {
     CAPTURE(allocator.name);
     CHECK(!allocator.summary.empty());
     CHECK(!allocator.formula.empty());
-    CHECK((allocator.allocate != nullptr || allocator.share != nullptr));
-    CHECK((allocator.survey != nullptr) == (allocator.share != nullptr));
+    CHECK((allocator.allocate != nullptr || allocator.split_layers != nullptr));
+    CHECK((allocator.survey != nullptr) == (allocator.split_layers != nullptr));
     for (const ParameterSpec& parameter : allocator.parameters.parameters) CHECK(!parameter.help.empty());
   }
 }
@@ -220,7 +220,7 @@ TEST_CASE("a full budget loses nothing under any policy") {
   std::vector<std::string> texts;
   for (const std::string& text : every_policy()) {
     const Policy policy(text);
-    if (!policy.budget_free() && !policy.shares_between_layers()) texts.push_back(text);
+    if (!policy.budget_free() && !policy.splits_layers()) texts.push_back(text);
   }
   const CapturedReplay captured =
       replay({.data = &layer(), .compression_point = kPrompt, .policies = texts, .budgets = {kPrompt}});
@@ -236,7 +236,7 @@ TEST_CASE("a full budget loses nothing under any policy") {
   // The others, by their sets.
   for (const std::string& text : every_policy()) {
     const Policy policy(text);
-    if (!policy.shares_between_layers() || policy.budget_free()) continue;
+    if (!policy.splits_layers() || policy.budget_free()) continue;
     CAPTURE(text);
     for (const LayerSelection& selection : whole_case().select(policy, {kPrompt}))
       for (const CellPlan& plan : selection.heads) CHECK(plan.n_retained[0] == kPrompt);

@@ -10,7 +10,8 @@ namespace reference {
 
 // Scores of the candidates [begin, end), one row per KV head.
 
-/// Every token; 1 for what is protected. \param cross  scores instead of ranks
+/// Every token; 1 for what is protected.
+/// \param cross  scores instead of ranks
 Matrix lagkv(const Layer& layer, std::size_t begin, std::size_t end, std::size_t sinks, std::size_t lag, bool cross);
 /// \param product  kv, key, value or avg
 Matrix cur(const Layer& layer, std::size_t begin, std::size_t end, std::size_t window, const std::string& product);

@@ -27,7 +27,8 @@ double mutual_information(const Layer& layer, std::size_t kv_head, std::size_t b
 double jacobian_information(const Layer& layer, std::size_t kv_head, std::size_t begin, std::size_t end,
                             const Positions& retained, const Information& method);
 
-/// log det by elimination. \param matrix  positive definite
+/// log det by elimination.
+/// \param matrix  positive definite
 double log_det(Matrix matrix);
 
 }  // namespace reference

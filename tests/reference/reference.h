@@ -78,7 +78,8 @@ Sums attention_recall(const Layer& layer, std::size_t q_head, std::size_t compre
 /// The squared norms of output_error after W_O, for one head alone
 Sums head_projected_error(const Layer& layer, std::size_t q_head, std::size_t compression_point,
                           const Positions& retained);
-/// ... and for all heads together. \param retained  [n_q_heads]
+/// ... and for all heads together.
+/// \param retained  [n_q_heads]
 Sums projected_error(const Layer& layer, std::size_t compression_point, const std::vector<Positions>& retained);
 
 }  // namespace reference

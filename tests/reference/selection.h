@@ -18,8 +18,8 @@ Positions removed_greedily(std::size_t n, const Worth& worth);
 /// The set of k of n tokens that is worth most, by trying all.
 Positions best_set(std::size_t n, std::size_t k, const Worth& worth);
 
-/// - sum over the evaluation queries and the query heads of a KV head of ||o' - o||^2. \param first  position of token
-/// 0
+/// - sum over the evaluation queries and the query heads of a KV head of ||o' - o||^2.
+/// \param first  position of token 0
 Worth closeness(const Layer& layer, std::size_t kv_head, std::size_t first, std::size_t compression_point);
 
 }  // namespace reference

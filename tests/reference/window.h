@@ -12,7 +12,8 @@ Matrix window_rows(const Layer& layer, std::size_t q_head, std::size_t begin, st
 
 // ---- scores of the candidates [begin, end)
 
-/// One row per query head. \param exact  compare values with the query's output, else with the mean value
+/// One row per query head.
+/// \param exact  compare values with the query's output, else with the mean value
 Matrix caote(const Layer& layer, std::size_t begin, std::size_t end, std::size_t window, bool exact, bool largest);
 /// One row per query head, of the tokens before the window.
 Matrix lava(const Layer& layer, std::size_t begin, std::size_t end, std::size_t window, std::size_t kernel);

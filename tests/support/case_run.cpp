@@ -16,14 +16,14 @@ CaseRun::CaseRun(std::vector<LayerData> layers, std::size_t compression_point)
 
 std::vector<LayerSelection> CaseRun::select(const Policy& policy, const std::vector<std::size_t>& budgets) const {
   std::vector<std::vector<LayerSurvey>> surveys;
-  if (policy.shares_between_layers())
+  if (policy.splits_layers())
     for (const PromptView& view : views_)
       surveys.push_back(policy.survey(view, token_budgets(budgets, view.n_candidates())));
-  const std::vector<HeadBudgets> shares = surveys.empty() ? std::vector<HeadBudgets>{} : policy.share(surveys);
+  const std::vector<HeadBudgets> split = surveys.empty() ? std::vector<HeadBudgets>{} : policy.split_layers(surveys);
   std::vector<LayerSelection> selections;
   for (std::size_t l = 0; l < views_.size(); ++l)
     selections.push_back(policy.select(views_[l], token_budgets(budgets, views_[l].n_candidates()),
-                                       shares.empty() ? nullptr : &shares[l]));
+                                       split.empty() ? nullptr : &split[l]));
   return selections;
 }
 
@@ -44,14 +44,13 @@ HeadCounts CaseRun::counts(const Policy& policy, BudgetKind kind, double value) 
   const BudgetGrid grid{.kind = kind, .values = {value}};
   const auto budget = [&](const PromptView& view) { return std::vector<Budget>{grid.at(0, view.n_candidates())}; };
   std::vector<std::vector<LayerSurvey>> surveys;
-  if (policy.shares_between_layers())
+  if (policy.splits_layers())
     for (const PromptView& view : views_) surveys.push_back(policy.survey(view, budget(view)));
-  const std::vector<HeadBudgets> shares = surveys.empty() ? std::vector<HeadBudgets>{} : policy.share(surveys);
+  const std::vector<HeadBudgets> split = surveys.empty() ? std::vector<HeadBudgets>{} : policy.split_layers(surveys);
   HeadCounts counts;
   for (std::size_t l = 0; l < views_.size(); ++l) {
     std::vector<std::size_t>& layer = counts.emplace_back();
-    for (const CellPlan& plan :
-         policy.select(views_[l], budget(views_[l]), shares.empty() ? nullptr : &shares[l]).heads)
+    for (const CellPlan& plan : policy.select(views_[l], budget(views_[l]), split.empty() ? nullptr : &split[l]).heads)
       layer.push_back(plan.n_retained[0]);
   }
   return counts;

@@ -37,10 +37,12 @@ class Measured {
   CarriedSums carried_;
 };
 
-/// What `carrier` makes of the layers of a case. \param layers  measured by `carrier`
+/// What `carrier` makes of the layers of a case.
+/// \param layers  measured by `carrier`
 CaseSums finish_case(const std::string& carrier, std::span<const Measured> layers);
 
-/// Replays and measures; ReplayCase::metrics is not looked at. \param metric  may have parameters
+/// Replays and measures; ReplayCase::metrics is not looked at.
+/// \param metric  may have parameters
 Measured measure(const std::string& metric, ReplayCase replay_case);
 
 }  // namespace kvreplay::testing

@@ -39,10 +39,10 @@ std::vector<Budget> token_budgets(const std::vector<std::size_t>& tokens, std::s
 
 LayerSelection select_alone(const Policy& policy, const PromptView& view, const std::vector<std::size_t>& tokens) {
   const std::vector<Budget> budgets = token_budgets(tokens, view.n_candidates());
-  if (!policy.shares_between_layers()) return policy.select(view, budgets);
+  if (!policy.splits_layers()) return policy.select(view, budgets);
   const std::vector<std::vector<LayerSurvey>> surveys = {policy.survey(view, budgets)};
-  const std::vector<HeadBudgets> shares = policy.share(surveys);
-  return policy.select(view, budgets, &shares[0]);
+  const std::vector<HeadBudgets> split = policy.split_layers(surveys);
+  return policy.select(view, budgets, &split[0]);
 }
 
 Scores scores_of(const reference::Matrix& rows, Protection protection) {

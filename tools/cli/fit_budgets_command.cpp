@@ -85,7 +85,7 @@ void declare(Options& options, CommandOptions& command) {
   options.value("least", command.fit.least_tokens, "TOKENS", "every head keeps so many");
   options.value("sinks", command.fit.keep_first, "TOKENS", "every head keeps so many of the first tokens");
   options.group("Output");
-  options.value("output,o", command.output, "FILE", "the table, format kvlkv-1 (traces/LKV.md); required");
+  options.value("output,o", command.output, "FILE", "the table, format kvlkv-1 (docs/formats/learned.md); required");
   options.flag("force", command.force, "overwrite the output");
   options.group("Running");
   declare_backend(options, command.backend);
@@ -156,13 +156,9 @@ void check_prompts(const ReplayPlan& plan, std::ostream& err) {
 }
 
 std::size_t max_at_once(const ReplayPlan& plan, const CommandOptions& command) {
-  constexpr double kPartOfAvailable = 0.9;
-  const std::size_t memory = command.memory.empty()
-                                 ? static_cast<std::size_t>(kPartOfAvailable * static_cast<double>(available_memory()))
-                                 : parse_memory("memory", command.memory);
   std::vector<std::size_t> units(plan.units.size());
   std::iota(units.begin(), units.end(), std::size_t{0});
-  return units_in_flight(plan, unit_costs(plan, {}), units, command.threads, memory, false);
+  return units_in_flight(plan, unit_costs(plan, {}), units, command.threads, allowed_memory(command.memory), false);
 }
 
 // The file whose scorer the output takes along; empty for none.

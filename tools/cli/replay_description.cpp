@@ -7,6 +7,7 @@
 
 #include "tools/cli/two_columns.h"
 #include "tools/replay/memory_size.h"
+#include "tools/replay/replay_estimate.h"
 #include "tools/replay/unit_replay.h"
 
 namespace kvreplay {
@@ -43,39 +44,40 @@ std::string case_text(const ReplayPlan& plan, const ReplayCase& each) {
                      sample.n_tokens, n_queries);
 }
 
-std::string units_text(const ReplayPlan& plan, const ReplayFacts& facts) {
+std::string units_text(const ReplayPlan& plan, const WorkPart& part, std::size_t n_done) {
   std::string text = fmt::format("{} (cases x layers)", plan.units.size());
-  if (facts.shard) {
-    const std::vector<double> flops = flops_of(facts.costs);
+  if (part.shard) {
+    const std::vector<double> flops = flops_of(part.costs);
     double mine = 0, all = 0;
     for (const double cost : flops) all += cost;
-    for (const std::size_t unit : facts.units) mine += flops[unit];
-    text += fmt::format(", {} of them in shard {}: {:.3g} % of the work", facts.units.size(), shard_text(*facts.shard),
+    for (const std::size_t unit : part.units) mine += flops[unit];
+    text += fmt::format(", {} of them in shard {}: {:.3g} % of the work", part.units.size(), shard_text(*part.shard),
                         all > 0 ? 100 * mine / all : 0);
   }
-  const auto shares = std::ranges::find_if(plan.policies, &Policy::shares_between_layers);
-  if (facts.shard && shares != plan.policies.end())
+  const auto splits = std::ranges::find_if(plan.policies, &Policy::splits_layers);
+  if (part.shard && splits != plan.policies.end())
     text +=
-        fmt::format("; all layers of a case are in one shard, because {} shares budgets between them", shares->name());
-  if (facts.n_done > 0) text += fmt::format("; {} are done already, by an interrupted replay", facts.n_done);
+        fmt::format("; all layers of a case are in one shard, because {} shares budgets between them", splits->name());
+  if (n_done > 0) text += fmt::format("; {} are done already, by an interrupted replay", n_done);
   return text;
 }
 
-std::string work_text(const ReplayFacts& facts) {
+std::string work_text(const WorkPart& part) {
   std::vector<CostPart> parts;
-  for (const std::size_t unit : facts.units) add_parts(facts.costs[unit].flops, parts);
+  for (const std::size_t unit : part.units) add_parts(part.costs[unit].flops, parts);
   return fmt::format("{}: {}", count_text(total(parts)), parts_text(parts, count_text));
 }
 
-std::string memory_parts(const ReplayFacts& facts) {
-  const MemoryEstimate& memory = facts.memory;
+std::string memory_parts(const ReplayPlan& plan, const WorkPart& part) {
+  const MemoryEstimate memory =
+      estimate_memory(plan, part.costs, part.units, part.n_threads, part.in_flight, !part.shard);
   std::string text = fmt::format(
       "at most about {}{}: program {}, scratch space of {} threads {} ({}), {} units in flight {}",
       memory_text(memory.peak()),
-      facts.memory_limit == 0 ? ""
-                              : fmt::format(", {} may be used", memory_text(static_cast<double>(facts.memory_limit))),
-      memory_text(memory.program), facts.n_threads, memory_text(memory.threads),
-      parts_text(memory.thread_parts, memory_text), facts.in_flight, memory_text(memory.units));
+      part.memory_limit == 0 ? ""
+                             : fmt::format(", {} may be used", memory_text(static_cast<double>(part.memory_limit))),
+      memory_text(memory.program), part.n_threads, memory_text(memory.threads),
+      parts_text(memory.thread_parts, memory_text), part.in_flight, memory_text(memory.units));
   text += fmt::format(" ({})", parts_text(memory.unit_parts, memory_text));
   if (memory.surveys > 0) text += fmt::format(", what layers share budgets by {}", memory_text(memory.surveys));
   if (memory.assembly > 0)
@@ -85,7 +87,7 @@ std::string memory_parts(const ReplayFacts& facts) {
 
 }  // namespace
 
-std::string describe_replay(const ReplayPlan& plan, const ReplayFacts& facts) {
+std::string describe_replay(const ReplayPlan& plan, const WorkPart& part, std::size_t n_done) {
   const auto& layers = plan.traces.front()->info().layers;
   const std::vector<TwoColumnRow> rows{
       {.title = "To be replayed",
@@ -104,9 +106,9 @@ std::string describe_replay(const ReplayPlan& plan, const ReplayFacts& facts) {
       {.title = "To be replayed",
        .left = "layers",
        .right = list_of(plan.layers, [&](std::size_t layer) { return fmt::to_string(layers[layer].index); })},
-      {.title = "To be replayed", .left = "units", .right = units_text(plan, facts)},
-      {.title = "What it takes", .left = "work", .right = work_text(facts)},
-      {.title = "What it takes", .left = "memory", .right = memory_parts(facts)}};
+      {.title = "To be replayed", .left = "units", .right = units_text(plan, part, n_done)},
+      {.title = "What it takes", .left = "work", .right = work_text(part)},
+      {.title = "What it takes", .left = "memory", .right = memory_parts(plan, part)}};
   return two_columns(rows);
 }
 

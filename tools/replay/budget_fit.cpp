@@ -30,7 +30,7 @@ std::vector<std::vector<DamageCurves>> measure(const ReplayPlan& plan, Damage da
     const ReplayUnit& unit = plan.units[i];
     const BudgetGrid budgets = grid_tokens(plan.cases[unit.case_index].point.position, options.least_tokens);
     backend.with([&](Backend& chosen) {
-      curves[unit.case_index][unit.layer] = unit_damage(plan, unit, budgets, damage, chosen, used);
+      curves[unit.case_index][unit.layer] = run_unit_damage(plan, unit, budgets, damage, chosen, used);
     });
     options.unit_done();
   });

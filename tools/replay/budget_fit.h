@@ -1,6 +1,6 @@
 #pragma once
 // Head budgets learned from traces: what the model loses through each head when it keeps a part of the cache, averaged
-// over prompts (traces/LKV.md).
+// over prompts (docs/formats/learned.md).
 
 #include <cstddef>
 #include <functional>
@@ -38,7 +38,7 @@ DamageCurves joint_curves(std::vector<DamageCurves> damage, std::span<const std:
 
 /// Budgets for the plan's one policy, from the plan's cases; layers in which nothing is evicted are left out.
 /// \param metric  as in LearnedBudgets
-/// Throws InputError: a trace that lacks what it takes, mean_curves().
+/// Throws InputError: all layers have sliding windows; joint_curves().
 LearnedPolicy fit_budgets(const ReplayPlan& plan, const std::string& metric, const FitOptions& options,
                           BackendChoice& backend);
 

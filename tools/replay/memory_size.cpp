@@ -91,4 +91,10 @@ std::size_t available_memory() {
   return group && (machine == 0 || *group < machine) ? *group : machine;
 }
 
+std::size_t allowed_memory(const std::string& text) {
+  constexpr double kPartOfAvailable = 0.9;
+  if (!text.empty()) return parse_memory("memory", text);
+  return static_cast<std::size_t>(kPartOfAvailable * static_cast<double>(available_memory()));
+}
+
 }  // namespace kvreplay

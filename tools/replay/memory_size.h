@@ -17,4 +17,8 @@ std::string memory_text(double bytes);
 /// be known.
 std::size_t available_memory();
 
+/// What the option --memory allows: `text` read by parse_memory(), or nine tenths of available_memory() where it is
+/// empty. Throws UsageError.
+std::size_t allowed_memory(const std::string& text);
+
 }  // namespace kvreplay

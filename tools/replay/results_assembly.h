@@ -1,5 +1,5 @@
 #pragma once
-// From the sums of work units to the results dataset (core/data/results.h).
+// From the sums of work units to the results dataset (docs/formats/results.md).
 
 #include <functional>
 

@@ -12,7 +12,7 @@
 namespace kvreplay {
 
 struct ResultsFrame {
-  Dataset dataset;                    ///< the results (core/data/results.h) without format, metrics and their sums
+  Dataset dataset;                    ///< the results (docs/formats/results.md) without format, metrics and their sums
   std::vector<ChosenMetric> metrics;  ///< reported
   std::vector<ChosenMetric> computed;
 

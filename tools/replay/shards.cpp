@@ -44,7 +44,7 @@ std::vector<std::size_t> spread(std::span<const double> costs, std::size_t n_bin
 }
 
 std::vector<std::size_t> units_of(const ReplayPlan& plan, const Shard& shard, std::span<const double> costs) {
-  const bool whole_cases = std::ranges::any_of(plan.policies, &Policy::shares_between_layers);
+  const bool whole_cases = std::ranges::any_of(plan.policies, &Policy::splits_layers);
   const auto lump_of = [&](std::size_t unit) { return whole_cases ? plan.units[unit].case_index : unit; };
   std::vector<double> lumps(whole_cases ? plan.cases.size() : plan.units.size(), 0.0);
   for (std::size_t unit = 0; unit < plan.units.size(); ++unit) lumps[lump_of(unit)] += costs[unit];

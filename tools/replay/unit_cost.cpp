@@ -34,8 +34,8 @@ bool attends(std::span<const ChosenMetric> metrics, KeptExtras kept) {
   return kept.outputs || std::ranges::any_of(metrics, [](const auto& metric) { return metric.row().needs_outputs; });
 }
 
-RowCost cost_of(const ChosenMetric& metric, const UnitDimensions& unit) {
-  return metric.row().cost == nullptr ? RowCost{} : metric.row().cost(unit, metric.parameters());
+AddedCost cost_of(const ChosenMetric& metric, const UnitDimensions& unit) {
+  return metric.row().cost == nullptr ? AddedCost{} : metric.row().cost(unit, metric.parameters());
 }
 
 std::vector<CostPart> flops_of(const UnitDimensions& unit, std::span<const Policy> policies,
@@ -186,7 +186,7 @@ double carried_bytes(const UnitDimensions& unit, std::span<const ChosenMetric> m
 double survey_bytes(const UnitDimensions& unit, std::span<const Policy> policies) {
   double bytes = 0;
   for (const Policy& policy : policies)
-    if (policy.shares_between_layers())
+    if (policy.splits_layers())
       bytes += number(n_sets(unit, policy) * unit.n_candidates) * kFloat *
                (policy.depends_on_budget() ? number(unit.n_budgets) : 1);
   return bytes;

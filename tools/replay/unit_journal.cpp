@@ -147,6 +147,26 @@ std::size_t UnitJournal::n_left(const fs::path& output, const std::string& optio
   return n;
 }
 
+void UnitJournal::complete(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const SystemError& error) {
+    // The machine failed, not the input: what is done stays done.
+    if (!empty())
+      throw SystemError(fmt::format("{} (finished units are kept in {}: the same command goes on from there)",
+                                    error.what(), folder_.string()));
+    remove();
+    throw;
+  } catch (const UsageError&) {
+    if (empty()) remove();
+    throw;
+  } catch (...) {
+    remove();
+    throw;
+  }
+  remove();
+}
+
 void UnitJournal::remove() {
   std::error_code ignored;  // what cannot be deleted is only clutter
   // The options last: killed in between, the same command still finds that it had finished. Killed after that, at most

@@ -2,6 +2,7 @@
 // Finished work units on disk, one file each, so that a killed replay goes on where it stopped.
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,7 +13,8 @@
 
 namespace kvreplay {
 
-/// Everything that decides what a journal's units hold. \param options  of the replay (ReplayPlan::options)
+/// Everything that decides what a journal's units hold.
+/// \param options  of the replay (ReplayPlan::options)
 std::string journal_options(const std::string& options, KeptExtras kept);
 
 /// The folder OUTPUT.units beside the output-to-be, locked against other processes. Each unit is a file that is whole
@@ -44,6 +46,11 @@ class UnitJournal {
   /// How many units an interrupted replay with these options has left; 0 without one. Changes nothing. Throws
   /// UsageError as the constructor does.
   static std::size_t n_left(const std::filesystem::path& output, const std::string& options, bool overwrite);
+
+  /// Does the work that the journal is for, and removes the journal when it ends, well or not. Finished units stay
+  /// where the same command can go on with them: after SystemError, which then says where they are, and after
+  /// UsageError.
+  void complete(const std::function<void()>& work);
 
   /// Deletes the folder and what is in it.
   void remove();

@@ -45,8 +45,8 @@ std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view,
   }
   std::vector<LayerSelection> selections(task.policies->size());
   for_each_policy(task, [&](std::size_t p, const Policy& policy) {
-    const bool shares = policy.shares_between_layers();
-    selections[p] = policy.select(view, budgets, shares ? &task.shares.at(p) : nullptr);
+    const bool splits = policy.splits_layers();
+    selections[p] = policy.select(view, budgets, splits ? &task.layer_budgets.at(p) : nullptr);
   });
   return selections;
 }
@@ -88,7 +88,7 @@ std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend&
   const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
   const PromptView view(*task.data, candidates, backend, task.identity);
   for_each_policy(task, [&](std::size_t p, const Policy& policy) {
-    if (policy.shares_between_layers()) surveys[p] = policy.survey(view, budgets);
+    if (policy.splits_layers()) surveys[p] = policy.survey(view, budgets);
   });
   return surveys;
 }

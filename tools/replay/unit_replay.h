@@ -31,8 +31,8 @@ struct UnitTask {
   const BudgetGrid* budgets = nullptr;
   std::span<const ChosenMetric> metrics;  ///< those with sums of their own
   UnitIdentity identity;
-  std::vector<HeadBudgets> shares = {};  ///< [n_policies] of this layer, for policies that share between layers
-  bool keep_outputs = false;             ///< fill UnitResult::outputs
+  std::vector<HeadBudgets> layer_budgets = {};  ///< [n_policies] of this layer, for policies that split between layers
+  bool keep_outputs = false;                    ///< fill UnitResult::outputs
 };
 
 struct UnitResult {

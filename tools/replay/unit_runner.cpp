@@ -50,25 +50,26 @@ void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
   plan.traces[each.trace]->prefetch_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));
 }
 
-UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
-                       Backend& backend, UsedSlices& used) {
+UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, LayerBudgets layer_budgets, bool keep_outputs,
+                    Backend& backend, UsedSlices& used) {
   return with_task(plan, unit, used, [&](UnitTask& task) {
-    task.shares = std::move(shares);
+    task.layer_budgets = std::move(layer_budgets);
     task.keep_outputs = keep_outputs;
     return replay_unit(task, backend);
   });
 }
 
-std::vector<std::vector<double>> unit_damage(const ReplayPlan& plan, const ReplayUnit& unit, const BudgetGrid& budgets,
-                                             Damage damage, Backend& backend, UsedSlices& used) {
+std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
+                                                 const BudgetGrid& budgets, Damage damage, Backend& backend,
+                                                 UsedSlices& used) {
   return with_task(plan, unit, used, [&](UnitTask& task) {
     task.budgets = &budgets;
     return unit_damage(task, damage, backend);
   });
 }
 
-std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
-                                      Backend& backend, UsedSlices& used) {
+std::vector<LayerBudgets> split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
+                                        Backend& backend, UsedSlices& used) {
   const std::size_t n_layers = plan.layers.size();
   std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
   parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
@@ -76,15 +77,15 @@ std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_i
     surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer}, used,
                                [&](UnitTask& task) { return survey_unit(task, backend); });
   });
-  std::vector<UnitShares> shares(n_layers, UnitShares(plan.policies.size()));
+  std::vector<LayerBudgets> budgets(n_layers, LayerBudgets(plan.policies.size()));
   for (std::size_t p = 0; p < plan.policies.size(); ++p) {
-    if (!plan.policies[p].shares_between_layers()) continue;
+    if (!plan.policies[p].splits_layers()) continue;
     std::vector<std::vector<LayerSurvey>> layers;
     for (auto& survey : surveys) layers.push_back(std::move(survey[p]));
-    std::vector<HeadBudgets> split = plan.policies[p].share(layers);
-    for (std::size_t l = 0; l < n_layers; ++l) shares[l][p] = std::move(split[l]);
+    std::vector<HeadBudgets> split = plan.policies[p].split_layers(layers);
+    for (std::size_t l = 0; l < n_layers; ++l) budgets[l][p] = std::move(split[l]);
   }
-  return shares;
+  return budgets;
 }
 
 }  // namespace kvreplay

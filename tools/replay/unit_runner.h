@@ -10,7 +10,7 @@
 namespace kvreplay {
 
 /// Budgets that policies which look at all layers of a case gave one of them, [n_policies]; empty for the others.
-using UnitShares = std::vector<HeadBudgets>;
+using LayerBudgets = std::vector<HeadBudgets>;
 
 /// The slices of units that are done with, for their memory.
 using UsedSlices = ScratchPool<LayerData>;
@@ -19,16 +19,18 @@ using UsedSlices = ScratchPool<LayerData>;
 void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit);
 
 /// Replays a unit. Throws InputError that names trace, case, policy and layer.
-UnitResult replay_unit(const ReplayPlan& plan, const ReplayUnit& unit, UnitShares shares, bool keep_outputs,
-                       Backend& backend, UsedSlices& used);
+UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, LayerBudgets layer_budgets, bool keep_outputs,
+                    Backend& backend, UsedSlices& used);
 
 /// Lets the policies that split budgets between layers look at all layers of a case, and returns what each layer gets,
-/// [n_layers]. \param max_at_once  layers surveyed at a time
-std::vector<UnitShares> share_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
-                                      Backend& backend, UsedSlices& used);
+/// [n_layers].
+/// \param max_at_once  layers surveyed at a time
+std::vector<LayerBudgets> split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
+                                        Backend& backend, UsedSlices& used);
 
 /// unit_damage() of a plan with one policy, at other budgets than the plan's: [n_kv_heads][n_budgets].
-std::vector<std::vector<double>> unit_damage(const ReplayPlan& plan, const ReplayUnit& unit, const BudgetGrid& budgets,
-                                             Damage damage, Backend& backend, UsedSlices& used);
+std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
+                                                 const BudgetGrid& budgets, Damage damage, Backend& backend,
+                                                 UsedSlices& used);
 
 }  // namespace kvreplay

@@ -13,7 +13,8 @@ namespace kvreplay::hdf5 {
 /// The filters of one dataset: of those that we undo ourselves a shuffle, then a compression, either may be absent.
 class ChunkCodec {
  public:
-  /// Adds the filter that a writer applies next. \param values  its parameters
+  /// Adds the filter that a writer applies next.
+  /// \param values  its parameters
   void add(H5Z_filter_t filter, std::span<const unsigned> values);
 
   bool filters() const { return n_filters_ > 0; }
@@ -29,7 +30,8 @@ class ChunkCodec {
   };
 
   /// The `size` bytes of a chunk; they lie in `stored` or in `scratch`. Throws Violation, without naming the dataset,
-  /// when it decodes to less or more, or not at all. \param mask  bit i: filter i was left out for this chunk
+  /// when it decodes to less or more, or not at all.
+  /// \param mask  bit i: filter i was left out for this chunk
   std::span<const std::byte> decode(std::span<const std::byte> stored, unsigned mask, std::size_t size,
                                     Scratch& scratch) const;
 

@@ -29,7 +29,7 @@ std::vector<std::string> attribute_names(hid_t object);
 /// Kind of a scalar attribute; `other` when it is an array.
 ValueKind kind_of_attribute(hid_t object, const std::string& name);
 
-// All elements of a dataset in row-major order. The caller has checked its shape and storage (dataset_storage.h).
+// All elements of a dataset in row-major order. The caller has checked its shape and storage (tensor_storage.h).
 std::vector<std::string> read_strings(const Dataset& dataset);
 std::vector<std::int64_t> read_integers(const Dataset& dataset);
 std::vector<double> read_reals(const Dataset& dataset);

@@ -12,8 +12,9 @@ namespace kvreplay::hdf5 {
 /// Reads `rows` of every slab of an array [slabs, rows, cols] or [rows, cols] of float16, bfloat16 or float32 into
 /// `out`, in the loops of core/base/parallel.h. Throws Violation when stored bytes are missing or do not decode, and
 /// when a value is NaN or infinite: then it names the first in `out`. Not to be called with a Lock held: other threads
-/// help. \param bytes  of the file that the array is in \param place  names the element at these indices: "head 2,
-/// token 17, channel 3"
+/// help.
+/// \param bytes  of the file that the array is in
+/// \param place  names the element at these indices: "head 2, token 17, channel 3"
 void read_tensor(const StoredArray& array, const FileBytes& bytes, Range rows, std::span<float> out,
                  const std::function<std::string(std::span<const hsize_t>)>& place);
 

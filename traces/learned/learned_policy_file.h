@@ -1,5 +1,5 @@
 #pragma once
-// Learned policies as HDF5, format kvlkv-1 (traces/LKV.md).
+// Learned policies as HDF5, format kvlkv-1 (docs/formats/learned.md).
 
 #include <filesystem>
 

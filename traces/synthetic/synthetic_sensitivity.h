@@ -20,7 +20,8 @@ struct SyntheticGradient {
   std::vector<float> scale;         ///< [n_sketches, n_queries]
 };
 
-/// Of one layer. \param width  n_q_heads * value_dim
+/// Of one layer.
+/// \param width  n_q_heads * value_dim
 SyntheticGradient synthetic_gradient(const SensitivityInfo& info, std::size_t width, const CounterRng& rng);
 
 }  // namespace kvreplay

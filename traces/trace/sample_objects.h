@@ -44,14 +44,16 @@ struct SampleObject {
   bool (*recorded)(const SampleInfo&);  ///< whether there is one; nullptr: always
   void (*read)(const SampleSource&, SampleInfo&);
   void (*write)(const SampleTarget&);
-  /// Throws hdf5::Violation naming the object, what is expected and what was found. \param path  of the sample
+  /// Throws hdf5::Violation naming the object, what is expected and what was found.
+  /// \param path  of the sample
   void (*check)(const std::string& path, const SampleInfo&);
 };
 
 /// In the order in which they are written.
 std::span<const SampleObject> sample_objects();
 
-/// The position of the compression point that an entry of the group `path` belongs to. \param names  those before it
+/// The position of the compression point that an entry of the group `path` belongs to.
+/// \param names  those before it
 std::size_t check_point_name(const std::string& path, const SampleInfo& sample, const std::string& name,
                              std::set<std::string_view>& names);
 

@@ -30,7 +30,8 @@ Tensor shaped(Tensor used, std::size_t count, std::size_t rows, std::size_t cols
   return Tensor(count, rows, cols);
 }
 
-/// Rows of the queries at `first` and later. \param positions  ascending
+/// Rows of the queries at `first` and later.
+/// \param positions  ascending
 Range rows_from(const std::vector<std::size_t>& positions, std::size_t first) {
   const auto begin = std::ranges::lower_bound(positions, first);
   return {static_cast<std::size_t>(begin - positions.begin()), positions.size()};

@@ -1,5 +1,5 @@
 #pragma once
-// Reads traces (traces/SCHEMA.md). Validates everything before it allocates.
+// Reads traces (docs/formats/trace.md). Validates everything before it allocates.
 
 #include <filesystem>
 #include <memory>

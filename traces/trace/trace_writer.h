@@ -1,5 +1,5 @@
 #pragma once
-// Writes traces (traces/SCHEMA.md), head by head and block by block, so that no layer has to fit into memory.
+// Writes traces (docs/formats/trace.md), head by head and block by block, so that no layer has to fit into memory.
 
 #include <cstdint>
 #include <filesystem>

@@ -15,10 +15,6 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-Sum always(double value) {
-  return [value](const Place&) { return value; };
-}
-
 }  // namespace
 
 TEST_CASE("pooling adds sums before it divides: a large unit counts more than a small one") {

@@ -26,6 +26,11 @@ struct Place {
 
 using Sum = std::function<double(const Place&)>;
 
+/// The same everywhere.
+inline Sum always(double value) {
+  return [value](const Place&) { return value; };
+}
+
 /// What a hand-made results file holds; the members are what a test changes.
 struct ResultsFixture {
   std::vector<std::string> samples{"a", "b"};  ///< one case each, at the point "prompt"
@@ -107,8 +112,10 @@ inline Variable filled(const Dataset& data, std::string name, std::vector<std::s
 }
 
 /// Adds a metric with its sums.
-/// \param head  "q_head", "kv_head" or ""; \param formula  "ratio", "sqrt_ratio", "sum"; \param better  "lower",
-/// "higher"; \param part  "span", "other_policy" or ""
+/// \param head  "q_head", "kv_head" or "";
+/// \param formula  "ratio", "sqrt_ratio", "sum";
+/// \param better  "lower", "higher";
+/// \param part  "span", "other_policy" or ""
 inline void add_metric(Dataset& data, const std::string& name, const std::string& head, const std::string& formula,
                        const std::string& better, const Sum& numerator, const Sum& denominator,
                        const std::string& part = "") {

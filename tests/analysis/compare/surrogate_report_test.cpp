@@ -16,10 +16,6 @@ namespace {
 
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-Sum always(double value) {
-  return [value](const Place&) { return value; };
-}
-
 /// Two samples, two layers, one head; three policies of rising quality at budgets 0.25, 0.5 and 1.
 ResultsFixture three_policies() {
   ResultsFixture fixture;

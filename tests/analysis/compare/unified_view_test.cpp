@@ -11,10 +11,6 @@ using namespace kvreplay::testing;
 
 namespace {
 
-Sum always(double value) {
-  return [value](const Place&) { return value; };
-}
-
 /// Two samples, one layer, one head; budgets 0.25, 0.5, 1; errors over denominators 10 and 30.
 Dataset two_samples() {
   ResultsFixture fixture;

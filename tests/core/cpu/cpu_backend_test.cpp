@@ -32,14 +32,14 @@ struct Primitives {
                    weights);
   }
 
-  void combine(std::size_t q_head, const CellPlan& plan) {
+  void errors_at_budgets(std::size_t q_head, const CellPlan& plan) {
     const ConstMatrixView values = data.values.matrix(q_head / data.model.group_size());
     std::vector<std::uint32_t> later(weights.n_keys - compression_point);
     std::iota(later.begin(), later.end(), static_cast<std::uint32_t>(compression_point));
     const std::size_t n_later[] = {later.size()};
-    backend->sum_sets(weights, {0, 1}, values, later, n_later, local);
-    backend->sum_sets(weights, {0, 1}, values, plan.order, plan.cell_ends, cells);
-    backend->combine(plan, cells.panel(0), local.panel(0), data.model.value_dim, errors);
+    backend->sum_cells(weights, {0, 1}, values, later, n_later, local);
+    backend->sum_cells(weights, {0, 1}, values, plan.order, plan.cell_ends, cells);
+    backend->errors_at_budgets(plan, cells.panel(0), local.panel(0), data.model.value_dim, errors);
   }
 
   ConstMatrixView keys(std::size_t q_head) const { return data.keys.matrix(q_head / data.model.group_size()); }
@@ -55,7 +55,7 @@ void check_masks(const LayerData& data, std::size_t compression_point,
   REQUIRE(n_queries <= kPanelWidth);
   for (std::size_t h = 0; h < data.model.n_q_heads; ++h) {
     primitives.weigh(h, compression_point, n_queries);
-    primitives.combine(h, plan);
+    primitives.errors_at_budgets(h, plan);
     double worst = 0;
     for (std::size_t b = 0; b < masks.size(); ++b)
       for (std::size_t q = 0; q < n_queries; ++q) {
@@ -117,7 +117,7 @@ TEST_CASE("sums over sets walk the tokens in any order, from any first key") {
   const std::vector<std::uint32_t> positions = {39, 12, 10, 30, 20};
   const std::vector<std::size_t> ends = {2, 2, 5};
   PanelSums sums;
-  backend->sum_sets(weights, {0, 1}, data.values.matrix(0), positions, ends, sums);
+  backend->sum_cells(weights, {0, 1}, data.values.matrix(0), positions, ends, sums);
   for (std::size_t s = 0, begin = 0; s < 3; begin = ends[s++]) {
     double total = 0;
     std::vector<double> values(11, 0.0);
@@ -151,7 +151,7 @@ TEST_CASE("disjoint sets, a full one and an empty one are replayed together") {
 
   Primitives primitives{data, 30};
   primitives.weigh(0, 30, 20);
-  primitives.combine(0, plan_general(30, masks));
+  primitives.errors_at_budgets(0, plan_general(30, masks));
   for (std::size_t at = 0; at < 8 * kPanelWidth; ++at)
     CHECK(primitives.errors.errors[2 * 8 * kPanelWidth + at] == 0.0f);
   for (std::size_t l = 0; l < kPanelWidth; ++l) {
@@ -168,10 +168,10 @@ TEST_CASE("a plan taken as nested and the same plan taken as general give the sa
   CellPlan plan = plan_nested(ranking, counts);
   Primitives nested{data, 30}, general{data, 30};
   nested.weigh(2, 30, 20);
-  nested.combine(2, plan);
+  nested.errors_at_budgets(2, plan);
   plan.nested = false;
   general.weigh(2, 30, 20);
-  general.combine(2, plan);
+  general.errors_at_budgets(2, plan);
   for (std::size_t at = 0; at < 5 * 8 * kPanelWidth; ++at)
     CHECK(nested.errors.errors[at] == doctest::Approx(general.errors.errors[at]).epsilon(1e-5));
 }
@@ -184,12 +184,12 @@ TEST_CASE("a backend may be used for large and small work in turn") {
     Primitives first{large, 280};
     first.backend.swap(used.backend);
     first.weigh(0, 280, 20);
-    first.combine(0, plan_general(280, random_masks(6, 280, 0)));
+    first.errors_at_budgets(0, plan_general(280, random_masks(6, 280, 0)));
     first.backend.swap(used.backend);
   }
   for (Primitives* primitives : {&fresh, &used}) {
     primitives->weigh(1, 12, 8);
-    primitives->combine(1, plan_general(12, random_masks(2, 12, 0)));
+    primitives->errors_at_budgets(1, plan_general(12, random_masks(2, 12, 0)));
   }
   for (std::size_t at = 0; at < 2 * 3 * kPanelWidth; ++at) CHECK(fresh.errors.errors[at] == used.errors.errors[at]);
 }

@@ -118,7 +118,7 @@ TEST_CASE("the error of an eviction by hand, also where nothing is evicted or no
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     CAPTURE(hwy::TargetName(target));
     const OnlyTarget only(target);
-    cpu::error_of_eviction(values_s, weights_s, values_e, weights_e, 1, errors, squared_errors, recall);
+    cpu::errors_at_budget(values_s, weights_s, values_e, weights_e, 1, errors, squared_errors, recall);
     for (std::size_t l = 0; l < kPanelWidth; ++l) {
       // Without anything kept the retained side is taken as 0 (the engine does such queries again): the error is -10.
       const double expected[3][3] = {{-2, 4, 0.75}, {0, 0, 1}, {-10, 100, 0}};

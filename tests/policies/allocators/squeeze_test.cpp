@@ -77,8 +77,8 @@ TEST_CASE("layers without candidates have no part in it") {
   std::vector<std::vector<LayerSurvey>> surveys(3);
   for (const std::size_t l : {0u, 2u})
     surveys[l] = policy.survey(run.view(l), std::vector<Budget>{{.tokens = 20, .kept = 0.2, .removed = 0.8}});
-  const std::vector<HeadBudgets> shares = policy.share(surveys);
-  CHECK(shares[0].tokens == std::vector<Tokens>{{33, 33}});
-  CHECK(shares[1].tokens.empty());
-  CHECK(shares[2].tokens == std::vector<Tokens>{{7, 7}});
+  const std::vector<HeadBudgets> split = policy.split_layers(surveys);
+  CHECK(split[0].tokens == std::vector<Tokens>{{33, 33}});
+  CHECK(split[1].tokens.empty());
+  CHECK(split[2].tokens == std::vector<Tokens>{{7, 7}});
 }

@@ -32,7 +32,7 @@ std::vector<std::size_t> fill(const Curves& curves, std::size_t budget) {
   }
   const Allocator* waterfill = find_allocator("waterfill");
   std::vector<std::size_t> tokens;
-  for (const HeadBudgets& layer : waterfill->share(layers, Parameters(waterfill->parameters, "waterfill", "")))
+  for (const HeadBudgets& layer : waterfill->split_layers(layers, Parameters(waterfill->parameters, "waterfill", "")))
     tokens.push_back(layer.tokens.at(0).at(0));
   return tokens;
 }

@@ -54,6 +54,15 @@ inline Dataset replayed(const TemporaryFolder& folder, std::vector<std::string> 
   return read_dataset(results);
 }
 
+/// How many units a replay that is under way, or was killed, has finished.
+inline std::size_t n_finished_units(const std::string& results) {
+  std::error_code error;
+  std::size_t n = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(results + ".units", error))
+    n += entry.path().filename().string().starts_with("unit-") && entry.path().extension() == ".h5";
+  return n;
+}
+
 /// A replay that must be refused with this exit code, in one line, leaving no results behind. Returns the line.
 inline std::string refused(const TemporaryFolder& folder, int exit_code, std::vector<std::string> args) {
   const std::string results = folder.file("refused.h5");

@@ -90,13 +90,7 @@ TEST_CASE("a killed replay takes its carried sums up again") {
   };
   const std::string whole = folder.file("whole.h5"), results = folder.file("killed.h5");
   REQUIRE(run(command(whole)).exit_code == 0);
-  const auto n_units = [&] {
-    std::error_code error;
-    std::size_t n = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(results + ".units", error))
-      n += entry.path().filename().string().starts_with("unit-") && entry.path().extension() == ".h5";
-    return n;
-  };
+  const auto n_units = [&] { return n_finished_units(results); };
   {
     ProgramProcess process(command(results));
     REQUIRE(wait_until([&] { return n_units() >= 3; }));

@@ -21,15 +21,6 @@ std::string write_long_trace(const TemporaryFolder& folder) {
 
 constexpr std::size_t kUnits = 20;
 
-/// Finished units in the folder of a replay that is under way.
-std::size_t n_units(const std::string& results) {
-  std::error_code error;
-  std::size_t n = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(results + ".units", error))
-    n += entry.path().filename().string().starts_with("unit-") && entry.path().extension() == ".h5";
-  return n;
-}
-
 }  // namespace
 
 TEST_CASE("a replay killed with -9 goes on where it stopped and gives the same bytes") {
@@ -46,9 +37,9 @@ TEST_CASE("a replay killed with -9 goes on where it stopped and gives the same b
     std::vector<std::string> quiet = command(results, "1");
     quiet.emplace_back("--quiet");
     ProgramProcess process(quiet);
-    REQUIRE(wait_until([&] { return n_units(results) >= 3; }));
+    REQUIRE(wait_until([&] { return n_finished_units(results) >= 3; }));
     REQUIRE(process.pause());
-    n_done = n_units(results);
+    n_done = n_finished_units(results);
     REQUIRE(n_done < kUnits);
     CHECK(!std::filesystem::exists(results));
 
@@ -59,7 +50,7 @@ TEST_CASE("a replay killed with -9 goes on where it stopped and gives the same b
     std::vector<std::string> forced = command(results, "1");
     forced.emplace_back("--force");
     CHECK(run(forced).exit_code == 1);
-    CHECK(n_units(results) == n_done);
+    CHECK(n_finished_units(results) == n_done);
     process.kill();
   }
 
@@ -68,7 +59,7 @@ TEST_CASE("a replay killed with -9 goes on where it stopped and gives the same b
   const ProgramRun refusal = run(other);
   CHECK(refusal.exit_code == 2);
   CHECK(contains(refusal.err, "holds units of a replay with other options"));
-  CHECK(n_units(results) == n_done);
+  CHECK(n_finished_units(results) == n_done);
 
   const ProgramRun resumed = run(command(results, "2"));
   CHECK(resumed.exit_code == 0);
@@ -91,7 +82,7 @@ TEST_CASE("--force drops the units of another replay") {
   std::vector<std::string> args = options;
   args.insert(args.end(), {"-o", results});
   CHECK(replay(args).exit_code == 2);
-  CHECK(n_units(results) == 1);
+  CHECK(n_finished_units(results) == 1);
   args.emplace_back("--force");
   CHECK(replay(args).exit_code == 0);
   CHECK(!std::filesystem::exists(results + ".units"));

@@ -70,13 +70,7 @@ TEST_CASE("a killed replay of policies that share budgets goes on as if nothing 
   const std::string whole = folder.file("whole.h5"), results = folder.file("killed.h5");
   REQUIRE(run(command(whole, "2")).exit_code == 0);
 
-  const auto n_units = [&] {
-    std::error_code error;
-    std::size_t n = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(results + ".units", error))
-      n += entry.path().filename().string().starts_with("unit-") && entry.path().extension() == ".h5";
-    return n;
-  };
+  const auto n_units = [&] { return n_finished_units(results); };
   {
     ProgramProcess process(with(command(results, "1"), {"--quiet"}));
     // Half of the layers of the first case: what is left of it must be shared as if all of it were new.

@@ -46,6 +46,12 @@ class Architecture(unittest.TestCase):
                 if isinstance(node, ast.Attribute) and node.attr == "path" and isinstance(node.value, ast.Name):
                     self.assertNotEqual(node.value.id, "sys", path)
 
+    def test_no_function_has_more_than_80_lines(self):
+        for path in [*ROOT.glob("tools/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    self.assertLessEqual(node.end_lineno - node.lineno + 1, 80, f"{path}: {node.name}")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -139,67 +139,75 @@ TEST_CASE("an existing trace is replaced only on demand") {
   CHECK(TraceReader(scratch / "a.h5").info().samples[0].n_tokens == 609);
 }
 
+namespace {
+
+struct Shape {
+  std::size_t n_q_heads, n_kv_heads, head_dim, value_dim, hidden_size, n_prompt, n_question, n_decode;
+  DType dtype;
+};
+const Shape kShapes[] = {
+    {.n_q_heads = 4,
+     .n_kv_heads = 4,
+     .head_dim = 16,
+     .value_dim = 16,
+     .hidden_size = 0,  // multi-head
+     .n_prompt = 64,
+     .n_question = 8,
+     .n_decode = 8,
+     .dtype = DType::float16},
+    {.n_q_heads = 6,
+     .n_kv_heads = 2,
+     .head_dim = 20,
+     .value_dim = 24,
+     .hidden_size = 50,  // grouped
+     .n_prompt = 777,
+     .n_question = 13,
+     .n_decode = 5,
+     .dtype = DType::bfloat16},
+    {.n_q_heads = 3,
+     .n_kv_heads = 1,
+     .head_dim = 7,
+     .value_dim = 1,
+     .hidden_size = 1,  // multi-query
+     .n_prompt = 1025,
+     .n_question = 1,
+     .n_decode = 1,
+     .dtype = DType::float32},
+    {.n_q_heads = 1,
+     .n_kv_heads = 1,
+     .head_dim = 4,
+     .value_dim = 5,
+     .hidden_size = 3,  // the smallest
+     .n_prompt = 23,
+     .n_question = 2,
+     .n_decode = 0,
+     .dtype = DType::float16},
+};
+
+SyntheticTraceOptions options_of(const Shape& shape) {
+  SyntheticTraceOptions options;
+  options.n_samples = 2;
+  options.n_layers = 3;
+  options.n_q_heads = shape.n_q_heads;
+  options.n_kv_heads = shape.n_kv_heads;
+  options.head_dim = shape.head_dim;
+  options.value_dim = shape.value_dim;
+  options.hidden_size = shape.hidden_size;
+  options.n_prompt = shape.n_prompt;
+  options.n_question = shape.n_question;
+  options.n_decode = shape.n_decode;
+  options.dtype = shape.dtype;
+  return options;
+}
+
+}  // namespace
+
 TEST_CASE("any attention shape can be made") {
-  struct Shape {
-    std::size_t n_q_heads, n_kv_heads, head_dim, value_dim, hidden_size, n_prompt, n_question, n_decode;
-    DType dtype;
-  };
-  const Shape shapes[] = {
-      {.n_q_heads = 4,
-       .n_kv_heads = 4,
-       .head_dim = 16,
-       .value_dim = 16,
-       .hidden_size = 0,  // multi-head
-       .n_prompt = 64,
-       .n_question = 8,
-       .n_decode = 8,
-       .dtype = DType::float16},
-      {.n_q_heads = 6,
-       .n_kv_heads = 2,
-       .head_dim = 20,
-       .value_dim = 24,
-       .hidden_size = 50,  // grouped
-       .n_prompt = 777,
-       .n_question = 13,
-       .n_decode = 5,
-       .dtype = DType::bfloat16},
-      {.n_q_heads = 3,
-       .n_kv_heads = 1,
-       .head_dim = 7,
-       .value_dim = 1,
-       .hidden_size = 1,  // multi-query
-       .n_prompt = 1025,
-       .n_question = 1,
-       .n_decode = 1,
-       .dtype = DType::float32},
-      {.n_q_heads = 1,
-       .n_kv_heads = 1,
-       .head_dim = 4,
-       .value_dim = 5,
-       .hidden_size = 3,  // the smallest
-       .n_prompt = 23,
-       .n_question = 2,
-       .n_decode = 0,
-       .dtype = DType::float16},
-  };
-  for (const Shape& shape : shapes) {
+  for (const Shape& shape : kShapes) {
     CAPTURE(shape.n_q_heads);
     CAPTURE(shape.n_kv_heads);
-    SyntheticTraceOptions options;
-    options.n_samples = 2;
-    options.n_layers = 3;
-    options.n_q_heads = shape.n_q_heads;
-    options.n_kv_heads = shape.n_kv_heads;
-    options.head_dim = shape.head_dim;
-    options.value_dim = shape.value_dim;
-    options.hidden_size = shape.hidden_size;
-    options.n_prompt = shape.n_prompt;
-    options.n_question = shape.n_question;
-    options.n_decode = shape.n_decode;
-    options.dtype = shape.dtype;
-
     const Scratch scratch;
-    const TraceReader trace = scratch.trace("a.h5", options);
+    const TraceReader trace = scratch.trace("a.h5", options_of(shape));
     const TraceInfo& info = trace.info();
     const std::size_t n_tokens = shape.n_prompt + shape.n_decode;
     const std::size_t hidden = shape.hidden_size == 0 ? shape.n_q_heads * shape.value_dim : shape.hidden_size;

@@ -498,16 +498,26 @@ TEST_CASE("a probe belongs to a compression point") {
   CHECK(patient.complaint() == R"(/samples/0000/probes: expected names of compression points, found "answer")");
 }
 
-TEST_CASE("sensitivities must fit the sample, their sketches and each other") {
-  const Patient patient;
+namespace {
+
+// A trace with sensitivities of one compression point to be spoilt.
+struct SensitivityPatient : Patient {
   const std::string group = "/samples/0000/sensitivity/prompt";
-  const auto reals = [&](const std::string& name, const std::vector<double>& values) {
-    patient.remove(name);
-    patient.edit([&](hid_t file) { write_reals(file, name, values); });
-  };
-  const auto integers = [&](const std::string& name, const std::vector<std::int64_t>& values) {
-    patient.replace_integers(name, {values.size()}, values);
-  };
+
+  void reals(const std::string& name, const std::vector<double>& values) const {
+    remove(name);
+    edit([&](hid_t file) { write_reals(file, name, values); });
+  }
+  void integers(const std::string& name, const std::vector<std::int64_t>& values) const {
+    replace_integers(name, {values.size()}, values);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("sketches of sensitivities must fit each other") {
+  const SensitivityPatient patient;
+  const std::string& group = patient.group;
   SUBCASE("of another kind") {
     patient.set(group, "kind", std::string("hessian"));
     CHECK(patient.complaint() == "attribute kind of " + group + R"(: expected "gaussian-fisher", found "hessian")");
@@ -524,39 +534,44 @@ TEST_CASE("sensitivities must fit the sample, their sketches and each other") {
   SUBCASE("levels") {
     const std::string expected = group + "/level[1]: expected a probability from 0 to below 1, found ";
     for (const auto& [level, text] : {std::pair{-0.25, "-0.25"}, {1.0, "1"}, {double{NAN}, "nan"}}) {
-      reals(group + "/level", {0, level, 0.5});
+      patient.reals(group + "/level", {0, level, 0.5});
       CHECK(patient.complaint() == expected + text);
     }
-    reals(group + "/level", {});
+    patient.reals(group + "/level", {});
     CHECK(patient.complaint() == group + "/level: expected 1 to 4096 sketches, found 0");
-    reals(group + "/level", {0, 0.5});
+    patient.reals(group + "/level", {0, 0.5});
     CHECK(patient.complaint() == group + "/seed: expected n_sketches = 2 elements, found 3");
-    reals(group + "/level", std::vector<double>(5000, 0.0));
+    patient.reals(group + "/level", std::vector<double>(5000, 0.0));
     CHECK(patient.complaint() == group + "/level: expected 1 to 4096 sketches, found 5000");
   }
   SUBCASE("what the passes lost") {
-    reals(group + "/perturbed_kl", {0, NAN, 1});
+    patient.reals(group + "/perturbed_kl", {0, NAN, 1});
     CHECK(patient.complaint() == group + "/perturbed_kl[1]: expected a finite number, found nan");
-    reals(group + "/perturbed_kl", {0});
+    patient.reals(group + "/perturbed_kl", {0});
     CHECK(patient.complaint() == group + "/perturbed_kl: expected n_sketches = 3 elements, found 1");
   }
   SUBCASE("seeds") {
-    integers(group + "/seed", {1, -2, 3});
+    patient.integers(group + "/seed", {1, -2, 3});
     CHECK(patient.complaint() == group + "/seed: expected integers from 0, found -2");
-    integers(group + "/seed", {1, 2, 3});
+    patient.integers(group + "/seed", {1, 2, 3});
     CHECK(patient.complaint() == "");
   }
+}
+
+TEST_CASE("sensitivities must fit the sample") {
+  const SensitivityPatient patient;
+  const std::string& group = patient.group;
   SUBCASE("kept prefix") {
     patient.set(group, "keep_first", std::int64_t{36});
     CHECK(patient.complaint() ==
           "attribute keep_first of " + group + ": expected 0 to the point's position 35, found 36");
   }
   SUBCASE("targets") {
-    integers(group + "/target_mask", {0, 0, 0, 0, 0});
+    patient.integers(group + "/target_mask", {0, 0, 0, 0, 0});
     CHECK(patient.complaint() == group + "/target_mask: expected at least one 1, found none");
-    integers(group + "/target_mask", {0, 0, 2, 0, 0});
+    patient.integers(group + "/target_mask", {0, 0, 2, 0, 0});
     CHECK(patient.complaint() == group + "/target_mask: expected 0 and 1, found 2");
-    integers(group + "/target_mask", {1, 1, 1, 1});
+    patient.integers(group + "/target_mask", {1, 1, 1, 1});
     CHECK(patient.complaint() ==
           group + "/target_mask: expected one element for each of the 5 recorded queries from position 35 on, found 4");
     patient.remove(group + "/target_mask");
@@ -652,6 +667,11 @@ TEST_CASE("a tensor of another shape, rank or type is refused") {
     CHECK(patient.complaint() ==
           keys + ": expected little-endian float16, bfloat16 or float32, found an integer of 2 bytes");
   }
+}
+
+TEST_CASE("weights, probes and block cosines of another shape, rank or type are refused") {
+  const Patient patient;
+  const PropertyList plain = dataset_creation();
   SUBCASE("output projection of another shape") {
     patient.replace_tensor("/model/layers/01/output_projection", {10, 16}, type_for(DType::float16), plain);
     CHECK(patient.complaint() == "/model/layers/01/output_projection: expected shape [16, 10], found [10, 16]");

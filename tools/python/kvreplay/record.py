@@ -3,7 +3,7 @@
     kvreplay-record --model MODEL --prompts FILE.jsonl --output trace.h5
 
 The model reads each prompt with its whole cache and decodes an answer; queries, keys and values of the chosen layers
-are stored as the attention saw them. A trace has the format of traces/SCHEMA.md.
+are stored as the attention saw them. A trace has the format of docs/formats/trace.md.
 """
 
 from __future__ import annotations

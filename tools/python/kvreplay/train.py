@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from . import VERSION
-from .common.command_line import OneLineParser, positive_number
+from .common.command_line import OneLineParser, add_threads_option, positive_number
 from .common.errors import InputError
 from .common.program import check_output, run_program, start_torch, stop_cleanly_on_terminate
 
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(PROGRAM, __doc__.split("\n\n")[0], EPILOG)
     add = parser.add_argument
     add("traces", nargs="+", type=Path, metavar="TRACE", help="traces to learn from")
-    add("-o", "--output", required=True, type=Path, metavar="FILE", help="scorer to write (traces/LKV.md)")
+    add("-o", "--output", required=True, type=Path, metavar="FILE", help="scorer to write (docs/formats/learned.md)")
     add("--held-out", nargs="+", type=Path, default=[], metavar="TRACE", help="traces to report on, not learned from")
     add("--queries", action="store_true", help="also see the attention of the last 64 prompt queries: scorer lkv-q")
     add("--end-to-end", action="store_true", help="second stage: through a soft top-k to the attention output")
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--learning-rate", type=_rate, default=3e-3, metavar="X", help="of stage 1 (default: 3e-3)")
     add("--seed", type=_whole, default=1, metavar="N", help="of everything random (default: 1)")
-    add("--threads", type=positive_number, metavar="N", help="CPU threads (default: torch's own choice)")
+    add_threads_option(parser)
     add("--force", action="store_true", help="replace the output if it exists")
     add("--quiet", action="store_true", help="no progress")
     return parser

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from . import VERSION
-from .common.command_line import OneLineParser, positive_number
+from .common.command_line import OneLineParser, add_model_options
 from .common.errors import InputError
 from .common.program import (
     check_output,
@@ -60,14 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--csv", type=Path, metavar="FILE", help="write every measurement as CSV")
     add("--json", type=Path, metavar="FILE", help="write measurements and agreement as JSON")
     add("--force", action="store_true", help="overwrite outputs")
-    add(
-        "--compute-dtype",
-        choices=["float32", "bfloat16", "float16"],
-        default="float32",
-        help="dtype the model computes in (default: float32)",
-    )
-    add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
-    add("--threads", type=positive_number, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
+    add_model_options(parser)
     add("--version", action="version", version=f"{PROGRAM} {VERSION}")
     return parser
 

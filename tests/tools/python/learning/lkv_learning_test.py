@@ -1,4 +1,4 @@
-"""Features, targets, losses and errors of tools/lkv, against arithmetic by hand and float64 NumPy."""
+"""Features, targets, losses and errors of kvreplay.learning, against arithmetic by hand and float64 NumPy."""
 
 import json
 import math

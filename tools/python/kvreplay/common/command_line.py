@@ -31,3 +31,22 @@ def positive_number(text: str) -> int:
     if whole_number(text) == 0:
         raise argparse.ArgumentTypeError("expected at least 1")
     return int(text)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Declares how a live model computes: --compute-dtype, --device, --threads."""
+    parser.add_argument(
+        "--compute-dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="dtype the model computes in (default: float32)",
+    )
+    parser.add_argument("--device", default="cpu", help="torch device the model runs on (default: cpu)")
+    add_threads_option(parser)
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """Declares --threads."""
+    parser.add_argument(
+        "--threads", type=positive_number, metavar="N", help="CPU threads (default: torch's own choice)"
+    )

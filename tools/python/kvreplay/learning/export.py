@@ -1,4 +1,4 @@
-"""Hands a learned policy (traces/LKV.md) on to programs that read no HDF5.
+"""Hands a learned policy (docs/formats/learned.md) on to programs that read no HDF5.
 
 python -m kvreplay.learning.export lkv.h5 lkv.npz     every array under its path (scorer/w1), attributes as JSON in `attributes`
 python -m kvreplay.learning.export lkv.h5 lkv.json    attributes, and the budget table as lists

@@ -1,4 +1,4 @@
-"""Head budgets of a file of format kvlkv-1 (traces/LKV.md), with numpy alone: for other programs that evict.
+"""Head budgets of a file of format kvlkv-1 (docs/formats/learned.md), with numpy alone: for other programs that evict.
 
 budgets = HeadBudgets.read(Path("table.h5"))
 tokens = budgets.tokens(kept=0.25, length=4096)   # [n_layers, n_kv_heads], sum = round(0.25 * 4096) * heads

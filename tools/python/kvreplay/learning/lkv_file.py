@@ -1,4 +1,4 @@
-"""Writes and reads scorers as HDF5, format kvlkv-1 (traces/LKV.md)."""
+"""Writes and reads scorers as HDF5, format kvlkv-1 (docs/formats/learned.md)."""
 
 from __future__ import annotations
 

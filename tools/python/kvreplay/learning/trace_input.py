@@ -1,4 +1,4 @@
-"""Reads what training needs of traces (traces/SCHEMA.md), one layer of one sample at a time."""
+"""Reads what training needs of traces (docs/formats/trace.md), one layer of one sample at a time."""
 
 from __future__ import annotations
 

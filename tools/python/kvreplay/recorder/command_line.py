@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import VERSION
-from ..common.command_line import OneLineParser, positive_number, whole_number
+from ..common.command_line import OneLineParser, add_model_options, positive_number, whole_number
 from ..common.prompts import SPAN_NAME
 from .probe_plan import DEFAULT_CHUNK
 from .sample_plan import LAST_TOKENS
@@ -57,7 +57,7 @@ exit codes: 0 ok, 1 failure, 2 usage, 3 the model or the prompts cannot be recor
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(PROGRAM, SUMMARY + " The format is described in traces/SCHEMA.md.", PROMPTS_HELP)
+    parser = OneLineParser(PROGRAM, SUMMARY + " The format is described in docs/formats/trace.md.", PROMPTS_HELP)
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="PATH", help="directory of a model, or a .gguf file")
     add("--prompts", required=True, type=Path, metavar="FILE", help="prompts, one JSON object per line (see below)")
@@ -123,14 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
     )
-    add(
-        "--compute-dtype",
-        choices=["float32", "bfloat16", "float16"],
-        default="float32",
-        help="dtype the model computes in (default: float32)",
-    )
-    add("--device", default="cpu", help="torch device the model runs on (default: cpu)")
-    add("--threads", type=positive_number, default=None, metavar="N", help="CPU threads (default: torch's own choice)")
+    add_model_options(parser)
     add("--version", action="version", version=f"{PROGRAM} {VERSION}")
     return parser
 

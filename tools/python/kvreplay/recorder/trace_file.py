@@ -1,4 +1,4 @@
-"""Writes a kvreplay trace, format version 1.3 (traces/SCHEMA.md), by h5py."""
+"""Writes a kvreplay trace, format version 1.3 (docs/formats/trace.md), by h5py."""
 
 from __future__ import annotations
 

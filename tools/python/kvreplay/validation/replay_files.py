@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,12 @@ import numpy as np
 from ..common.errors import InputError, first_line
 from ..common.prediction_targets import next_token_targets
 
-# Sizes and parts of a whole, not estimates of what is lost: what begins with these is compared with nothing.
-NOT_SURROGATES = ("bytes", "kept_fraction", "predicted_kl_standard_error", "predicted_kl_layer", "predicted_kl_head")
+
+def is_contest(name: str, attributes: Mapping[str, object]) -> bool:
+    """Whether a metric estimates what is lost. Sizes, and parts of a metric, do not."""
+    return bool(
+        attributes.get("contest", 1) and attributes.get("formula") != "sum" and name.split(":")[0] != "kept_fraction"
+    )
 
 
 @dataclass
@@ -125,7 +130,7 @@ class Replay:
         found = {}
         for name, variable in self.results.items():
             better = variable.attrs.get("better")
-            if better is None or name.split(":")[0].startswith(NOT_SURROGATES):
+            if better is None or not is_contest(name, variable.attrs):
                 continue
             dimensions = [dimension[0].name.lstrip("/") for dimension in variable.dims]
             if not {"case", "policy", "budget"} <= set(dimensions):

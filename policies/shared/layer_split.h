@@ -11,11 +11,12 @@ namespace kvreplay {
 
 /// Whole numbers that add up to `total` (or to the sum of the caps, if that is less), in proportion to the weights,
 /// none above its cap; what a cap turns away goes to the others in proportion. Largest remainders are rounded up, equal
-/// ones in order. \param weights  [n], not negative; all 0: equal parts
+/// ones in order.
+/// \param weights  [n], not negative; all 0: equal parts
 std::vector<std::size_t> split_in_proportion(std::span<const double> weights, std::size_t total,
                                              std::span<const std::size_t> caps);
 
 /// Every layer keeps what its scorer protects; the rest of the layers' budgets is split by their preferences.
-std::vector<HeadBudgets> share_by_preference(std::span<const LayerSurvey> layers);
+std::vector<HeadBudgets> split_by_preference(std::span<const LayerSurvey> layers);
 
 }  // namespace kvreplay

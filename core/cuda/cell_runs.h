@@ -1,5 +1,5 @@
 #pragma once
-// Sets of tokens cut into the runs that blocks add up.
+// Cells of tokens cut into the runs that blocks add up.
 
 #include <algorithm>
 #include <cstddef>
@@ -16,20 +16,20 @@ struct Columns {
   std::uint32_t batch = 0, first = 0, n = 0;
 };
 
-struct SetRuns {
+struct CellRuns {
   std::vector<Run> runs;
   std::vector<Fold> folds;
-  std::vector<std::uint64_t> slots;  ///< of each set, once its runs are folded
+  std::vector<std::uint64_t> slots;  ///< of each cell, once its runs are folded
   std::size_t n_floats = 0;          ///< of all sums
   std::size_t most_columns = 0;
 
-  /// \param begin     of the first set in the positions
-  /// \param set_ends  ends of the sets, counted from `begin`
-  void add(std::size_t value_dim, Columns columns, std::size_t begin, std::span<const std::size_t> set_ends) {
+  /// \param begin      of the first cell in the positions
+  /// \param cell_ends  ends of the cells, counted from `begin`
+  void add(std::size_t value_dim, Columns columns, std::size_t begin, std::span<const std::size_t> cell_ends) {
     const std::size_t size = (value_dim + 1) * columns.n;
     most_columns = std::max<std::size_t>(most_columns, columns.n);
     std::size_t from = 0;
-    for (const std::size_t end : set_ends) {
+    for (const std::size_t end : cell_ends) {
       const std::size_t n_tokens = end - from,
                         n = std::max<std::size_t>(1, (n_tokens + kTokensOfRun - 1) / kTokensOfRun);
       slots.push_back(n_floats);

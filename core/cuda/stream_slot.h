@@ -1,6 +1,6 @@
 #pragma once
 // What one host thread needs to put a device to work: a stream, library handles and scratch memory. A device has a few
-// lanes, so that one unit's transfers overlap with another's kernels.
+// slots, so that one unit's transfers overlap with another's kernels.
 
 #include <array>
 #include <condition_variable>
@@ -30,7 +30,7 @@ using Stream = std::unique_ptr<std::remove_pointer_t<cudaStream_t>, DestroyStrea
 using BlasHandle = std::unique_ptr<std::remove_pointer_t<cublasHandle_t>, DestroyBlas>;
 using SolverHandle = std::unique_ptr<std::remove_pointer_t<cusolverDnHandle_t>, DestroySolver>;
 
-/// What scratch memory of a lane is for.
+/// What scratch memory of a slot is for.
 enum class Room {
   queries,    ///< packed for a product
   keys,       ///< of the host, uploaded for one call
@@ -55,12 +55,13 @@ enum class Room {
   n_rooms
 };
 
-class Lane;
+class StreamSlot;
 
 /// Small arrays for kernels, sent together.
 class Tables {
  public:
-  /// Appends an array. \return for at()
+  /// Appends an array.
+  /// \return for at()
   template <typename T>
   std::size_t add(std::span<const T> values) {
     const std::size_t begin = (bytes_.size() + 15) / 16 * 16;
@@ -68,7 +69,7 @@ class Tables {
     if (!values.empty()) std::memcpy(bytes_.data() + begin, values.data(), values.size_bytes());
     return begin;
   }
-  void send(Lane& lane);
+  void send(StreamSlot& slot);
   template <typename T>
   const T* at(std::size_t begin) const {
     return reinterpret_cast<const T*>(device_.get() + begin);
@@ -80,9 +81,9 @@ class Tables {
   DevicePointer<std::byte> device_;
 };
 
-class Lane {
+class StreamSlot {
  public:
-  Lane(int device, DevicePool& pool);
+  StreamSlot(int device, DevicePool& pool);
 
   cudaStream_t stream() const { return stream_.get(); }
   cublasHandle_t blas() const { return blas_.get(); }
@@ -99,10 +100,10 @@ class Lane {
 
   /// Pinned memory for what goes to a room.
   PinnedBuffer<std::byte>& staging(Room purpose) { return staging_[static_cast<std::size_t>(purpose)]; }
-  /// Empty ones, once nothing uses the last ones any more.
+  /// Empty tables. Waits until the device has read the tables before them.
   Tables& new_tables();
 
-  /// Enqueues copies. Those of ordinary memory go by way of pinned memory of the lane: `from` may go at once, `to` is
+  /// Enqueues copies. Those of ordinary memory go by way of pinned memory of the slot: `from` may go at once, `to` is
   /// filled by wait().
   template <typename T>
   void upload(DevicePointer<T> to, std::span<const T> from) {
@@ -143,7 +144,7 @@ class Lane {
   };
 
   void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
-  // Pinned memory until the lane has waited.
+  // Pinned memory until the slot has waited.
   std::byte* staged(std::size_t bytes);
 
   Stream stream_;
@@ -158,38 +159,38 @@ class Lane {
   std::vector<Arrival> arrivals_;
 };
 
-/// The lanes of one device. Whoever holds one must not wait for other host threads, parallel_for() included: they may
-/// be waiting for a lane.
-class Lanes {
+/// The slots of one device. Whoever holds one must not wait for other host threads, parallel_for() included: they may
+/// be waiting for a slot.
+class StreamSlots {
  public:
-  Lanes(int device, DevicePool& pool) : device_(device), pool_(pool) {}
+  StreamSlots(int device, DevicePool& pool) : device_(device), pool_(pool) {}
 
   class Lease {
    public:
-    explicit Lease(Lanes& lanes) : lanes_(lanes), lane_(lanes.take()) {}
-    ~Lease() { lanes_.give(std::move(lane_)); }
+    explicit Lease(StreamSlots& slots) : slots_(slots), slot_(slots.take()) {}
+    ~Lease() { slots_.give(std::move(slot_)); }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
-    Lane& operator*() const { return *lane_; }
-    Lane* operator->() const { return lane_.get(); }
+    StreamSlot& operator*() const { return *slot_; }
+    StreamSlot* operator->() const { return slot_.get(); }
 
    private:
-    Lanes& lanes_;
-    std::unique_ptr<Lane> lane_;
+    StreamSlots& slots_;
+    std::unique_ptr<StreamSlot> slot_;
   };
 
   /// How many units are at work at a time: one computes while another is sent and a third is fetched.
   static constexpr std::size_t kAtOnce = 3;
 
  private:
-  std::unique_ptr<Lane> take();
-  void give(std::unique_ptr<Lane> lane) noexcept;
+  std::unique_ptr<StreamSlot> take();
+  void give(std::unique_ptr<StreamSlot> slot) noexcept;
 
   int device_;
   DevicePool& pool_;
   std::mutex mutex_;
   std::condition_variable given_;
-  std::vector<std::unique_ptr<Lane>> idle_;
+  std::vector<std::unique_ptr<StreamSlot>> idle_;
   std::size_t n_taken_ = 0;
 };
 

@@ -1,4 +1,4 @@
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 #include <doctest/doctest.h>
 
@@ -84,29 +84,29 @@ TEST_CASE("layers keep what is protected, and the rest of the budget goes by wei
   // Two layers of budget 4, 2 of it protected: 4 to share at 3 : 1.
   const std::vector<LayerSurvey> layers = {layer_of(3, 10, 2, {4, 1, 10}, {2, 1, 2}),
                                            layer_of(1, 10, 3, {4, 1, 10}, {2, 1, 2})};
-  const std::vector<HeadBudgets> shares = share_by_preference(layers);
-  CHECK(shares[0].tokens[0] == Parts{5, 5});
-  CHECK(shares[1].tokens[0] == Parts{3, 3, 3});
+  const std::vector<HeadBudgets> split = split_by_preference(layers);
+  CHECK(split[0].tokens[0] == Parts{5, 5});
+  CHECK(split[1].tokens[0] == Parts{3, 3, 3});
   // A budget of 1 is all protected: there is nothing to share.
-  CHECK(shares[0].tokens[1] == Parts{1, 1});
-  CHECK(shares[1].tokens[1] == Parts{1, 1, 1});
-  CHECK(shares[0].tokens[2] == Parts{10, 10});
-  CHECK(shares[1].tokens[2] == Parts{10, 10, 10});
+  CHECK(split[0].tokens[1] == Parts{1, 1});
+  CHECK(split[1].tokens[1] == Parts{1, 1, 1});
+  CHECK(split[0].tokens[2] == Parts{10, 10});
+  CHECK(split[1].tokens[2] == Parts{10, 10, 10});
 }
 
 TEST_CASE("layers may be worth something else at another budget") {
   std::vector<LayerSurvey> layers = {layer_of(0, 10, 1, {4, 4}, {0, 0}), layer_of(0, 10, 1, {4, 4}, {0, 0})};
   layers[0].preferences = {3, 1};
   layers[1].preferences = {1, 3};
-  const std::vector<HeadBudgets> shares = share_by_preference(layers);
-  CHECK(shares[0].tokens == std::vector<Parts>{{6}, {2}});
-  CHECK(shares[1].tokens == std::vector<Parts>{{2}, {6}});
+  const std::vector<HeadBudgets> split = split_by_preference(layers);
+  CHECK(split[0].tokens == std::vector<Parts>{{6}, {2}});
+  CHECK(split[1].tokens == std::vector<Parts>{{2}, {6}});
 }
 
 TEST_CASE("a short layer takes what it can hold") {
   // (4 - 2) + (6 - 2) = 6 to share at 3 : 1 would be 4.5 and 1.5; the first layer has room for 2.
   const std::vector<LayerSurvey> layers = {layer_of(3, 4, 1, {4}, {2}), layer_of(1, 10, 1, {6}, {2})};
-  const std::vector<HeadBudgets> shares = share_by_preference(layers);
-  CHECK(shares[0].tokens[0] == Parts{4});
-  CHECK(shares[1].tokens[0] == Parts{6});
+  const std::vector<HeadBudgets> split = split_by_preference(layers);
+  CHECK(split[0].tokens[0] == Parts{4});
+  CHECK(split[1].tokens[0] == Parts{6});
 }

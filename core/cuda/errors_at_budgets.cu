@@ -1,5 +1,5 @@
-#include "core/cuda/budget_errors.h"
 #include "core/cuda/device.cuh"
+#include "core/cuda/errors_at_budgets.h"
 
 namespace kvreplay::cuda {
 namespace {
@@ -9,7 +9,7 @@ constexpr unsigned kWide = 32, kHigh = 8;
 // A block has one panel of 32 queries; its 8 warps share the dimensions. Cells are read once for each 16 budgets: what
 // a budget holds goes to its kept side, the rest to its evicted side, in the order of the cells.
 // Grid: (panels of a walk, n_walks).
-__global__ void __launch_bounds__(kWide* kHigh) budget_errors(BudgetErrors a) {
+__global__ void __launch_bounds__(kWide* kHigh) measure_errors(ErrorsAtBudgets a) {
   SharedArena arena;
   float* norms = arena.take<float>(kBudgetsAtOnce * kHigh * kWide);
   const PlanWalk walk = a.walks[blockIdx.y];
@@ -33,10 +33,10 @@ __global__ void __launch_bounds__(kWide* kHigh) budget_errors(BudgetErrors a) {
       }
       for (unsigned c = 0; c < walk.n_cells; ++c) {
         const float sum = a.cells[a.slots[walk.cells + c] + row * n_columns + column];
-        const unsigned held = a.held[walk.held + c * n_chunks + chunk];
+        const unsigned retained = a.retained[walk.retained + c * n_chunks + chunk];
 #pragma unroll
         for (unsigned b = 0; b < kBudgetsAtOnce; ++b)
-          if (held >> b & 1)
+          if (retained >> b & 1)
             kept[b] += sum;
           else
             evicted[b] += sum;
@@ -82,15 +82,15 @@ __global__ void __launch_bounds__(kWide* kHigh) budget_errors(BudgetErrors a) {
 
 }  // namespace
 
-cudaError_t measure_budgets(const BudgetErrors& errors, cudaStream_t stream) {
+cudaError_t errors_at_budgets(const ErrorsAtBudgets& errors, cudaStream_t stream) {
   constexpr std::size_t kMostRows = 65535;  // of a grid
   for (std::size_t first = 0; first < errors.n_walks; first += kMostRows) {
-    BudgetErrors some = errors;
+    ErrorsAtBudgets some = errors;
     some.walks += first;
     some.n_walks = errors.n_walks - first < kMostRows ? errors.n_walks - first : kMostRows;
     const dim3 grid(static_cast<unsigned>(errors.most_panels), static_cast<unsigned>(some.n_walks));
     const std::size_t shared = kBudgetsAtOnce * kHigh * kWide * sizeof(float);
-    if (const cudaError_t status = launch(budget_errors, grid, dim3(kWide, kHigh), shared, stream, some);
+    if (const cudaError_t status = launch(measure_errors, grid, dim3(kWide, kHigh), shared, stream, some);
         status != cudaSuccess)
       return status;
   }

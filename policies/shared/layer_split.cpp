@@ -1,4 +1,4 @@
-#include "policies/shared/layer_shares.h"
+#include "policies/shared/layer_split.h"
 
 #include <algorithm>
 #include <cmath>
@@ -42,8 +42,8 @@ std::vector<std::size_t> split_in_proportion(std::span<const double> weights, st
   return parts;
 }
 
-std::vector<HeadBudgets> share_by_preference(std::span<const LayerSurvey> layers) {
-  std::vector<HeadBudgets> shares(layers.size());
+std::vector<HeadBudgets> split_by_preference(std::span<const LayerSurvey> layers) {
+  std::vector<HeadBudgets> split(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {
     std::size_t total = 0;
     std::vector<double> weights;
@@ -55,9 +55,9 @@ std::vector<HeadBudgets> share_by_preference(std::span<const LayerSurvey> layers
     }
     const std::vector<std::size_t> parts = split_in_proportion(weights, total, caps);
     for (std::size_t l = 0; l < layers.size(); ++l)
-      shares[l].tokens.emplace_back(layers[l].n_heads, layers[l].n_protected[b] + parts[l]);
+      split[l].tokens.emplace_back(layers[l].n_heads, layers[l].n_protected[b] + parts[l]);
   }
-  return shares;
+  return split;
 }
 
 }  // namespace kvreplay

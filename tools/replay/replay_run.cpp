@@ -1,0 +1,107 @@
+#include "tools/replay/replay_run.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/base/parallel.h"
+#include "tools/replay/replay_estimate.h"
+#include "tools/replay/results_assembly.h"
+#include "tools/replay/results_frame.h"
+#include "tools/replay/shard_file.h"
+#include "tools/replay/unit_extras.h"
+#include "tools/replay/unit_journal.h"
+#include "tools/replay/unit_runner.h"
+
+namespace kvreplay {
+namespace {
+
+// Replays units into the journal.
+class UnitQueue {
+ public:
+  UnitQueue(const ReplayPlan& plan, const WorkPart& part, const UnitJournal& journal, BackendChoice& backend,
+            const ReplayProgress& progress)
+      : plan_(plan), part_(part), journal_(journal), backend_(backend), progress_(progress) {}
+
+  void run(std::vector<std::size_t> todo) {
+    // Long ones first, so that no thread is left alone with one at the end.
+    const std::vector<double> flops = flops_of(part_.costs);
+    std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) { return flops[unit]; });
+    if (std::ranges::none_of(plan_.policies, &Policy::splits_layers)) return run_all(todo, {});
+
+    // Before any layer can be replayed, policies that split budgets between layers have to see them all. Case by case:
+    // what is seen of one is held no longer than its units need it, and is all that a killed replay has to see again.
+    while (!todo.empty()) {
+      const std::size_t case_index = plan_.units[todo.front()].case_index;
+      std::vector<std::size_t> units, later;
+      for (const std::size_t unit : todo) (plan_.units[unit].case_index == case_index ? units : later).push_back(unit);
+      std::vector<LayerBudgets> budgets;
+      backend_.with(
+          [&](Backend& chosen) { budgets = split_budgets(plan_, case_index, part_.in_flight, chosen, used_); });
+      run_all(units, budgets);
+      todo = std::move(later);
+    }
+  }
+
+ private:
+  // \param budgets  [n_layers] of the case, or empty
+  void run_all(const std::vector<std::size_t>& units, const std::vector<LayerBudgets>& budgets) {
+    parallel_in_order(units.size(), part_.in_flight, [&](std::size_t i) {
+      // The one that starts next, when one of those at work now ends.
+      if (i + part_.in_flight < units.size()) prefetch_unit(plan_, plan_.units[units[i + part_.in_flight]]);
+      const ReplayUnit& unit = plan_.units[units[i]];
+      journal_.write(units[i], run_one(unit, budgets.empty() ? LayerBudgets{} : budgets[unit.layer]));
+      progress_.finish_unit();
+    });
+  }
+
+  Dataset run_one(const ReplayUnit& unit, const LayerBudgets& budgets) {
+    UnitResult result;
+    backend_.with([&](Backend& chosen) { result = run_unit(plan_, unit, budgets, part_.kept.outputs, chosen, used_); });
+    Dataset entry = unit_dataset(plan_, unit, result);
+    if (part_.kept.retained) append_retained(result, entry);
+    if (part_.kept.outputs) append_outputs(result, plan_.sample(plan_.cases[unit.case_index]).query_positions(), entry);
+    return entry;
+  }
+
+  const ReplayPlan& plan_;
+  const WorkPart& part_;
+  const UnitJournal& journal_;
+  BackendChoice& backend_;
+  const ReplayProgress& progress_;
+  UsedSlices used_;
+};
+
+void write_files(const ReplayPlan& plan, const WorkPart& part, const OutputFiles& files, const UnitJournal& journal) {
+  const auto read_unit = [&](std::size_t unit, DatasetPart of_it) { return journal.read(unit, of_it); };
+  if (!part.shard) return write_output_files(files, results_frame(plan), read_unit, journal);
+  std::vector<std::unique_ptr<NewFile>> written;
+  written.push_back(
+      write_shard_file(files.results, results_frame(plan), *part.shard, part.kept, part.units, read_unit));
+  journal.publish(written);
+}
+
+}  // namespace
+
+bool run_replay(const ReplayPlan& plan, const WorkPart& part, const OutputFiles& files, BackendChoice& backend,
+                const ReplayProgress& progress) {
+  UnitJournal journal(files.results, journal_options(plan.options, part.kept), files.force);
+  if (published_all(files)) {
+    journal.remove();
+    return false;
+  }
+  journal.complete([&] {
+    check_output_files(files);  // again: another replay may have finished before this one had the journal
+    with_threads(part.n_threads, [&] {
+      std::vector<std::size_t> todo;
+      std::ranges::copy_if(part.units, std::back_inserter(todo), [&](std::size_t unit) { return !journal.has(unit); });
+      progress.begin(todo.size());
+      UnitQueue(plan, part, journal, backend, progress).run(std::move(todo));
+    });
+    write_files(plan, part, files, journal);
+  });
+  return true;
+}
+
+}  // namespace kvreplay
