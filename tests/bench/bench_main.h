@@ -3,7 +3,8 @@
 
 namespace kvreplay::bench {
 
-/// Runs with the BLAS kernels that this processor deserves; says on stderr what an exception says. \return  exit status
+/// Runs with the BLAS kernels that this processor deserves; says on stderr what an exception says.
+/// \return  exit status
 int run_bench(int argc, char** argv, int (*run)(int argc, char** argv));
 
 }  // namespace kvreplay::bench

@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "core/cuda/budget_errors.h"
+#include "core/cuda/cell_runs.h"
 #include "core/cuda/cell_sums.h"
 #include "core/cuda/cuda_backend.h"
+#include "core/cuda/errors_at_budgets.h"
 #include "core/cuda/gpu.h"
-#include "core/cuda/set_runs.h"
 #include "core/cuda/weights.h"
 #include "tests/bench/cuda_bench_parts.h"
 #include "tools/replay/unit_replay.h"
@@ -25,18 +25,18 @@ using namespace kvreplay::cuda;
 
 namespace {
 
-// Median seconds of some calls, by events on the lane's stream.
-double seconds(Lane& lane, const std::function<void()>& work) {
+// Median seconds of some calls, by events on the slot's stream.
+double seconds(StreamSlot& slot, const std::function<void()>& work) {
   cudaEvent_t begin = nullptr, end = nullptr;
   KVREPLAY_CUDA(cudaEventCreate(&begin));
   KVREPLAY_CUDA(cudaEventCreate(&end));
   work();  // warms up
-  lane.wait();
+  slot.wait();
   std::vector<double> times;
   for (int i = 0; i < 5; ++i) {
-    KVREPLAY_CUDA(cudaEventRecord(begin, lane.stream()));
+    KVREPLAY_CUDA(cudaEventRecord(begin, slot.stream()));
     work();
-    KVREPLAY_CUDA(cudaEventRecord(end, lane.stream()));
+    KVREPLAY_CUDA(cudaEventRecord(end, slot.stream()));
     KVREPLAY_CUDA(cudaEventSynchronize(end));
     float milliseconds = 0;
     KVREPLAY_CUDA(cudaEventElapsedTime(&milliseconds, begin, end));
@@ -48,34 +48,34 @@ double seconds(Lane& lane, const std::function<void()>& work) {
   return times[2];
 }
 
-Peaks measure_peaks(Lane& lane) {
+Peaks measure_peaks(StreamSlot& slot) {
   constexpr int kSize = 8192;
   constexpr std::size_t kElements = std::size_t{kSize} * kSize;
-  const DevicePointer<float> a = lane.room<float>(Room::keys, kElements), b = lane.room<float>(Room::values, kElements),
-                             c = lane.room<float>(Room::weights, kElements);
-  lane.clear(a, kElements);
-  lane.clear(b, kElements);
+  const DevicePointer<float> a = slot.room<float>(Room::keys, kElements), b = slot.room<float>(Room::values, kElements),
+                             c = slot.room<float>(Room::weights, kElements);
+  slot.clear(a, kElements);
+  slot.clear(b, kElements);
   const float one = 1, zero = 0;
   const double flops = 2.0 * kSize * kSize * kSize;
   const auto multiply = [&](cudaDataType type) {
-    return flops / seconds(lane, [&] {
+    return flops / seconds(slot, [&] {
              KVREPLAY_CUDA(cublasGemmStridedBatchedEx(
-                 lane.blas(), CUBLAS_OP_T, CUBLAS_OP_N, kSize, kSize, kSize, &one, a.get(), type, kSize, 0, b.get(),
+                 slot.blas(), CUBLAS_OP_T, CUBLAS_OP_N, kSize, kSize, kSize, &one, a.get(), type, kSize, 0, b.get(),
                  type, kSize, 0, &zero, c.get(), CUDA_R_32F, kSize, 0, 1, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
            });
   };
   Peaks peaks{.half = multiply(CUDA_R_16F), .single = multiply(CUDA_R_32F)};
   constexpr int kSmall = 4096;  // as many bytes of float64
   const double one64 = 1, zero64 = 0;
-  peaks.full = 2.0 * kSmall * kSmall * kSmall / seconds(lane, [&] {
-                 KVREPLAY_CUDA(cublasDgemm(lane.blas(), CUBLAS_OP_N, CUBLAS_OP_N, kSmall, kSmall, kSmall, &one64,
+  peaks.full = 2.0 * kSmall * kSmall * kSmall / seconds(slot, [&] {
+                 KVREPLAY_CUDA(cublasDgemm(slot.blas(), CUBLAS_OP_N, CUBLAS_OP_N, kSmall, kSmall, kSmall, &one64,
                                            reinterpret_cast<const double*>(a.get()), kSmall,
                                            reinterpret_cast<const double*>(b.get()), kSmall, &zero64,
                                            reinterpret_cast<double*>(c.get()), kSmall));
                });
-  peaks.bandwidth = 2 * kElements * sizeof(float) / seconds(lane, [&] {
+  peaks.bandwidth = 2 * kElements * sizeof(float) / seconds(slot, [&] {
                       KVREPLAY_CUDA(cudaMemcpyAsync(b.get(), a.get(), kElements * sizeof(float),
-                                                    cudaMemcpyDeviceToDevice, lane.stream()));
+                                                    cudaMemcpyDeviceToDevice, slot.stream()));
                     });
   report("cuBLAS, float16 products", 1e-12 * peaks.half, "TFLOP/s");
   report("cuBLAS, float32 products", 1e-12 * peaks.single, "TFLOP/s");
@@ -84,131 +84,172 @@ Peaks measure_peaks(Lane& lane) {
   return peaks;
 }
 
-void measure_kernels(Lane& lane, const Peaks& peaks, std::size_t n_tokens, DType dtype) {
-  const std::size_t group = kQueryHeads / kKvHeads, n_columns = group * kQueries;
-  const std::string shape = std::to_string(n_tokens) + " tokens, " + std::string(name_of(dtype));
-  const std::size_t row_bytes = kDim * size_of(dtype);
-  const DevicePointer<std::byte> keys = lane.room<std::byte>(Room::keys, kKvHeads * n_tokens * row_bytes),
-                                 values = lane.room<std::byte>(Room::values, kKvHeads * n_tokens * row_bytes),
-                                 queries = lane.room<std::byte>(Room::queries, kQueryHeads * kQueries * row_bytes);
-  lane.clear(keys, kKvHeads * n_tokens * row_bytes);
-  lane.clear(values, kKvHeads * n_tokens * row_bytes);
-  lane.clear(queries, kQueryHeads * kQueries * row_bytes);
-  const std::size_t n_weights = kKvHeads * n_tokens * n_columns;
-  const DevicePointer<float> weights = lane.room<float>(Room::weights, n_weights);
-  const DeviceStack stack{
-      .data = keys, .dtype = dtype, .count = kKvHeads, .rows = n_tokens, .cols = kDim, .spacing = n_tokens};
-  const double weight_bytes = static_cast<double>(n_weights) * sizeof(float);
-
-  double time = seconds(lane, [&] { multiply_keys_queries(lane, stack, 0, n_tokens, queries, n_columns, 1, weights); });
-  report("logits, " + shape, 1e-12 * 2 * static_cast<double>(n_weights) * kDim / time, "TFLOP/s", 1e-12 * peaks.half);
-  report("logits written, " + shape, 1e-9 * weight_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
-
-  // A ranking in no order, 16 budgets: the cells of a plan.
-  std::vector<std::uint32_t> ranking(n_tokens);
-  for (std::size_t i = 0; i < n_tokens; ++i) ranking[i] = static_cast<std::uint32_t>(i * 40503 % n_tokens);
-  std::vector<std::size_t> ends;
-  for (std::size_t b = 1; b <= kBudgets + 1; ++b) ends.push_back(n_tokens * b / (kBudgets + 1));
-  SetRuns sets;
-  std::vector<PlanWalk> walks;
-  std::vector<std::uint16_t> held;
-  for (std::uint32_t h = 0; h < kPoliciesAtOnce * kKvHeads; ++h) {
-    sets.add(kDim, {h % static_cast<std::uint32_t>(kKvHeads), 0, static_cast<std::uint32_t>(n_columns)}, 0, ends);
-    walks.push_back({.cells = h * ends.size(),
-                     .held = 0,
-                     .local = 0,
-                     .out = h * n_columns / kPanelWidth,
-                     .n_cells = static_cast<std::uint32_t>(ends.size()),
-                     .n_panels = static_cast<std::uint32_t>(n_columns / kPanelWidth),
-                     .first_budget = 0,
-                     .n_budgets = kBudgets});
+// The kernels of a replay, one after the other, on arrays of zeros.
+class KernelBench {
+ public:
+  KernelBench(StreamSlot& slot, const Peaks& peaks, std::size_t n_tokens, DType dtype)
+      : slot_(slot),
+        peaks_(peaks),
+        n_tokens_(n_tokens),
+        dtype_(dtype),
+        shape_(std::to_string(n_tokens) + " tokens, " + std::string(name_of(dtype))),
+        n_weights_(kKvHeads * n_tokens * kColumns),
+        weight_bytes_(static_cast<double>(n_weights_) * sizeof(float)) {
+    const std::size_t row_bytes = kDim * size_of(dtype);
+    keys_ = zeros(Room::keys, kKvHeads * n_tokens * row_bytes);
+    values_ = zeros(Room::values, kKvHeads * n_tokens * row_bytes);
+    queries_ = zeros(Room::queries, kQueryHeads * kQueries * row_bytes);
+    weights_ = slot.room<float>(Room::weights, n_weights_);
+    // A ranking in no order, 16 budgets: the cells of a plan.
+    for (std::size_t b = 1; b <= kBudgets + 1; ++b) ends_.push_back(n_tokens * b / (kBudgets + 1));
+    for (std::uint32_t h = 0; h < kPoliciesAtOnce * kKvHeads; ++h) {
+      runs_.add(kDim, {h % static_cast<std::uint32_t>(kKvHeads), 0, static_cast<std::uint32_t>(kColumns)}, 0, ends_);
+      walks_.push_back({.cells = h * ends_.size(),
+                        .retained = 0,
+                        .local = 0,
+                        .out = h * kColumns / kPanelWidth,
+                        .n_cells = static_cast<std::uint32_t>(ends_.size()),
+                        .n_panels = static_cast<std::uint32_t>(kColumns / kPanelWidth),
+                        .first_budget = 0,
+                        .n_budgets = kBudgets});
+    }
   }
-  for (std::size_t c = 0; c < ends.size(); ++c) held.push_back(static_cast<std::uint16_t>(0xffffu << c));
-  const SeenKeys seen = seen_keys({}, std::vector<std::size_t>(kQueries, n_tokens - 1), kQueries, {0, n_tokens});
-  Tables& tables = lane.new_tables();
-  const std::size_t first = tables.add(std::span<const std::int32_t>(seen.first)),
-                    last = tables.add(std::span<const std::int32_t>(seen.last)),
-                    positions = tables.add(std::span<const std::uint32_t>(ranking)),
-                    runs = tables.add(std::span<const Run>(sets.runs)),
-                    folds = tables.add(std::span<const Fold>(sets.folds)),
-                    slots = tables.add(std::span<const std::uint64_t>(sets.slots)),
-                    at_walks = tables.add(std::span<const PlanWalk>(walks)),
-                    at_held = tables.add(std::span<const std::uint16_t>(held));
-  tables.send(lane);
 
-  const LogitColumns columns{.logits = weights.get(),
-                             .n_batch = kKvHeads,
-                             .n_keys = n_tokens,
-                             .n_columns = n_columns,
-                             .first = tables.at<std::int32_t>(first),
-                             .last = tables.at<std::int32_t>(last),
-                             .n_lanes = kQueries,
-                             .softcap = 0};
-  const std::size_t per_chunk = kKvHeads * n_columns;
-  const DevicePointer<float> maxima = lane.room<float>(Room::maxima, (n_chunks(n_tokens) + 2) * per_chunk);
-  const DevicePointer<float> sums = maxima + per_chunk, chunks = sums + per_chunk;
-  time = seconds(lane, [&] { KVREPLAY_CUDA(find_maxima(columns, chunks.get(), maxima.get(), lane.stream())); });
-  report("maxima of logits, " + shape, 1e-9 * weight_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
-  const DevicePointer<double> totals = lane.room<double>(Room::columns, kQueryHeads * n_tokens);
-  lane.clear(totals, kQueryHeads * n_tokens);
-  time = seconds(
-      lane, [&] { KVREPLAY_CUDA(sum_exponentials(columns, maxima.get(), chunks.get(), sums.get(), lane.stream())); });
-  report("sums of exponentials, " + shape, 1e-9 * weight_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
-  time = seconds(lane, [&] {
-    KVREPLAY_CUDA(
-        add_column_sums(columns, maxima.get(), sums.get(), kQueries, 0, n_tokens, totals.get(), lane.stream()));
-  });
-  report("column sums, " + shape, 1e-9 * weight_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
-  time = seconds(lane, [&] { KVREPLAY_CUDA(write_weights(columns, maxima.get(), lane.stream())); });
-  report("weights, " + shape, 1e-9 * 2 * weight_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
+  void run() {
+    measure_logits();
+    measure_weights();
+    measure_cells();
+    slot_.wait();
+  }
 
-  const DevicePointer<float> partials = lane.room<float>(Room::partials, sets.n_floats);
-  const CellSums cells{.weights = weights.get(),
-                       .n_keys = n_tokens,
-                       .n_columns = n_columns,
-                       .first_key = 0,
-                       .values = values.get(),
-                       .dtype = dtype,
-                       .n_tokens = n_tokens,
-                       .value_dim = kDim,
-                       .value_stride = kDim,
-                       .positions = tables.at<std::uint32_t>(positions),
-                       .runs = tables.at<Run>(runs),
-                       .n_runs = sets.runs.size(),
-                       .most_columns = sets.most_columns,
-                       .partials = partials.get()};
-  time = seconds(lane, [&] { KVREPLAY_CUDA(sum_runs(cells, lane.stream())); });
-  report("cell sums, " + shape, 1e-12 * 2 * kPoliciesAtOnce * static_cast<double>(n_weights) * kDim / time, "TFLOP/s",
-         1e-12 * peaks.single);
-  report("cell sums, weights read, " + shape, 1e-9 * kPoliciesAtOnce * weight_bytes / time, "GB/s",
-         1e-9 * peaks.bandwidth);
-  time = seconds(lane, [&] {
-    KVREPLAY_CUDA(
-        fold_runs(tables.at<Fold>(folds), sets.folds.size(), sets.largest_fold(), partials.get(), lane.stream()));
-  });
-  report("folds, " + shape, 1e6 * time, "us");
-  const std::size_t n_panels = kPoliciesAtOnce * kQueryHeads * kQueries / kPanelWidth,
-                    n_norms = n_panels * kBudgets * kPanelWidth;
-  const DevicePointer<float> base = lane.room<float>(Room::base, (kDim + 1) * n_columns);
-  lane.clear(base, (kDim + 1) * n_columns);
-  const BudgetErrors errors{.walks = tables.at<PlanWalk>(at_walks),
-                            .n_walks = walks.size(),
-                            .cells = partials.get(),
-                            .slots = tables.at<std::uint64_t>(slots),
-                            .held = tables.at<std::uint16_t>(at_held),
-                            .local = base.get(),
-                            .local_columns = n_columns,
-                            .value_dim = kDim,
-                            .n_budgets = kBudgets,
-                            .most_panels = n_columns / kPanelWidth,
-                            .squares = lane.room<float>(Room::squares, n_norms).get(),
-                            .recall = lane.room<float>(Room::recall, n_norms).get(),
-                            .errors = nullptr};
-  time = seconds(lane, [&] { KVREPLAY_CUDA(measure_budgets(errors, lane.stream())); });
-  const double cell_bytes = static_cast<double>(walks.size() * ends.size() * (kDim + 1) * n_columns) * sizeof(float);
-  report("errors of budgets, " + shape, 1e-9 * cell_bytes / time, "GB/s", 1e-9 * peaks.bandwidth);
-  lane.wait();
-}
+ private:
+  static constexpr std::size_t kColumns = kQueryHeads / kKvHeads * kQueries;
+
+  DevicePointer<std::byte> zeros(Room room, std::size_t n_bytes) {
+    const DevicePointer<std::byte> bytes = slot_.room<std::byte>(room, n_bytes);
+    slot_.clear(bytes, n_bytes);
+    return bytes;
+  }
+
+  void report_bandwidth(const std::string& what, double bytes, double time) {
+    report(what + ", " + shape_, 1e-9 * bytes / time, "GB/s", 1e-9 * peaks_.bandwidth);
+  }
+
+  void measure_logits() {
+    const DeviceStack stack{
+        .data = keys_, .dtype = dtype_, .count = kKvHeads, .rows = n_tokens_, .cols = kDim, .spacing = n_tokens_};
+    const double time =
+        seconds(slot_, [&] { multiply_keys_queries(slot_, stack, 0, n_tokens_, queries_, kColumns, 1, weights_); });
+    report("logits, " + shape_, 1e-12 * 2 * static_cast<double>(n_weights_) * kDim / time, "TFLOP/s",
+           1e-12 * peaks_.half);
+    report_bandwidth("logits written", weight_bytes_, time);
+  }
+
+  void measure_weights() {
+    const SeenKeys seen = seen_keys({}, std::vector<std::size_t>(kQueries, n_tokens_ - 1), kQueries, {0, n_tokens_});
+    Tables& tables = slot_.new_tables();
+    const std::size_t first = tables.add(std::span<const std::int32_t>(seen.first)),
+                      last = tables.add(std::span<const std::int32_t>(seen.last));
+    tables.send(slot_);
+    const LogitColumns columns{.logits = weights_.get(),
+                               .n_batch = kKvHeads,
+                               .n_keys = n_tokens_,
+                               .n_columns = kColumns,
+                               .first = tables.at<std::int32_t>(first),
+                               .last = tables.at<std::int32_t>(last),
+                               .n_lanes = kQueries,
+                               .softcap = 0};
+    const std::size_t per_chunk = kKvHeads * kColumns;
+    const DevicePointer<float> maxima = slot_.room<float>(Room::maxima, (n_chunks(n_tokens_) + 2) * per_chunk);
+    const DevicePointer<float> sums = maxima + per_chunk, chunks = sums + per_chunk;
+    const auto measure = [&](const std::string& what, double bytes, const auto& work) {
+      report_bandwidth(what, bytes, seconds(slot_, [&] { KVREPLAY_CUDA(work()); }));
+    };
+    const DevicePointer<double> totals = slot_.room<double>(Room::columns, kQueryHeads * n_tokens_);
+    slot_.clear(totals, kQueryHeads * n_tokens_);
+    measure("maxima of logits", weight_bytes_,
+            [&] { return find_maxima(columns, chunks.get(), maxima.get(), slot_.stream()); });
+    measure("sums of exponentials", weight_bytes_,
+            [&] { return sum_exponentials(columns, maxima.get(), chunks.get(), sums.get(), slot_.stream()); });
+    measure("column sums", weight_bytes_, [&] {
+      return add_column_sums(columns, maxima.get(), sums.get(), kQueries, 0, n_tokens_, totals.get(), slot_.stream());
+    });
+    measure("weights", 2 * weight_bytes_, [&] { return write_weights(columns, maxima.get(), slot_.stream()); });
+  }
+
+  void measure_cells() {
+    std::vector<std::uint32_t> ranking(n_tokens_);
+    for (std::size_t i = 0; i < n_tokens_; ++i) ranking[i] = static_cast<std::uint32_t>(i * 40503 % n_tokens_);
+    std::vector<std::uint16_t> retained;
+    for (std::size_t c = 0; c < ends_.size(); ++c) retained.push_back(static_cast<std::uint16_t>(0xffffu << c));
+    Tables& tables = slot_.new_tables();
+    const std::size_t positions = tables.add(std::span<const std::uint32_t>(ranking)),
+                      runs = tables.add(std::span<const Run>(runs_.runs)),
+                      folds = tables.add(std::span<const Fold>(runs_.folds)),
+                      slots = tables.add(std::span<const std::uint64_t>(runs_.slots)),
+                      walks = tables.add(std::span<const PlanWalk>(walks_)),
+                      at_retained = tables.add(std::span<const std::uint16_t>(retained));
+    tables.send(slot_);
+
+    const DevicePointer<float> partials = slot_.room<float>(Room::partials, runs_.n_floats);
+    const CellSums cells{.weights = weights_.get(),
+                         .n_keys = n_tokens_,
+                         .n_columns = kColumns,
+                         .first_key = 0,
+                         .values = values_.get(),
+                         .dtype = dtype_,
+                         .n_tokens = n_tokens_,
+                         .value_dim = kDim,
+                         .value_stride = kDim,
+                         .positions = tables.at<std::uint32_t>(positions),
+                         .runs = tables.at<Run>(runs),
+                         .n_runs = runs_.runs.size(),
+                         .most_columns = runs_.most_columns,
+                         .partials = partials.get()};
+    double time = seconds(slot_, [&] { KVREPLAY_CUDA(sum_runs(cells, slot_.stream())); });
+    report("cell sums, " + shape_, 1e-12 * 2 * kPoliciesAtOnce * static_cast<double>(n_weights_) * kDim / time,
+           "TFLOP/s", 1e-12 * peaks_.single);
+    report_bandwidth("cell sums, weights read", kPoliciesAtOnce * weight_bytes_, time);
+    time = seconds(slot_, [&] {
+      KVREPLAY_CUDA(
+          fold_runs(tables.at<Fold>(folds), runs_.folds.size(), runs_.largest_fold(), partials.get(), slot_.stream()));
+    });
+    report("folds, " + shape_, 1e6 * time, "us");
+
+    const std::size_t n_norms = kPoliciesAtOnce * kQueryHeads * kQueries * kBudgets;
+    const DevicePointer<float> base = slot_.room<float>(Room::base, (kDim + 1) * kColumns);
+    slot_.clear(base, (kDim + 1) * kColumns);
+    const ErrorsAtBudgets errors{.walks = tables.at<PlanWalk>(walks),
+                                 .n_walks = walks_.size(),
+                                 .cells = partials.get(),
+                                 .slots = tables.at<std::uint64_t>(slots),
+                                 .retained = tables.at<std::uint16_t>(at_retained),
+                                 .local = base.get(),
+                                 .local_columns = kColumns,
+                                 .value_dim = kDim,
+                                 .n_budgets = kBudgets,
+                                 .most_panels = kColumns / kPanelWidth,
+                                 .squares = slot_.room<float>(Room::squares, n_norms).get(),
+                                 .recall = slot_.room<float>(Room::recall, n_norms).get(),
+                                 .errors = nullptr};
+    time = seconds(slot_, [&] { KVREPLAY_CUDA(errors_at_budgets(errors, slot_.stream())); });
+    report_bandwidth("errors of budgets",
+                     static_cast<double>(walks_.size() * ends_.size() * (kDim + 1) * kColumns) * sizeof(float), time);
+  }
+
+  StreamSlot& slot_;
+  const Peaks& peaks_;
+  std::size_t n_tokens_;
+  DType dtype_;
+  std::string shape_;
+  std::size_t n_weights_;
+  double weight_bytes_;
+  DevicePointer<std::byte> keys_, values_, queries_;
+  DevicePointer<float> weights_;
+  std::vector<std::size_t> ends_;
+  CellRuns runs_;
+  std::vector<PlanWalk> walks_;
+};
 
 // The whole unit, as `kvreplay replay` does it. Policies whose ranking costs little: time is the replay's.
 void measure_units(Backend& backend, Backend& cpu) {
@@ -268,11 +309,12 @@ int main() {
   Peaks peaks;
   {
     Gpu gpu(found.devices[0].index);
-    const Lanes::Lease lane(gpu.lanes());
-    peaks = measure_peaks(*lane);
-    for (const std::size_t n_tokens : {4096u, 32768u, 131072u}) measure_kernels(*lane, peaks, n_tokens, DType::float16);
-    measure_kernels(*lane, peaks, 32768, DType::bfloat16);
-    measure_kernels(*lane, peaks, 32768, DType::float32);
+    const StreamSlots::Lease slot(gpu.slots());
+    peaks = measure_peaks(*slot);
+    for (const std::size_t n_tokens : {4096u, 32768u, 131072u})
+      KernelBench(*slot, peaks, n_tokens, DType::float16).run();
+    KernelBench(*slot, peaks, 32768, DType::bfloat16).run();
+    KernelBench(*slot, peaks, 32768, DType::float32).run();
   }
   const auto backend = make_cuda_backend({}), cpu = make_cpu_backend();
   measure_primitives(*backend, peaks);

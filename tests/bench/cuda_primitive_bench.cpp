@@ -44,8 +44,8 @@ void measure_attention(Backend& backend, const LayerData& data, const Peaks& pea
   std::vector<std::size_t> ends;
   for (std::size_t b = 1; b <= kBudgets + 1; ++b) ends.push_back(kTokens * b / (kBudgets + 1));
   PanelSums sums;
-  report_work("sum_sets, the same, 17 cells", milliseconds([&] {
-                backend.sum_sets(weights, {0, group}, data.values.matrix(0), order, ends, sums);
+  report_work("sum_cells, the same, 17 cells", milliseconds([&] {
+                backend.sum_cells(weights, {0, group}, data.values.matrix(0), order, ends, sums);
               }));
 
   Tensor rows(kQueryHeads, kQueries, kTokens);

@@ -50,7 +50,7 @@ void cell_pass(benchmark::State& state) {
   PanelSums sums;
   backend->weigh({.scale = data.model.softmax_scale}, all_heads(data), data.keys.matrix(0), {0, n_tokens + kPanelWidth},
                  weights);
-  for (auto _ : state) backend->sum_sets(weights, {0, group}, data.values.matrix(0), cells.order, cells.ends, sums);
+  for (auto _ : state) backend->sum_cells(weights, {0, group}, data.values.matrix(0), cells.order, cells.ends, sums);
   state.counters["flops"] = benchmark::Counter(2.0 * static_cast<double>(n_tokens * group * kPanelWidth * (dim + 1)),
                                                benchmark::Counter::kIsIterationInvariantRate);
 }

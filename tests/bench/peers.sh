@@ -2,8 +2,8 @@
 # kvreplay and its peers side by side, in one run, on recorded traces: PyTorch in three ways, and kvpress in the model.
 #   pip install -c tests/constraints.txt -e '.[record]' kvpress==0.5.5
 #   KVREPLAY_PYTHON=.venv/bin/python bash tests/bench/peers.sh TRACE... [OPTIONS OF peers.py]
-# tests/bench/readme.sh records the traces of the README and calls this.
-# Writes build/peers.json; tests/bench/table.py makes the README's table of it.
+# tests/bench/performance.sh records the traces of docs/performance.md and calls this.
+# Writes build/peers.json; tests/bench/table.py makes a table of docs/performance.md of it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 source "$root/tools/install_dependencies.sh"

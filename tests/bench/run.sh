@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the benchmarks, runs each several times and prints the ratios that the README quotes. Quote them with the machine.
+# Builds the benchmarks, runs each several times and prints the ratios that docs/performance.md quotes. Quote them with the machine.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tools/install_dependencies.sh

@@ -57,10 +57,10 @@ Unit make_unit(const std::string& path, const std::string& point_name) {
 }
 
 LayerSelection select(const Unit& unit, const Policy& policy, const PromptView& view) {
-  if (!policy.shares_between_layers()) return policy.select(view, unit.budgets);
+  if (!policy.splits_layers()) return policy.select(view, unit.budgets);
   const std::vector<std::vector<LayerSurvey>> surveys = {policy.survey(view, unit.budgets)};
-  const std::vector<HeadBudgets> shares = policy.share(surveys);
-  return policy.select(view, unit.budgets, &shares[0]);
+  const std::vector<HeadBudgets> split = policy.split_layers(surveys);
+  return policy.select(view, unit.budgets, &split[0]);
 }
 
 std::vector<LayerSelection> select_all(const Unit& unit, Backend& backend) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the README's tables of what the benchmarks wrote: build/peers.json, build/bench.json and the like.
+"""Makes the tables of docs/performance.md of what the benchmarks wrote: build/peers.json, build/bench.json and the like.
 
 python3 tests/bench/table.py build/peers.json build/bench.json
 """

@@ -41,7 +41,8 @@ double counted_flops(const std::string& trace) {
   return std::accumulate(flops.begin(), flops.end(), 0.0);
 }
 
-// Runs a program to its end. \return  its peak of memory in bytes
+// Runs a program to its end.
+// \return  its peak of memory in bytes
 double peak_of_run(std::vector<std::string> words) {
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# All measurements behind the README's section on speed, in one go, as tables. Half an hour on two cores that have
+# All measurements behind docs/performance.md, in one go, as tables. Half an hour on two cores that have
 # nothing else to do.
 #   pip install -c tests/constraints.txt -e '.[record]' kvpress==0.5.5
-#   KVREPLAY_PYTHON=.venv/bin/python bash tests/bench/readme.sh MODEL.gguf [FOLDER]
+#   KVREPLAY_PYTHON=.venv/bin/python bash tests/bench/performance.sh MODEL.gguf [FOLDER]
 # Records traces of licence texts into FOLDER (build/bench-traces), unless they are there: NAME, what the model reads,
 # tokens decoded.
 set -euo pipefail
