@@ -288,5 +288,5 @@ TEST_CASE("no function has more than 80 lines") {
       for_each_block(lines, first + 1, last, 2, check);
     });
   }
-  CHECK(n_functions > 3000);
+  CHECK(n_functions > 2500);
 }
