@@ -123,6 +123,19 @@ Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compr
   return sums;
 }
 
+Sums cosine_distance(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained) {
+  const Positions cache = retained_and_local(layer, retained, compression_point);
+  Sums sums;
+  for (const std::size_t row : evaluation_rows(layer, compression_point)) {
+    const Vector full = full_output(layer, q_head, row), kept = output(layer, q_head, row, cache);
+    double product = 0;
+    for (std::size_t d = 0; d < full.size(); ++d) product += full[d] * kept[d];
+    sums.numerator += 1 - product / (norm(full) * norm(kept));
+    sums.denominator += 1;
+  }
+  return sums;
+}
+
 Sums attention_recall(const Layer& layer, std::size_t q_head, std::size_t compression_point,
                       const Positions& retained) {
   const Positions cache = retained_and_local(layer, retained, compression_point);

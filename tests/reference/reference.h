@@ -73,6 +73,8 @@ Sums output_error(const Layer& layer, std::size_t q_head, std::size_t compressio
 /// sum_t ||o'_t - o_t|| / ||o_t|| and the number of queries
 Sums mean_output_error(const Layer& layer, std::size_t q_head, std::size_t compression_point,
                        const Positions& retained);
+/// sum_t of 1 - cos(o'_t, o_t), and the number of queries
+Sums cosine_distance(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained);
 /// sum_t of the retained mass, and the number of queries
 Sums attention_recall(const Layer& layer, std::size_t q_head, std::size_t compression_point, const Positions& retained);
 /// The squared norms of output_error after W_O, for one head alone
