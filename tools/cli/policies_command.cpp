@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
 #include "core/contracts/policy.h"
@@ -46,24 +50,27 @@ void for_each_row(const std::string& name, Use use) {
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   std::vector<std::string> names;
-  bool json = false;
+  bool json = false, names_only = false;
   Options options("policies [OPTIONS] [NAME]",
                   "Lists scorers, modifiers, allocators and presets, or tells everything on those of one name.");
   options.positional("NAME", names, 0, 1);
   options.flag("json", json, "write one JSON object");
+  options.flag("names", names_only, "write the names alone, one on a line: for scripts and for completion");
   options.example("kvreplay policies");
   options.example("kvreplay policies snapkv");
   if (!options.parse(args, out)) return 0;
 
+  if (json && names_only) throw UsageError("--json and --names are two forms of the list: give one of them");
   const std::string name = names.empty() ? "" : names.front();
-  std::vector<std::string> known;
-  for_each_row("", [&](const auto& row, const char*) { known.push_back(row.name); });
-  if (!name.empty() && std::ranges::find(known, name) == known.end()) {
-    std::ranges::sort(known);
-    known.erase(std::ranges::unique(known).begin(), known.end());
-    throw UsageError(unknown_name("scorer, modifier, allocator or preset", name, known));
-  }
-  if (json) {
+  std::set<std::string> known;
+  for_each_row("", [&](const auto& row, const char*) { known.insert(row.name); });
+  if (!name.empty() && !known.contains(name))
+    throw UsageError(
+        unknown_name("scorer, modifier, allocator or preset", name, std::vector(known.begin(), known.end())));
+  if (names_only) {
+    for (const std::string& each : known)
+      if (name.empty() || each == name) out << each << '\n';
+  } else if (json) {
     nlohmann::ordered_json tables;
     for (const char* table : {"scorers", "modifiers", "allocators", "presets"})
       tables[table] = nlohmann::ordered_json::array();

@@ -1,6 +1,12 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include "core/contracts/policy.h"
 #include "tests/tools/cli/program_run.h"
@@ -48,6 +54,21 @@ TEST_CASE("policies --json is one object with the same content") {
   const auto one = nlohmann::json::parse(run({"policies", "snapkv", "--json"}).out);
   CHECK(one["scorers"][0]["parameters"][0]["name"] == "window");
   CHECK(one["allocators"].empty());
+}
+
+TEST_CASE("policies --names is every name once, in alphabetical order, one on a line") {
+  std::istringstream lines(run({"policies", "--names"}).out);
+  std::vector<std::string> names;
+  for (std::string line; std::getline(lines, line);) names.push_back(line);
+  CHECK(std::ranges::adjacent_find(names, std::greater_equal<>()) == names.end());
+  std::set<std::string> expected;
+  for (const Scorer& scorer : all_scorers()) expected.insert(scorer.name);
+  for (const Modifier& modifier : all_modifiers()) expected.insert(modifier.name);
+  for (const Allocator& allocator : all_allocators()) expected.insert(allocator.name);
+  for (const Preset& preset : all_presets()) expected.insert(preset.name);
+  CHECK(std::set<std::string>(names.begin(), names.end()) == expected);
+  CHECK(run({"policies", "snapkv", "--names"}).out == "snapkv\n");
+  CHECK(run({"policies", "--names", "--json"}).exit_code == 2);
 }
 
 TEST_CASE("unknown policies are answered with the nearest") {
