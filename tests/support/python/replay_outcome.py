@@ -9,7 +9,8 @@ import numpy as np
 def write_results(
     path: Path, trace: Path, cases: dict[str, int], policies: list[str], budgets: list[float], metrics: dict[str, tuple]
 ) -> Path:
-    """`cases`: by "SAMPLE@POINT", evaluation queries; `metrics`: by name, (better, dimensions, values)."""
+    """`cases`: by "SAMPLE@POINT", evaluation queries; `metrics`: by name, (better, dimensions, values), or
+    (better, dimensions, values, further attributes)."""
     with h5py.File(trace) as recorded, h5py.File(path, "w") as file:
         attributes = {
             "format": "kvreplay-results",
@@ -31,9 +32,9 @@ def write_results(
         file["case_sample"] = [case.split("@")[0] for case in cases]
         file["case_point"] = [case.split("@")[1] for case in cases]
         file["n_queries"] = np.array(list(cases.values()), dtype=float)
-        for name, (better, dimensions, values) in metrics.items():
+        for name, (better, dimensions, values, *further) in metrics.items():
             file[name] = values
-            file[name].attrs["better"] = better
+            file[name].attrs.update({"better": better, "formula": "ratio"} | (further[0] if further else {}))
             for axis, dimension in enumerate(dimensions):
                 file[name].dims[axis].attach_scale(file[dimension])
     return path

@@ -186,8 +186,14 @@ class Reports(ValidationTest):
                 "output_error": ("lower", shape, errors),
                 "attention_recall": ("higher", shape, 1 - errors),
                 "predicted_kl": ("lower", ["case", "policy", "budget"], predicted),
-                "predicted_kl_standard_error": ("lower", ["case", "policy", "budget"], predicted),
-                "bytes": ("lower", ["case", "layer", "policy", "budget"], errors[:, :, 0]),
+                "predicted_kl_standard_error": (
+                    "lower",
+                    ["case", "policy", "budget"],
+                    predicted,
+                    {"formula": "sqrt_over", "contest": 0},
+                ),
+                "bytes": ("lower", ["case", "layer", "policy", "budget"], errors[:, :, 0], {"formula": "sum"}),
+                "kept_fraction": ("lower", ["case", "layer", "policy", "budget"], errors[:, :, 0]),
             }
         )
         rows = self.rows(*arguments, "--json", self.file(".json"))
