@@ -1,6 +1,5 @@
 // Output errors after W_O: what the residual stream sees.
 
-#include <cblas.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 
 #include "analysis/metrics/query_head_sums.h"
 #include "core/base/error.h"
+#include "core/base/linear_algebra.h"
 #include "core/base/matrix.h"
 #include "core/base/parallel.h"
 #include "core/base/scratch_pool.h"
@@ -19,45 +19,19 @@
 #include "core/engine/backend.h"
 #include "core/evidence/prompt_view.h"
 
-// LAPACK's own symbol, which OpenBLAS carries; LAPACKE would draw in a second BLAS.
-extern "C" void sgeqrf_(const blasint* m, const blasint* n, float* a, const blasint* lda, float* tau, float* work,
-                        const blasint* lwork, blasint* info);
-
 namespace kvreplay {
 namespace {
-
-// R of the thin QR decomposition of `transposed`^T, float32 [min(cols, rows), rows], upper trapezoidal, zeros below the
-// diagonal: ||transposed^T x|| = ||R x||, for half of the work.
-Tensor triangular_factor_of(ConstMatrixView transposed) {
-  const auto m = static_cast<blasint>(transposed.cols), n = static_cast<blasint>(transposed.rows);
-  const blasint n_work = 32 * n;  // room for blocks of 32 columns
-  const std::size_t n_rows = std::min(transposed.cols, transposed.rows);
-  std::vector<float> tau(n_rows), work(static_cast<std::size_t>(n_work));
-  // [rows, cols] in rows is its transpose in columns, as LAPACK wants it.
-  Buffer<float> a(transposed.rows * transposed.cols);
-  for (std::size_t r = 0; r < transposed.rows; ++r)
-    std::ranges::copy(transposed.row(r), a.data() + r * transposed.cols);
-  blasint info = 0;  // can only tell of wrong arguments
-  sgeqrf_(&m, &n, a.data(), &m, tau.data(), work.data(), &n_work, &info);
-  Tensor factor(1, n_rows, transposed.rows);
-  for (std::size_t r = 0; r < n_rows; ++r)
-    for (std::size_t c = 0; c < transposed.rows; ++c)
-      factor.matrix(0)(r, c) = r <= c ? a[c * transposed.cols + r] : 0.0f;
-  return factor;
-}
 
 // S of `n` random directions, float32 [n, transposed.rows]: ||S x||^2 is ||transposed^T x||^2 in the mean, with a
 // standard deviation of sqrt(2 / n) of it for one x, and never more for a sum over several. (Johnson and Lindenstrauss
 // 1984; Hutchinson 1990, doi 10.1080/03610919008812866)
 Tensor random_factor_of(ConstMatrixView transposed, std::size_t n, std::uint64_t seed) {
-  Tensor directions(1, n, transposed.cols), factor(1, n, transposed.rows);
+  Matrix64 directions(n, transposed.cols);
   const double scale = 1 / std::sqrt(static_cast<double>(n));
-  for (std::size_t i = 0; i < n * transposed.cols; ++i)
-    directions.values()[i] = static_cast<float>(scale * normal_number(seed, i));
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<blasint>(n), static_cast<blasint>(transposed.rows),
-              static_cast<blasint>(transposed.cols), 1.0f, directions.values().data(),
-              static_cast<blasint>(transposed.cols), transposed.data, static_cast<blasint>(transposed.stride), 0.0f,
-              factor.values().data(), static_cast<blasint>(transposed.rows));
+  for (std::size_t i = 0; i < directions.values.size(); ++i) directions.values[i] = scale * normal_number(seed, i);
+  const Matrix64 products = inner_products(directions, transposed);
+  Tensor factor(1, n, transposed.rows);
+  std::ranges::transform(products.values, factor.values().begin(), [](double x) { return static_cast<float>(x); });
   return factor;
 }
 
@@ -71,7 +45,7 @@ class ProjectedError final : public MetricAccumulator {
         projection_{shape.layer->output_projection.values().data(), n_rows_, shape.layer->model.hidden_size,
                     shape.layer->model.hidden_size},
         exact_(parameters.count("sketch") == 0),
-        factor_(exact_ ? triangular_factor_of(projection_)
+        factor_(exact_ ? triangular_factor32(projection_)
                        : random_factor_of(projection_, parameters.count("sketch"), shape.view->unit().seed)),
         reference_(n_rows_ * kPanelWidth),
         errors_(used_errors().take()),
@@ -167,7 +141,7 @@ class HeadProjectedError final : public QueryHeadSums {
   explicit HeadProjectedError(const UnitShape& shape)
       : QueryHeadSums(shape), dim_(shape.layer->model.value_dim), backend_(shape.view->backend()) {
     for (std::size_t h = 0; h < shape.layer->model.n_q_heads; ++h) {
-      factors_.push_back(triangular_factor_of(shape.layer->output_projection.matrix(h)));
+      factors_.push_back(triangular_factor32(shape.layer->output_projection.matrix(h)));
       held_.push_back(backend_.hold(std::as_const(factors_.back()).matrix(0), *shape.layer));
     }
   }
@@ -243,9 +217,11 @@ AddedCost cost_of_projected(const UnitDimensions& unit, const Parameters& parame
   const double errors = rows * columns * sizeof(float), sketch = static_cast<double>(parameters.count("sketch"));
   const double triangular = std::min(hidden, rows), factor = sketch > 0 ? sketch : triangular;
   const double of_factor = sketch > 0 ? sketch * rows : triangular * (rows - triangular / 2);
+  // While the factor is made: a copy of W_O, or directions and their products in float64.
+  const double making = sketch > 0 ? sketch * (hidden + rows) * sizeof(double) : hidden * rows * sizeof(float);
   return {.flops = n_panels(unit) * policies * columns * 2 * of_factor,
-          .bytes = std::min(policies * errors, std::max(double{kErrorBytesAtOnce}, errors)) +
-                   (factor * rows + hidden * rows + factor * columns + rows * kPanelWidth) * sizeof(float)};
+          .bytes = std::min(policies * errors, std::max(double{kErrorBytesAtOnce}, errors)) + making +
+                   (factor * rows + factor * columns + rows * kPanelWidth) * sizeof(float)};
 }
 
 AddedCost cost_of_heads_projected(const UnitDimensions& unit, const Parameters&) {

@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
+#include <type_traits>
 
 // LAPACK as OpenBLAS carries it; Debian's package of it has no header for these.
 extern "C" {
 void dpotrf_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
 void dpotri_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
 void dgeqrf_(const blasint* m, const blasint* n, double* a, const blasint* lda, double* tau, double* work,
+             const blasint* lwork, blasint* info);
+void sgeqrf_(const blasint* m, const blasint* n, float* a, const blasint* lda, float* tau, float* work,
              const blasint* lwork, blasint* info);
 void dsyev_(const char* vectors, const char* triangle, const blasint* n, double* a, const blasint* lda, double* values,
             double* work, const blasint* lwork, blasint* info);
@@ -35,12 +38,28 @@ void for_blocks(ConstMatrixView rows, const Use& use) {
 }
 
 // The QR factorisation of A [m, n] in columns: R above and on the diagonal, and of no use below it.
-void factorise_qr(std::size_t m, std::size_t n, std::vector<double>& a) {
-  const blasint rows = blas(m), cols = blas(n), n_work = 32 * cols;
-  std::vector<double> tau(std::min(m, n)), work(32 * n);
+template <typename Real>
+void factorise_qr(std::size_t m, std::size_t n, std::vector<Real>& a) {
+  const blasint rows = blas(m), cols = blas(n), n_work = 32 * cols;  // room for blocks of 32 columns
+  std::vector<Real> tau(std::min(m, n)), work(32 * n);
   blasint info = 0;
-  dgeqrf_(&rows, &cols, a.data(), &rows, tau.data(), work.data(), &n_work, &info);
-  if (info != 0) throw std::logic_error("dgeqrf: an argument is wrong");
+  if constexpr (std::is_same_v<Real, double>)
+    dgeqrf_(&rows, &cols, a.data(), &rows, tau.data(), work.data(), &n_work, &info);
+  else
+    sgeqrf_(&rows, &cols, a.data(), &rows, tau.data(), work.data(), &n_work, &info);
+  if (info != 0) throw std::logic_error("geqrf: an argument is wrong");
+}
+
+// Calls set(r, c, R(r, c)) for the R of the thin QR factorisation of W^T.
+template <typename Real, typename Set>
+void for_triangular_factor(ConstMatrixView w, const Set& set) {
+  // Row-major W [n, m] is W^T [m, n] to LAPACK, which counts by columns.
+  std::vector<Real> a;
+  a.reserve(w.rows * w.cols);
+  for (std::size_t r = 0; r < w.rows; ++r) a.insert(a.end(), w.row(r).begin(), w.row(r).end());
+  factorise_qr(w.cols, w.rows, a);
+  for (std::size_t r = 0; r < std::min(w.rows, w.cols); ++r)
+    for (std::size_t c = 0; c < w.rows; ++c) set(r, c, r <= c ? a[c * w.cols + r] : Real{0});
 }
 
 double squared_norm(const double* x, std::size_t n) { return cblas_ddot(blas(n), x, 1, x, 1); }
@@ -215,13 +234,15 @@ std::vector<double> leverage(Matrix64 gram, double ridge, ConstMatrixView rows, 
 }
 
 Matrix64 triangular_factor(ConstMatrixView w) {
-  // Row-major W [n, m] is W^T [m, n] to LAPACK, which counts by columns.
-  std::vector<double> a;
-  for (std::size_t r = 0; r < w.rows; ++r) a.insert(a.end(), w.row(r).begin(), w.row(r).end());
-  factorise_qr(w.cols, w.rows, a);
   Matrix64 factor(std::min(w.rows, w.cols), w.rows);
-  for (std::size_t r = 0; r < factor.rows; ++r)
-    for (std::size_t c = r; c < factor.cols; ++c) factor(r, c) = a[c * w.cols + r];
+  for_triangular_factor<double>(w, [&](std::size_t r, std::size_t c, double x) { factor(r, c) = x; });
+  return factor;
+}
+
+Tensor triangular_factor32(ConstMatrixView w) {
+  Tensor factor(1, std::min(w.rows, w.cols), w.rows);
+  MatrixView rows = factor.matrix(0);
+  for_triangular_factor<float>(w, [&](std::size_t r, std::size_t c, float x) { rows(r, c) = x; });
   return factor;
 }
 

@@ -1,30 +1,16 @@
 #include "core/evidence/evaluation_errors.h"
 
+#include "core/base/linear_algebra.h"
+
 namespace kvreplay {
 namespace {
-
-// W_O^h (W_O^h)^T of each head: ||e W_O^h||^2 = e gram e^T. Empty: the identity.
-std::vector<std::vector<double>> projection_grams(const LayerData& layer) {
-  const std::size_t dim = layer.model.value_dim;
-  std::vector<std::vector<double>> grams;
-  for (std::size_t h = 0; h < layer.model.n_q_heads; ++h) {
-    const ConstMatrixView weights = layer.output_projection.matrix(h);
-    std::vector<double>& gram = grams.emplace_back(dim * dim, 0.0);
-    for (std::size_t a = 0; a < dim; ++a)
-      for (std::size_t b = a; b < dim; ++b) {
-        double sum = 0;
-        for (std::size_t c = 0; c < weights.cols; ++c) sum += double{weights(a, c)} * double{weights(b, c)};
-        gram[a * dim + b] = gram[b * dim + a] = sum;
-      }
-  }
-  return grams;
-}
 
 class ErrorSums final : public OutputSink {
  public:
   ErrorSums(const LayerData& layer, std::size_t n_budgets, bool projected)
       : dim_(layer.model.value_dim), n_budgets_(n_budgets) {
-    if (projected) grams_ = projection_grams(layer);
+    for (std::size_t h = 0; projected && h < layer.model.n_q_heads; ++h)
+      factors_.push_back(triangular_factor(layer.output_projection.matrix(h)));
     sums_.squared.assign(layer.model.n_q_heads, std::vector<double>(n_budgets, 0.0));
     sums_.reference.assign(layer.model.n_q_heads, 0.0);
   }
@@ -44,22 +30,24 @@ class ErrorSums final : public OutputSink {
   // Sum over the lanes of the squared (projected) norm of each column of x, [value_dim, kPanelWidth].
   double squares(const float* x, std::size_t head, std::size_t n_lanes) const {
     double sum = 0;
-    for (std::size_t a = 0; a < dim_; ++a) {
-      if (grams_.empty()) {
+    if (factors_.empty()) {
+      for (std::size_t d = 0; d < dim_; ++d)
         for (std::size_t l = 0; l < n_lanes; ++l)
-          sum += double{x[a * kPanelWidth + l]} * double{x[a * kPanelWidth + l]};
-        continue;
-      }
+          sum += double{x[d * kPanelWidth + l]} * double{x[d * kPanelWidth + l]};
+      return sum;
+    }
+    const Matrix64& factor = factors_[head];
+    for (std::size_t r = 0; r < factor.rows; ++r) {
       double row[kPanelWidth] = {};
-      for (std::size_t b = 0; b < dim_; ++b)
-        for (std::size_t l = 0; l < kPanelWidth; ++l) row[l] += grams_[head][a * dim_ + b] * x[b * kPanelWidth + l];
-      for (std::size_t l = 0; l < n_lanes; ++l) sum += row[l] * x[a * kPanelWidth + l];
+      for (std::size_t d = r; d < dim_; ++d)
+        for (std::size_t l = 0; l < kPanelWidth; ++l) row[l] += factor(r, d) * x[d * kPanelWidth + l];
+      for (std::size_t l = 0; l < n_lanes; ++l) sum += row[l] * row[l];
     }
     return sum;
   }
 
   std::size_t dim_, n_budgets_;
-  std::vector<std::vector<double>> grams_;
+  std::vector<Matrix64> factors_;  // [n_q_heads] R of each block of W_O; empty: not projected
   EvaluationErrors sums_;
 };
 

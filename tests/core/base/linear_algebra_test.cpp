@@ -64,6 +64,13 @@ TEST_CASE("the triangular factor of W keeps every norm of W^T v, of more rows th
     const Tensor w = random_rows(6, n_columns);
     const Matrix64 factor = triangular_factor(w.matrix(0));
     CHECK(factor.rows == std::min<std::size_t>(6, n_columns));
+    const Tensor rounded = triangular_factor32(w.matrix(0));
+    CHECK(rounded.rows() == factor.rows);
+    for (std::size_t r = 0; r < factor.rows; ++r)
+      for (std::size_t c = 0; c < 6; ++c) {
+        CHECK(double{rounded.matrix(0)(r, c)} == doctest::Approx(factor(r, c)).epsilon(1e-5));
+        if (c < r) CHECK(rounded.matrix(0)(r, c) == 0);
+      }
     const Tensor vectors = random_rows(4, 6);
     for (std::size_t i = 0; i < 4; ++i) {
       const std::span<const float> v = vectors.matrix(0).row(i);
