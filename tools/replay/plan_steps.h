@@ -1,0 +1,42 @@
+#pragma once
+// The steps of make_replay_plan(), in their order. Each checks its options against what the steps before it have
+// settled, and throws UsageError and InputError.
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string_view>
+
+#include "tools/replay/replay_plan.h"
+
+namespace kvreplay {
+
+/// In a list of policies or metrics: all that are taken when there is no list.
+inline constexpr std::string_view kDefault = "default";
+
+template <typename T>
+struct Wanted {
+  T what;
+  bool asked;  ///< for by name
+};
+
+/// Traces of one model, with the same layers.
+void open_traces(const ReplayOptions& options, ReplayPlan& plan);
+
+/// Scorers that read score files.
+/// \return the identity of each file: other scores, other results
+nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& plan);
+
+void choose_layers(const ReplayOptions& options, ReplayPlan& plan);
+
+/// Cases, and units of them.
+/// \param talk  takes what is left out
+void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk);
+
+/// \param talk  takes what is left out
+void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk);
+
+/// Metrics to report, and those to compute.
+/// \param talk  takes what is left out
+void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk);
+
+}  // namespace kvreplay
