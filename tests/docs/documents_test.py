@@ -24,7 +24,7 @@ README_BYTES = 12_000
 RUN_BY, FROM = re.compile(r"<!-- (?:run by|measured in): (.*) -->"), re.compile(r"<!-- from: (\S+) -->")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n(<!-- [^\n]* -->)?", re.MULTILINE | re.DOTALL)
-FOREIGN_OPTIONS = {"--preset", "--build", "--install", "--fast", "--test-dir", "--prompts"}
+FOREIGN_OPTIONS = {"--preset", "--build", "--install", "--prefix", "--fast", "--test-dir", "--prompts"}
 
 
 def documents() -> list[Path]:
@@ -199,32 +199,32 @@ class Documents(unittest.TestCase):
 
 @unittest.skipUnless(PROGRAM, "KVREPLAY_PROGRAM does not name the program")
 class Sessions(unittest.TestCase):
-    """Runs the console and Python blocks of each document, in its order, in a folder of its own."""
+    """Runs the console and Python blocks of all documents in one folder, as a reader does who tries them all."""
 
     def test_commands_print_what_is_shown(self):
         n_commands = 0
-        for document in documents():
-            run_here = [block for block in blocks(document) if block.language in ("console", "python")]
-            if not run_here:
-                continue
-            with tempfile.TemporaryDirectory() as name:
-                folder = Path(name)
-                (folder / "traces").symlink_to(ROOT / "traces")
-                for block in run_here:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "traces").symlink_to(ROOT / "traces")
+            for document in documents():
+                for block in blocks(document):
                     if block.language == "python":
                         run_python(block.text, folder)
-                        continue
-                    for command in session(block.text):
-                        n_commands += 1
-                        done = run(["bash", "-c", command.line], folder)
-                        self.assertEqual(done.returncode, 0, f"{document}: $ {command.line}\n{done.stderr}")
-                        missing = missing_line(command.output, done.stdout.splitlines()) if command.output else None
-                        self.assertIsNone(missing, f"{document}: $ {command.line}\n{done.stdout}")
+                    elif block.language == "console":
+                        n_commands += len(session(block.text))
+                        self.run_session(block.text, folder, document)
         self.assertGreater(n_commands, 20)
+
+    def run_session(self, text: str, folder: Path, document: Path) -> None:
+        for command in session(text):
+            done = run(["bash", "-c", command.line], folder)
+            self.assertEqual(done.returncode, 0, f"{document}: $ {command.line}\n{done.stderr}")
+            missing = missing_line(command.output, done.stdout.splitlines()) if command.output else None
+            self.assertIsNone(missing, f"{document}: $ {command.line}\n{done.stdout}")
 
 
 def run(command: list, folder: Path = ROOT) -> subprocess.CompletedProcess:
-    path = f"{Path(PROGRAM).parent}:{os.environ['PATH']}"
+    path = f"{Path(PROGRAM).resolve().parent}:{os.environ['PATH']}"
     return subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
 
 
