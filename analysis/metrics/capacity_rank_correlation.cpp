@@ -12,7 +12,7 @@ namespace {
 std::vector<double> standing(const HeadRetention& head, std::size_t t) {
   const CellPlan& plan = head.cells();
   std::vector<double> standing(plan.order.size());
-  if (plan.nested) {
+  if (head.nested()) {
     for (std::size_t place = 0; place < plan.order.size(); ++place)
       standing[plan.order[place]] = -static_cast<double>(place);
     return standing;

@@ -240,20 +240,20 @@ std::vector<double> InformationMetric::nats(const Terms& terms, std::vector<Dete
 }
 
 void InformationMetric::sum_cells(const Terms& terms, std::span<const std::uint32_t> rows,
-                                  std::span<const std::size_t> set_ends, Cells& cells) const {
-  cells.log_scales.assign(set_ends.size(), 0.0);
+                                  std::span<const std::size_t> cell_ends, Cells& cells) const {
+  cells.log_scales.assign(cell_ends.size(), 0.0);
   if (terms.logarithmic) {
     cells.exponentials.resize(terms.weights.size());
-    for (std::size_t s = 0, begin = 0; s < set_ends.size(); begin = set_ends[s++]) {
-      const auto set = rows.subspan(begin, set_ends[s] - begin);
+    for (std::size_t c = 0, begin = 0; c < cell_ends.size(); begin = cell_ends[c++]) {
+      const auto cell = rows.subspan(begin, cell_ends[c] - begin);
       double largest = -std::numeric_limits<double>::infinity();
-      for (const std::uint32_t i : set) largest = std::max(largest, terms.weights[i]);
-      for (const std::uint32_t i : set) cells.exponentials[i] = std::exp(terms.weights[i] - largest);
-      cells.log_scales[s] = largest;
+      for (const std::uint32_t i : cell) largest = std::max(largest, terms.weights[i]);
+      for (const std::uint32_t i : cell) cells.exponentials[i] = std::exp(terms.weights[i] - largest);
+      cells.log_scales[c] = largest;
     }
   }
   view().backend().sum_outer_products(terms.left, terms.right, terms.logarithmic ? cells.exponentials : terms.weights,
-                                      rows, set_ends, terms.with_sides, cells.sums);
+                                      rows, cell_ends, terms.with_sides, cells.sums);
 }
 
 void InformationMetric::add_cell(const Terms& terms, const Cells& cells, std::size_t cell, Sums& set) const {
@@ -287,7 +287,7 @@ std::vector<double> InformationMetric::nats_by_budget(const Terms& terms, const 
   constexpr std::size_t kNone = static_cast<std::size_t>(-1);
   std::vector<std::size_t> of_budget(plan.n_budgets(), kNone);
   std::vector<Determinant> determinants;
-  if (!plan.nested) {
+  if (!head.nested()) {
     for (std::size_t b = 0; b < plan.n_budgets(); ++b) {
       if (n_retained[b] == 0) continue;
       Sums set = kNothing;

@@ -95,7 +95,7 @@ class InformationMetric : public MetricAccumulator {
     std::vector<double> exponentials;
   };
 
-  void sum_cells(const Terms& terms, std::span<const std::uint32_t> rows, std::span<const std::size_t> set_ends,
+  void sum_cells(const Terms& terms, std::span<const std::uint32_t> rows, std::span<const std::size_t> cell_ends,
                  Cells& cells) const;
   void add_cell(const Terms& terms, const Cells& cells, std::size_t cell, Sums& set) const;
   // A log det on its way: known already, or that of a matrix.

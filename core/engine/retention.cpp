@@ -4,11 +4,8 @@
 
 namespace kvreplay {
 
-HeadRetention::HeadRetention(const CellPlan& plan, std::size_t compression_point) : plan_(&plan) {
-  evicted_at_.reserve(plan.retained.size());
-  for (const std::uint8_t retained : plan.retained)
-    evicted_at_.push_back(retained != 0 ? kNever : static_cast<std::uint32_t>(compression_point));
-}
+HeadRetention::HeadRetention(const CellPlan& plan, std::size_t compression_point)
+    : plan_(&plan), compression_point_(static_cast<std::uint32_t>(compression_point)) {}
 
 HeadRetention::HeadRetention(const CellPlan& plan, std::vector<std::uint32_t> evicted_at)
     : plan_(&plan), evicted_at_(std::move(evicted_at)) {
@@ -23,10 +20,10 @@ std::size_t HeadRetention::count(std::size_t budget, std::size_t t) const {
 }
 
 TokenRetention HeadRetention::tokens(std::size_t budget) const {
-  std::vector<std::uint32_t> evicted_at(n_tokens());
+  std::vector<std::uint32_t> positions(n_tokens());
   for (std::size_t cell = 0; cell < plan_->n_cells(); ++cell)
-    for (const std::uint32_t token : plan_->cell(cell)) evicted_at[token] = evicted_at_[cell * n_budgets() + budget];
-  return TokenRetention(std::move(evicted_at));
+    for (const std::uint32_t token : plan_->cell(cell)) positions[token] = evicted_at(cell, budget);
+  return TokenRetention(std::move(positions));
 }
 
 Retention::Retention(const LayerSelection& selection, std::size_t compression_point)
@@ -34,5 +31,8 @@ Retention::Retention(const LayerSelection& selection, std::size_t compression_po
   heads_.reserve(selection.heads.size());
   for (const CellPlan& plan : selection.heads) heads_.emplace_back(plan, compression_point);
 }
+
+Retention::Retention(HeadAxis axis, std::vector<HeadRetention> heads)
+    : axis_(axis), heads_(std::move(heads)), evicts_(true) {}
 
 }  // namespace kvreplay

@@ -36,25 +36,32 @@ class HeadRetention {
   /// A policy that acts once: what a budget does not hold is evicted at the compression point.
   /// \param plan  outlives this
   HeadRetention(const CellPlan& plan, std::size_t compression_point);
+  /// Sets of any shape at any time.
   /// \param plan        outlives this; of its cells only the tokens count
   /// \param evicted_at  [n_cells, n_budgets]
   HeadRetention(const CellPlan& plan, std::vector<std::uint32_t> evicted_at);
 
   const CellPlan& cells() const { return *plan_; }
+  /// Whether every budget retains a prefix of the cells, whose order is then the policy's ranking.
+  bool nested() const { return evicted_at_.empty() && plan_->nested; }
   std::size_t n_tokens() const { return plan_->order.size(); }
   std::size_t n_budgets() const { return plan_->n_budgets(); }
 
   /// Whether the query at position t sees the tokens of a cell.
-  bool holds_cell(std::size_t cell, std::size_t budget, std::size_t t) const {
-    return t < evicted_at_[cell * n_budgets() + budget];
-  }
+  bool holds_cell(std::size_t cell, std::size_t budget, std::size_t t) const { return t < evicted_at(cell, budget); }
   /// How many tokens the query at position t sees.
   std::size_t count(std::size_t budget, std::size_t t) const;
   TokenRetention tokens(std::size_t budget) const;
 
  private:
+  std::uint32_t evicted_at(std::size_t cell, std::size_t budget) const {
+    if (!evicted_at_.empty()) return evicted_at_[cell * n_budgets() + budget];
+    return plan_->holds(cell, budget) ? kNever : compression_point_;
+  }
+
   const CellPlan* plan_;
-  std::vector<std::uint32_t> evicted_at_;
+  std::uint32_t compression_point_ = 0;    // where evicted_at_ is empty
+  std::vector<std::uint32_t> evicted_at_;  // [n_cells, n_budgets]; empty: acts once
 };
 
 /// The retained sets of one policy in one layer, over time.
@@ -63,6 +70,9 @@ class Retention {
   /// A policy that acts once.
   /// \param selection  outlives this
   Retention(const LayerSelection& selection, std::size_t compression_point);
+  /// A policy that may act at any position.
+  /// \param heads  [n_kv_heads] or [n_q_heads]
+  Retention(HeadAxis axis, std::vector<HeadRetention> heads);
 
   HeadAxis axis() const { return axis_; }
   /// [n_kv_heads] or [n_q_heads]
