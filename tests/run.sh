@@ -35,4 +35,6 @@ fi
 
 "${configure[@]}" >/dev/null
 cmake --build build
+cmake --install build --prefix build/installed >/dev/null
+build/installed/bin/kvreplay --version
 ctest --test-dir build --output-on-failure --parallel "$(nproc)" "${select[@]}"

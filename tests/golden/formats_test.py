@@ -5,6 +5,7 @@ KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/golden/formats_test.py
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -75,6 +76,23 @@ class Formats(unittest.TestCase):
         self.assertEqual(len(shards), 2)
         self.run_program("merge", *shards, "-o", self.folder / "r.h5")
         self.check_same(self.folder / "r.h5", FORMATS / "results.h5")
+
+    def test_a_journal_of_then_is_taken_up(self):
+        """Its units are not replayed again: one is missing, and the results are those of a whole replay."""
+        journal = self.folder / "journal.h5.units"
+        shutil.copytree(FORMATS / "journal.h5.units", journal)
+        options = ("-p", POLICIES + ",error-backward", "-b", "0.25,0.5,1")
+        done = subprocess.run(
+            [PROGRAM, "replay", FORMATS / "trace.h5", *options, "-o", self.folder / "journal.h5"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("3 of 4 units are done", done.stderr)
+        self.assertFalse(journal.exists())
+        self.run_program("replay", FORMATS / "trace.h5", *options, "-o", self.folder / "whole.h5")
+        self.check_same(self.folder / "journal.h5", self.folder / "whole.h5")
 
     def test_a_learned_table_gives_its_budgets(self):
         table = FORMATS / "learned.h5"

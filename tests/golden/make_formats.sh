@@ -13,6 +13,8 @@ replay=(replay trace.h5 -p "$policies" -b 0.25,0.5,1 --quiet --force)
 "$program" synth "${small[@]}" --prompt 96 --sensitivity 4 --seed 1 -o trace.h5 --force
 "$program" "${replay[@]}" -o results.h5 --save-retained retained.h5 --save-outputs outputs.h5
 for shard in 1 2; do "$program" "${replay[@]}" -o results.h5 --shard "$shard/2"; done
+# The journal of a replay that was killed: by hand, as a moment has to be met. Of four units 0, 2 and 3 were done.
+#   "$program" replay trace.h5 -p "$policies,error-backward" -b 0.25,0.5,1 --threads 1 -o journal.h5 & kill -9 $!
 
 # Budgets want several prompts.
 for seed in 2 3 4 5; do
