@@ -147,7 +147,8 @@ class Documents(unittest.TestCase):
             for block in blocks(document):
                 if origin := FROM.match(block.note):
                     n_blocks += 1
-                    self.assertIn(block.text.rstrip(), (ROOT / origin[1]).read_text(), document)
+                    stands = block.text.rstrip() in (ROOT / origin[1]).read_text()
+                    self.assertTrue(stands, f"{document.relative_to(ROOT)}: not in {origin[1]}:\n{block.text}")
                 elif block.language == "cpp":
                     self.fail(f"{document.relative_to(ROOT)}: code that no file has:\n{block.text}")
         self.assertGreater(n_blocks, 9)
