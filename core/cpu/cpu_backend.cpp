@@ -1,5 +1,7 @@
 // The CPU backend: OpenBLAS for the dense products, our SIMD kernels for everything that follows a ranking.
 
+#include "core/cpu/cpu_backend.h"
+
 #include <cblas.h>
 
 #include <algorithm>
@@ -12,7 +14,6 @@
 #include "core/cpu/panel_kernels.h"
 #include "core/cpu/projected_norms.h"
 #include "core/cpu/row_kernels.h"
-#include "core/engine/backend.h"
 
 namespace kvreplay {
 namespace {

@@ -218,7 +218,4 @@ class Backend {
   virtual void row_norms(ConstMatrixView rows, Norm norm, std::span<float> out) = 0;
 };
 
-/// The backend that runs everywhere.
-std::unique_ptr<Backend> make_cpu_backend();
-
 }  // namespace kvreplay

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cpu/cpu_backend.h"
 #include "core/cuda/cell_runs.h"
 #include "core/cuda/cell_sums.h"
 #include "core/cuda/cuda_backend.h"
@@ -186,7 +187,7 @@ class KernelBench {
     const std::size_t positions = tables.add(std::span<const std::uint32_t>(ranking)),
                       runs = tables.add(std::span<const Run>(runs_.runs)),
                       folds = tables.add(std::span<const Fold>(runs_.folds)),
-                      slots = tables.add(std::span<const std::uint64_t>(runs_.slots)),
+                      offsets = tables.add(std::span<const std::uint64_t>(runs_.offsets)),
                       walks = tables.add(std::span<const PlanWalk>(walks_)),
                       at_retained = tables.add(std::span<const std::uint16_t>(retained));
     tables.send(slot_);
@@ -222,7 +223,7 @@ class KernelBench {
     const ErrorsAtBudgets errors{.walks = tables.at<PlanWalk>(walks),
                                  .n_walks = walks_.size(),
                                  .cells = partials.get(),
-                                 .slots = tables.at<std::uint64_t>(slots),
+                                 .offsets = tables.at<std::uint64_t>(offsets),
                                  .retained = tables.at<std::uint16_t>(at_retained),
                                  .local = base.get(),
                                  .local_columns = kColumns,

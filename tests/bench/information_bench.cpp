@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/cpu/cpu_backend.h"
 #include "tests/bench/bench_main.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"

@@ -9,7 +9,7 @@
 #include <random>
 
 #include "core/cpu/blas_core.h"
-#include "core/engine/backend.h"
+#include "core/cpu/cpu_backend.h"
 #include "tests/bench/bench_layer.h"
 
 namespace kvreplay::bench {

@@ -8,6 +8,7 @@
 
 #include "core/base/parallel.h"
 #include "core/cpu/blas_core.h"
+#include "core/cpu/cpu_backend.h"
 #include "tests/bench/bench_layer.h"
 #include "tests/bench/one_by_one.h"
 #include "tools/replay/unit_replay.h"

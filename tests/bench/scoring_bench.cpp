@@ -10,7 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
-#include "core/engine/backend.h"
+#include "core/cpu/cpu_backend.h"
 #include "tests/bench/bench_main.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/cpu/cpu_backend.h"
 #include "core/cuda/cuda_backend.h"
 
 namespace kvreplay {

@@ -13,7 +13,7 @@
 
 #include "core/base/dtype.h"
 #include "core/base/parallel.h"
-#include "core/engine/backend.h"
+#include "core/cpu/cpu_backend.h"
 #include "tests/support/captured_replay.h"
 #include "tests/support/random_layer.h"
 #include "tests/support/tested_backend.h"

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/cpu/cpu_backend.h"
 #include "core/cuda/cuda_backend.h"
 #include "tests/cuda_emulation/error_injection.h"
 #include "tests/cuda_emulation/settings.h"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cpu/cpu_backend.h"
 #include "tests/support/tested_backend.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/trace/trace_reader.h"
