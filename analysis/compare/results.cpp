@@ -20,12 +20,6 @@ std::vector<std::string> labels_or_none(const Dataset& data, std::string_view di
   return data.has_dimension(dimension) ? texts_of(data.dimension(dimension).labels) : std::vector<std::string>();
 }
 
-// A text beside the labels of a dimension; empty when there is none of this name.
-std::vector<std::string> text_values(const Dataset& data, std::string_view name) {
-  const auto found = std::ranges::find(data.texts, name, &TextVariable::name);
-  return found == data.texts.end() ? std::vector<std::string>() : found->values;
-}
-
 std::vector<double> values_or_none(const Dataset& data, std::string_view name) {
   return data.has_variable(name) ? data.variable(name).values : std::vector<double>();
 }
@@ -86,8 +80,8 @@ class ResultsReader {
  private:
   std::vector<ResultsCase> cases() const {
     const auto labels = texts_of(data_.dimension("case").labels);
-    const auto traces = text_values(data_, "case_trace"), fingerprints = text_values(data_, "case_fingerprint"),
-               samples = text_values(data_, "case_sample"), points = text_values(data_, "case_point");
+    const auto traces = data_.text_values("case_trace"), fingerprints = data_.text_values("case_fingerprint"),
+               samples = data_.text_values("case_sample"), points = data_.text_values("case_point");
     const std::vector<double>& n_queries = data_.variable("n_queries").values;
     const std::vector<double> ranges = values_or_none(data_, "sensitivity_range");
     std::vector<ResultsCase> all;
@@ -104,7 +98,7 @@ class ResultsReader {
 
   std::vector<ResultsPolicy> policies() const {
     const auto names = texts_of(data_.dimension("policy").labels);
-    const auto parameters = text_values(data_, "policy_parameters");
+    const auto parameters = data_.text_values("policy_parameters");
     const std::vector<double>& oracles = data_.variable("policy_is_oracle").values;
     std::vector<ResultsPolicy> all;
     for (std::size_t p = 0; p < names.size(); ++p)

@@ -104,7 +104,7 @@ Results read_results(Dataset dataset);
 
 /// Some cases, layers or policies.
 /// \param along    cases, layers or policies
-/// \param indices  in the order wanted, each smaller than there are
+/// \param indices  in the order wanted, each once
 Results taken(Results results, ResultsAxis along, std::span<const std::size_t> indices);
 
 /// Throws UsageError naming what is missing when some policy was not replayed on a case and layer that others were

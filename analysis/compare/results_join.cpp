@@ -26,12 +26,6 @@ std::vector<std::size_t> row_major_strides(std::span<const std::size_t> sizes) {
   return strides;
 }
 
-// The texts beside the labels of a dimension; empty where there are none of this name.
-std::vector<std::string> text_values(const Dataset& data, const std::string& name) {
-  const auto found = std::ranges::find(data.texts, name, &TextVariable::name);
-  return found == data.texts.end() ? std::vector<std::string>() : found->values;
-}
-
 /// Where the indices of one file's dimension lie in the joined one.
 using IndexMap = std::vector<std::size_t>;
 /// [n_files] by dimension name; empty for files without it.
@@ -53,9 +47,9 @@ IndexMap merge_labels(std::vector<Label>& all, const std::vector<Label>& labels)
 using CaseKey = std::tuple<std::string, std::string, std::string>;
 
 std::vector<CaseKey> case_keys(const Dataset& data) {
-  const auto fingerprints = text_values(data, "case_fingerprint");
-  const auto samples = text_values(data, "case_sample");
-  const auto points = text_values(data, "case_point");
+  const auto fingerprints = data.text_values("case_fingerprint");
+  const auto samples = data.text_values("case_sample");
+  const auto points = data.text_values("case_point");
   std::vector<CaseKey> keys;
   for (std::size_t i = 0; i < fingerprints.size(); ++i) keys.emplace_back(fingerprints[i], samples[i], points[i]);
   return keys;

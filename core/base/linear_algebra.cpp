@@ -155,6 +155,7 @@ bool invert(Matrix64& matrix) {
 }
 
 std::optional<double> half_log_det(Matrix64 matrix) {
+  if (matrix.rows == 0) return 0.0;  // the determinant of nothing is 1; LAPACK refuses it
   if (!factorise("L", matrix)) return std::nullopt;
   double sum = 0;
   for (std::size_t d = 0; d < matrix.rows; ++d) sum += std::log(matrix(d, d));

@@ -1,5 +1,5 @@
 #pragma once
-// Allocators: the half of a policy that splits a budget over layers and heads. One file each in policies/.
+// Allocators: the half of a policy that splits a budget over layers and heads. One file each in policies/allocators.
 
 #include <cstddef>
 #include <span>
@@ -74,7 +74,7 @@ struct Allocator {
   ParameterTable parameters = {};
   AllocatorTraits traits = {};
 
-  /// Splits one layer's budgets over its heads (for AllocatorLevel::layers: gives every head the layer's share).
+  /// Splits one layer's budgets over its heads (for AllocatorLevel::layers: gives every head the layer's budget).
   /// With `split_layers`, this follows it and gets what the layer was given; it may be nullptr then.
   /// \param budgets  [n_budgets] mean tokens per head
   HeadBudgets (*allocate)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,

@@ -1,5 +1,6 @@
 #pragma once
-// What was learned from traces of one model: networks that score tokens, budgets of heads. docs/formats/learned.md is its file.
+// What was learned from traces of one model: networks that score tokens, budgets of heads. docs/formats/learned.md
+// describes its file.
 
 #include <cstddef>
 #include <filesystem>

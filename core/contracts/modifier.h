@@ -1,5 +1,5 @@
 #pragma once
-// Modifiers: what stands between a scorer and an allocator. One file each in policies/.
+// Modifiers: what stands between a scorer and an allocator. One file each in policies/modifiers.
 
 #include <cstdint>
 #include <functional>

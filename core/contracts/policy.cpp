@@ -222,13 +222,13 @@ std::vector<HeadBudgets> Policy::split_layers(std::span<const std::vector<LayerS
 }
 
 HeadBudgets Policy::allocate(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
-                             const HeadBudgets* shared) const {
+                             const HeadBudgets* layer_budgets) const {
   if (scorer_.row.traits.keeps_all)
     return {std::vector(budgets.size(), std::vector<std::size_t>(scores.n_heads(), scores.n_candidates()))};
   HeadBudgets counts = uniform_budgets(budgets, scores.n_heads());
   if (splits_layers()) {
-    if (shared == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given none");
-    counts = *shared;
+    if (layer_budgets == nullptr) throw std::logic_error(name_ + " splits budgets between layers and was given none");
+    counts = *layer_budgets;
   }
   for (const auto* allocator : {&layers_, &heads_})
     if (allocator->has_value() && (*allocator)->row.allocate != nullptr)
@@ -252,11 +252,11 @@ RetainedSets Policy::retained_sets(const PromptView& view, const Scores& scores,
 }
 
 LayerSelection Policy::select(const PromptView& view, std::span<const Budget> budgets,
-                              const HeadBudgets* shared) const {
+                              const HeadBudgets* layer_budgets) const {
   LayerSelection selection;
   if (!depends_on_budget() && !makes_sets()) {
     for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t, std::span<const Budget>) {
-      const HeadBudgets counts = allocate(view, scores, budgets, shared);
+      const HeadBudgets counts = allocate(view, scores, budgets, layer_budgets);
       selection.axis = scores.axis;
       selection.evicts = !scorer_.row.traits.keeps_all;
       std::vector<std::size_t> head_counts(budgets.size());
@@ -273,8 +273,9 @@ LayerSelection Policy::select(const PromptView& view, std::span<const Budget> bu
   for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t first, std::span<const Budget> some) {
     selection.axis = scores.axis;
     HeadBudgets mine;
-    if (shared != nullptr) mine.tokens.assign(&shared->tokens[first], &shared->tokens[first] + some.size());
-    const HeadBudgets counts = allocate(view, scores, some, shared == nullptr ? nullptr : &mine);
+    if (layer_budgets != nullptr)
+      mine.tokens.assign(&layer_budgets->tokens[first], &layer_budgets->tokens[first] + some.size());
+    const HeadBudgets counts = allocate(view, scores, some, layer_budgets == nullptr ? nullptr : &mine);
     std::ranges::move(retained_sets(view, scores, some, counts), std::back_inserter(sets));
   });
   for (std::size_t h = 0; !sets.empty() && h < sets[0].size(); ++h) {

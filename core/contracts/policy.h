@@ -90,9 +90,9 @@ class Policy {
   /// The retained sets in one layer.
   /// \param view     of the layer; look-ahead is granted here, to oracles only
   /// \param budgets  [n_budgets] tokens per head, each at most view.n_candidates()
-  /// \param shared   what split_layers() gave this layer; nullptr for policies without
+  /// \param layer_budgets   what split_layers() gave this layer; nullptr for policies without
   LayerSelection select(const PromptView& view, std::span<const Budget> budgets,
-                        const HeadBudgets* shared = nullptr) const;
+                        const HeadBudgets* layer_budgets = nullptr) const;
 
  private:
   template <typename Row>
@@ -113,7 +113,7 @@ class Policy {
   void for_each_scoring(const PromptView& view, std::span<const Budget> budgets,
                         const std::function<void(const Scores&, std::size_t, std::span<const Budget>)>& use) const;
   HeadBudgets allocate(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
-                       const HeadBudgets* shared) const;
+                       const HeadBudgets* layer_budgets) const;
   bool makes_sets() const;
   RetainedSets retained_sets(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
                              const HeadBudgets& counts) const;

@@ -1,5 +1,5 @@
 #pragma once
-// Scorers: the half of a policy that ranks tokens. One file each in policies/, adding a row to this table.
+// Scorers: the half of a policy that ranks tokens. One file each in policies/scorers, adding a row to this table.
 
 #include <functional>
 #include <string>

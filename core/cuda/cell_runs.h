@@ -19,8 +19,8 @@ struct Columns {
 struct CellRuns {
   std::vector<Run> runs;
   std::vector<Fold> folds;
-  std::vector<std::uint64_t> slots;  ///< of each cell, once its runs are folded
-  std::size_t n_floats = 0;          ///< of all sums
+  std::vector<std::uint64_t> offsets;  ///< of each cell, once its runs are folded
+  std::size_t n_floats = 0;            ///< of all sums
   std::size_t most_columns = 0;
 
   /// \param begin      of the first cell in the positions
@@ -32,13 +32,13 @@ struct CellRuns {
     for (const std::size_t end : cell_ends) {
       const std::size_t n_tokens = end - from,
                         n = std::max<std::size_t>(1, (n_tokens + kTokensOfRun - 1) / kTokensOfRun);
-      slots.push_back(n_floats);
+      offsets.push_back(n_floats);
       if (n > 1)
         folds.push_back(
-            {.slot = n_floats, .n_runs = static_cast<std::uint32_t>(n), .size = static_cast<std::uint32_t>(size)});
+            {.offset = n_floats, .n_runs = static_cast<std::uint32_t>(n), .size = static_cast<std::uint32_t>(size)});
       for (std::size_t r = 0; r < n; ++r, n_floats += size) {
         const std::size_t at = from + r * kTokensOfRun;
-        runs.push_back({.slot = n_floats,
+        runs.push_back({.offset = n_floats,
                         .begin = static_cast<std::uint32_t>(begin + at),
                         .count = static_cast<std::uint32_t>(std::min(kTokensOfRun, end - at)),
                         .batch = columns.batch,

@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kColumns* kDims / 64, kBlocksAtOnce<kColumns *
   const unsigned thread = threadIdx.x;
   const unsigned tx = thread % (kColumns / 8), ty = thread / (kColumns / 8);  // of the thread's part of the tile
   const bool adds_weights = dim_tile == 0 && ty == 0;
-  float* out = a.partials + run.slot + column0;
+  float* out = a.partials + run.offset + column0;
   TileInFlight<kColumns, kDims, Value> next;
 
   unsigned begin = 0;
@@ -220,12 +220,12 @@ cudaError_t start(const CellSums& sums, cudaStream_t stream) {
 constexpr unsigned kThreadsOfSums = 256;
 
 __global__ void __launch_bounds__(kThreadsOfSums) fold(const Fold* folds, float* partials) {
-  const Fold set = folds[blockIdx.y];
+  const Fold fold = folds[blockIdx.y];
   const std::size_t at = blockIdx.x * std::size_t{kThreadsOfSums} + threadIdx.x;
-  if (at >= set.size) return;
-  float* own = partials + set.slot + at;
+  if (at >= fold.size) return;
+  float* own = partials + fold.offset + at;
   float sum = own[0];
-  for (std::uint32_t r = 1; r < set.n_runs; ++r) sum += own[r * std::size_t{set.size}];
+  for (std::uint32_t r = 1; r < fold.n_runs; ++r) sum += own[r * std::size_t{fold.size}];
   own[0] = sum;
 }
 

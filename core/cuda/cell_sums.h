@@ -1,5 +1,5 @@
 #pragma once
-// Softmax sums over sets of tokens that are fetched through an index: what a replay spends its time on.
+// Softmax sums over cells of tokens that are fetched through an index: what a replay spends its time on.
 
 #include <cuda_runtime_api.h>
 
@@ -16,10 +16,10 @@ inline constexpr std::size_t kTokensOfRun = 4096;
 /// Tokens that are added up in float32 before they go into the sum of a run.
 inline constexpr std::size_t kTokensOfBlock = 512;
 
-/// Some tokens of one set, for some columns of weights. Its sums lie at partials + slot: [value_dim + 1, n_columns],
+/// Some tokens of one cell, for some columns of weights. Its sums lie at partials + offset: [value_dim + 1, n_columns],
 /// the last row being the sums of the weights. A run of nothing has sums of 0.
 struct Run {
-  std::uint64_t slot;
+  std::uint64_t offset;
   std::uint32_t begin, count;  ///< in CellSums::positions
   std::uint32_t batch;         ///< KV head
   std::uint32_t first_column, n_columns;
@@ -40,9 +40,9 @@ struct CellSums {
 
 cudaError_t sum_runs(const CellSums& sums, cudaStream_t stream);
 
-/// Runs of one set, one after the other in memory: their sum goes where the first one lies.
+/// Runs of one cell, one after the other in memory: their sum goes where the first one lies.
 struct Fold {
-  std::uint64_t slot;
+  std::uint64_t offset;
   std::uint32_t n_runs;
   std::uint32_t size;  ///< of one run's sums
 };
@@ -50,7 +50,7 @@ struct Fold {
 /// \param most  the largest size of a run's sums
 cudaError_t fold_runs(const Fold* folds, std::size_t n_folds, std::size_t most, float* partials, cudaStream_t stream);
 
-/// out[b, h, panel, d, lane] = N / Z of sets that together hold everything visible: full-cache outputs.
+/// out[b, h, panel, d, lane] = N / Z of cells that together hold everything visible: full-cache outputs.
 /// \param base  [n_batch][n_cells] of [value_dim + 1, n_columns]
 /// \param out   [n_batch, n_columns / kPanelWidth, value_dim, kPanelWidth]
 cudaError_t divide_sums(const float* base, std::size_t n_batch, std::size_t n_cells, std::size_t value_dim,

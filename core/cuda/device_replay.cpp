@@ -17,7 +17,7 @@ namespace {
 // Panels whose weights are made together, at most: what comes back of them has to fit the host.
 constexpr std::size_t kMostPanels = 16;
 // What no policy changes: tokens before the candidates, the candidates, and those after them.
-constexpr std::size_t kBaseSets = 3, kLocalSet = 2;
+constexpr std::size_t kBaseCells = 3, kLocalCell = 2;
 
 class DeviceReplay {
  public:
@@ -74,7 +74,7 @@ class DeviceReplay {
     const std::size_t n_outputs = model_.n_q_heads * n_panels * dim_ * kPanelWidth;
     const DevicePointer<float> reference = slot->room<float>(Room::reference, n_outputs);
     KVREPLAY_CUDA(
-        divide_sums(base.sums.get(), model_.n_kv_heads, kBaseSets, dim_, n_columns, reference.get(), slot->stream()));
+        divide_sums(base.sums.get(), model_.n_kv_heads, kBaseCells, dim_, n_columns, reference.get(), slot->stream()));
     results.reference.reserve_discard(n_outputs);
     slot->download(results.reference, n_outputs, reference);
 
@@ -104,7 +104,7 @@ class DeviceReplay {
   // Sums over what no policy changes, and what sums over a plan's cells begin with: weights and values.
   struct BaseSums {
     CellSums cells;
-    DevicePointer<float> sums;  // [n_kv_heads, kBaseSets, value_dim + 1, n_columns]
+    DevicePointer<float> sums;  // [n_kv_heads, kBaseCells, value_dim + 1, n_columns]
   };
 
   BaseSums sum_base(StreamSlot& slot, Range rows) {
@@ -115,8 +115,8 @@ class DeviceReplay {
 
     std::vector<std::uint32_t> all_keys(keys.size());
     std::iota(all_keys.begin(), all_keys.end(), static_cast<std::uint32_t>(keys.begin));
-    const std::size_t base_ends[kBaseSets] = {input_.candidates.begin - keys.begin, input_.candidates.end - keys.begin,
-                                              keys.size()};
+    const std::size_t base_ends[kBaseCells] = {input_.candidates.begin - keys.begin, input_.candidates.end - keys.begin,
+                                               keys.size()};
     CellRuns runs;
     for (std::uint32_t h = 0; h < model_.n_kv_heads; ++h)
       runs.add(dim_, {h, 0, static_cast<std::uint32_t>(n_columns)}, 0, base_ends);
@@ -189,13 +189,13 @@ class DeviceReplay {
     KVREPLAY_CUDA(write_weights(columns, maxima.get(), slot.stream()));
   }
 
-  // The folded sums of the base sets, one after the other.
+  // The folded sums of the base cells, one after the other.
   DevicePointer<float> gather_base(StreamSlot& slot, const CellRuns& base, const float* partials,
                                    std::size_t n_columns) {
     const std::size_t size = (dim_ + 1) * n_columns;
-    const DevicePointer<float> sums = slot.room<float>(Room::base, base.slots.size() * size);
-    for (std::size_t s = 0; s < base.slots.size(); ++s)
-      KVREPLAY_CUDA(cudaMemcpyAsync((sums + s * size).get(), partials + base.slots[s], size * sizeof(float),
+    const DevicePointer<float> sums = slot.room<float>(Room::base, base.offsets.size() * size);
+    for (std::size_t s = 0; s < base.offsets.size(); ++s)
+      KVREPLAY_CUDA(cudaMemcpyAsync((sums + s * size).get(), partials + base.offsets[s], size * sizeof(float),
                                     cudaMemcpyDeviceToDevice, slot.stream()));
     return sums;
   }
@@ -220,7 +220,7 @@ class DeviceReplay {
                               shared ? group_size * n_lanes : n_lanes};
         const PlanWalk walk{.cells = 0,
                             .retained = 0,
-                            .local = (kv_head * kBaseSets + kLocalSet) * (dim_ + 1) * sums.n_columns + columns.first,
+                            .local = (kv_head * kBaseCells + kLocalCell) * (dim_ + 1) * sums.n_columns + columns.first,
                             .out = ((p - policies.begin) * model_.n_q_heads + q_head) * n_panels,
                             .n_cells = 0,
                             .n_panels = columns.n / static_cast<std::uint32_t>(kPanelWidth),
@@ -236,7 +236,7 @@ class DeviceReplay {
     const std::size_t at_positions = tables.add(std::span<const std::uint32_t>(positions)),
                       at_runs = tables.add(std::span<const Run>(cells.runs)),
                       at_folds = tables.add(std::span<const Fold>(cells.folds)),
-                      at_slots = tables.add(std::span<const std::uint64_t>(cells.slots)),
+                      at_offsets = tables.add(std::span<const std::uint64_t>(cells.offsets)),
                       at_walks = tables.add(std::span<const PlanWalk>(walks)),
                       at_retained = tables.add(std::span<const std::uint16_t>(retained));
     tables.send(slot);
@@ -251,7 +251,7 @@ class DeviceReplay {
     measured.walks = tables.at<PlanWalk>(at_walks);
     measured.n_walks = walks.size();
     measured.cells = sums.partials;
-    measured.slots = tables.at<std::uint64_t>(at_slots);
+    measured.offsets = tables.at<std::uint64_t>(at_offsets);
     measured.retained = tables.at<std::uint16_t>(at_retained);
     for (const PlanWalk& walk : walks)
       measured.most_panels = std::max<std::size_t>(measured.most_panels, walk.n_panels);
@@ -266,7 +266,7 @@ class DeviceReplay {
                 std::vector<std::uint16_t>& retained) const {
     constexpr std::size_t kCellsPerBudget = 4;
     const auto add_walk = [&](std::span<const std::size_t> ends, std::size_t begin, const auto& holds) {
-      walk.cells = cells.slots.size();
+      walk.cells = cells.offsets.size();
       walk.retained = retained.size();
       walk.n_cells = static_cast<std::uint32_t>(ends.size());
       cells.add(dim_, columns, begin, ends);

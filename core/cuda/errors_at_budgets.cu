@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kWide* kHigh) measure_errors(ErrorsAtBudgets a
         evicted[b] = 0;
       }
       for (unsigned c = 0; c < walk.n_cells; ++c) {
-        const float sum = a.cells[a.slots[walk.cells + c] + row * n_columns + column];
+        const float sum = a.cells[a.offsets[walk.cells + c] + row * n_columns + column];
         const unsigned retained = a.retained[walk.retained + c * n_chunks + chunk];
 #pragma unroll
         for (unsigned b = 0; b < kBudgetsAtOnce; ++b)

@@ -13,7 +13,7 @@ inline constexpr unsigned kBudgetsAtOnce = 16;
 
 /// One plan, for the columns of the query heads that it serves.
 struct PlanWalk {
-  std::uint64_t cells;     ///< in ErrorsAtBudgets::slots
+  std::uint64_t cells;     ///< in ErrorsAtBudgets::offsets
   std::uint64_t retained;  ///< in ErrorsAtBudgets::retained
   std::uint64_t local;     ///< in ErrorsAtBudgets::local: the first column of its [value_dim + 1, local_columns]
   std::uint64_t out;       ///< first panel of `squares` and `recall`; panels of a walk lie one after the other
@@ -27,7 +27,7 @@ struct ErrorsAtBudgets {
   const PlanWalk* walks = nullptr;
   std::size_t n_walks = 0;
   const float* cells = nullptr;             ///< sums of cells, [value_dim + 1, columns of the walk]
-  const std::uint64_t* slots = nullptr;     ///< where each cell's sums begin
+  const std::uint64_t* offsets = nullptr;   ///< where each cell's sums begin
   const std::uint16_t* retained = nullptr;  ///< [n_cells, budgets / kBudgetsAtOnce] bit b: budget b retains the cell
   const float* local = nullptr;             ///< what is visible whatever a policy does
   std::size_t local_columns = 0;

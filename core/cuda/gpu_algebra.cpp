@@ -9,6 +9,72 @@
 
 namespace kvreplay::cuda {
 
+namespace {
+
+constexpr std::size_t kGatheredRows = 16384;  // at a time
+
+// Blocks of gathered rows in float64, and their products.
+struct OuterProducts {
+  StreamSlot& slot;
+  bool symmetric;
+  std::size_t p, q;            // columns left and right
+  const std::uint32_t* index;  // of the rows
+  const double* factors;       // of the rows, by their index; nullptr: 1
+  const float* one;            // 1
+  const float *left, *right;   // [padded(p)] and [padded(q)] columns
+  DevicePointer<double> a, b;  // [kGatheredRows, p + 1], [kGatheredRows, q + 1]
+
+  void gather(const float* from, std::size_t stride, std::size_t cols, const double* by, std::size_t at, std::size_t n,
+              DevicePointer<double> to) const {
+    KVREPLAY_CUDA(gather_rows({.rows = from,
+                               .stride = stride,
+                               .cols = cols,
+                               .factors = by,
+                               .roots = symmetric,
+                               .index = index + at,
+                               .n = n,
+                               .out = to.get()},
+                              slot.stream()));
+  }
+
+  // product += sum of the outer products of `n` rows from `at` on.
+  // sides: [p + q], the sums of either side; nullptr: not wanted
+  void add(std::size_t at, std::size_t n, double* product, double* sides) const {
+    const auto np = static_cast<int>(p), nq = static_cast<int>(q), n_rows = static_cast<int>(n);
+    const double alpha = 1, beta = 1;
+    gather(left, padded(p), p, factors, at, n, a);
+    // Rows here are columns to cuBLAS: the product [p, q] in rows is [q, p] in columns.
+    if (symmetric) {
+      KVREPLAY_CUDA(cublasDsyrk(slot.blas(), CUBLAS_FILL_MODE_LOWER, CUBLAS_OP_N, np, n_rows, &alpha, a.get(), np,
+                                &beta, product, np));
+      return;
+    }
+    gather(right, padded(q), q, nullptr, at, n, b);
+    KVREPLAY_CUDA(cublasDgemm(slot.blas(), CUBLAS_OP_N, CUBLAS_OP_T, nq, np, n_rows, &alpha, b.get(), nq, a.get(), np,
+                              &beta, product, nq));
+    if (sides == nullptr) return;
+    const DevicePointer<double> ones = a + kGatheredRows * p, by = b + kGatheredRows * q;
+    gather(one, 0, 1, nullptr, at, n, ones);
+    gather(one, 0, 1, factors, at, n, by);
+    KVREPLAY_CUDA(
+        cublasDgemv(slot.blas(), CUBLAS_OP_N, np, n_rows, &alpha, a.get(), np, ones.get(), 1, &beta, sides, 1));
+    KVREPLAY_CUDA(
+        cublasDgemv(slot.blas(), CUBLAS_OP_N, nq, n_rows, &alpha, b.get(), nq, by.get(), 1, &beta, sides + p, 1));
+  }
+};
+
+// out[c] = sum of the weights of cell c
+void sum_weights(std::span<const double> weights, std::span<const std::uint32_t> rows,
+                 std::span<const std::size_t> cell_ends, double* out) {
+  for (std::size_t c = 0, begin = 0; c < cell_ends.size(); begin = cell_ends[c++]) {
+    double sum = 0;
+    for (const std::uint32_t row : rows.subspan(begin, cell_ends[c] - begin)) sum += weights.empty() ? 1 : weights[row];
+    out[c] = sum;
+  }
+}
+
+}  // namespace
+
 void GpuBackend::sum_outer_products(ConstMatrixView left, ConstMatrixView right, std::span<const double> weights,
                                     std::span<const std::uint32_t> rows, std::span<const std::size_t> cell_ends,
                                     bool with_sides, OuterSums& out) {
@@ -20,11 +86,7 @@ void GpuBackend::sum_outer_products(ConstMatrixView left, ConstMatrixView right,
     out.left.reserve_discard(n_cells * p);
     out.right.reserve_discard(n_cells * q);
   }
-  for (std::size_t s = 0, begin = 0; s < n_cells; begin = cell_ends[s++]) {
-    double sum = 0;
-    for (const std::uint32_t row : rows.subspan(begin, cell_ends[s] - begin)) sum += weights.empty() ? 1 : weights[row];
-    out.weights[s] = sum;
-  }
+  sum_weights(weights, rows, cell_ends, out.weights.data());
   if (n_cells == 0) return;
 
   Gpu& gpu = gpu_of(left);
@@ -44,64 +106,36 @@ void GpuBackend::sum_outer_products(ConstMatrixView left, ConstMatrixView right,
   const std::size_t at_rows = tables.add(rows), at_weights = tables.add(weights),
                     at_one = tables.add(std::span(&one, 1));
   tables.send(*slot);
-  const double* factors = weights.empty() ? nullptr : tables.at<double>(at_weights);
   const DevicePointer<double> products = slot->room<double>(Room::products, n_cells * p * q);
   const DevicePointer<double> sides = slot->room<double>(Room::sides, n_cells * (p + q));
   slot->clear(products, n_cells * p * q);
   slot->clear(sides, n_cells * (p + q));
-
-  constexpr std::size_t kRows = 16384;  // gathered at a time
-  const DevicePointer<double> a = slot->room<double>(Room::left, kRows * (p + 1));
-  const DevicePointer<double> b = slot->room<double>(Room::right, kRows * (q + 1));
-  const auto gather = [&](const float* from, std::size_t stride, std::size_t cols, const double* by, std::size_t at,
-                          std::size_t n, DevicePointer<double> to) {
-    KVREPLAY_CUDA(gather_rows({.rows = from,
-                               .stride = stride,
-                               .cols = cols,
-                               .factors = by,
-                               .roots = symmetric,
-                               .index = tables.at<std::uint32_t>(at_rows) + at,
-                               .n = n,
-                               .out = to.get()},
-                              slot->stream()));
-  };
-  const auto np = static_cast<int>(p), nq = static_cast<int>(q);
-  const double alpha = 1, beta = 1;
-  for (std::size_t s = 0, begin = 0; s < n_cells; begin = cell_ends[s++])
-    for (std::size_t at = begin; at < cell_ends[s]; at += kRows) {
-      const std::size_t n = std::min(kRows, cell_ends[s] - at);
-      const auto rows_now = static_cast<int>(n);
-      gather(left_rows, padded(p), p, factors, at, n, a);
-      double* product = (products + s * p * q).get();
-      // Rows here are columns to cuBLAS: the product [p, q] in rows is [q, p] in columns.
-      if (symmetric) {
-        KVREPLAY_CUDA(cublasDsyrk(slot->blas(), CUBLAS_FILL_MODE_LOWER, CUBLAS_OP_N, np, rows_now, &alpha, a.get(), np,
-                                  &beta, product, np));
-        continue;
-      }
-      gather(right_rows, padded(q), q, nullptr, at, n, b);
-      KVREPLAY_CUDA(cublasDgemm(slot->blas(), CUBLAS_OP_N, CUBLAS_OP_T, nq, np, rows_now, &alpha, b.get(), nq, a.get(),
-                                np, &beta, product, nq));
-      if (!with_sides) continue;
-      const DevicePointer<double> ones = a + kRows * p, by = b + kRows * q;
-      gather(tables.at<float>(at_one), 0, 1, nullptr, at, n, ones);
-      gather(tables.at<float>(at_one), 0, 1, factors, at, n, by);
-      KVREPLAY_CUDA(cublasDgemv(slot->blas(), CUBLAS_OP_N, np, rows_now, &alpha, a.get(), np, ones.get(), 1, &beta,
-                                (sides + s * (p + q)).get(), 1));
-      KVREPLAY_CUDA(cublasDgemv(slot->blas(), CUBLAS_OP_N, nq, rows_now, &alpha, b.get(), nq, by.get(), 1, &beta,
-                                (sides + s * (p + q) + p).get(), 1));
-    }
+  const OuterProducts outer{.slot = *slot,
+                            .symmetric = symmetric,
+                            .p = p,
+                            .q = q,
+                            .index = tables.at<std::uint32_t>(at_rows),
+                            .factors = weights.empty() ? nullptr : tables.at<double>(at_weights),
+                            .one = tables.at<float>(at_one),
+                            .left = left_rows,
+                            .right = right_rows,
+                            .a = slot->room<double>(Room::left, kGatheredRows * (p + 1)),
+                            .b = slot->room<double>(Room::right, kGatheredRows * (q + 1))};
+  for (std::size_t c = 0, begin = 0; c < n_cells; begin = cell_ends[c++])
+    for (std::size_t at = begin; at < cell_ends[c]; at += kGatheredRows)
+      outer.add(at, std::min(kGatheredRows, cell_ends[c] - at), (products + c * p * q).get(),
+                with_sides ? (sides + c * (p + q)).get() : nullptr);
   slot->download(std::span(out.products.data(), n_cells * p * q), products);
   if (with_sides)
-    for (std::size_t s = 0; s < n_cells; ++s) {
-      slot->download(std::span(out.left.data() + s * p, p), sides + s * (p + q));
-      slot->download(std::span(out.right.data() + s * q, q), sides + s * (p + q) + p);
+    for (std::size_t c = 0; c < n_cells; ++c) {
+      slot->download(std::span(out.left.data() + c * p, p), sides + c * (p + q));
+      slot->download(std::span(out.right.data() + c * q, q), sides + c * (p + q) + p);
     }
   slot->wait();
   if (symmetric)
-    for (std::size_t s = 0; s < n_cells; ++s)
-      for (std::size_t r = 1; r < p; ++r)
-        for (std::size_t c = 0; c < r; ++c) out.products[(s * p + r) * p + c] = out.products[(s * p + c) * p + r];
+    for (std::size_t c = 0; c < n_cells; ++c)
+      for (std::size_t i = 1; i < p; ++i)
+        for (std::size_t j = 0; j < i; ++j) out.products[(c * p + i) * p + j] = out.products[(c * p + j) * p + i];
 }
 
 void GpuBackend::projected_norms(ConstMatrixView factor, FactorForm form, MatrixView x, std::span<double> norms) {
@@ -135,7 +169,7 @@ void GpuBackend::projected_norms(ConstMatrixView factor, FactorForm form, Matrix
                               &zero, (product + row * x.cols).get(), k));
   }
   const DevicePointer<double> squares = slot->room<double>(Room::columns, x.cols);
-  KVREPLAY_CUDA(square_columns(product.get(), n_out, x.cols, squares.get(), slot->stream()));
+  KVREPLAY_CUDA(squared_column_norms(product.get(), n_out, x.cols, squares.get(), slot->stream()));
   slot->download(norms.first(x.cols), squares);
   slot->wait();
 }
@@ -212,7 +246,7 @@ std::vector<double> GpuBackend::quadratic_forms(const Matrix64& matrix, ConstMat
                               slot->stream()));
     KVREPLAY_CUDA(cublasDgemm(slot->blas(), CUBLAS_OP_N, CUBLAS_OP_N, d, static_cast<int>(n), d, &one, middle.get(), d,
                               left.get(), d, &zero, turned.get(), d));
-    KVREPLAY_CUDA(multiply_rows(left.get(), turned.get(), n, dim, (sums + at).get(), slot->stream()));
+    KVREPLAY_CUDA(row_products(left.get(), turned.get(), n, dim, (sums + at).get(), slot->stream()));
   }
   slot->download(std::span(forms), sums);
   slot->wait();
@@ -226,8 +260,8 @@ void GpuBackend::row_norms(ConstMatrixView rows, Norm norm, std::span<float> out
   const StreamSlots::Lease slot(gpu.slots());
   const DeviceStack stack = stack_of(gpu, *slot, {&rows, 1}, Room::keys, DType::float32);
   const DevicePointer<float> norms = slot->room<float>(Room::sides, rows.rows);
-  KVREPLAY_CUDA(measure_rows(stack.data.get(), stack.dtype, rows.rows, rows.cols, stack.stride(), norm == Norm::l1,
-                             norms.get(), slot->stream()));
+  KVREPLAY_CUDA(cuda::row_norms(stack.data.get(), stack.dtype, rows.rows, rows.cols, stack.stride(), norm == Norm::l1,
+                                norms.get(), slot->stream()));
   slot->download(out.first(rows.rows), norms);
   slot->wait();
 }

@@ -147,17 +147,17 @@ void GpuBackend::sum_cells(const PanelWeights& weights, Range panels, ConstMatri
   out.weights.reserve_discard(n_panels * n_cells * kPanelWidth);
   if (n_cells * n_panels == 0) return;
 
-  CellRuns sets;
-  sets.add(dim, {0, static_cast<std::uint32_t>(panels.begin * kPanelWidth), static_cast<std::uint32_t>(n_columns)}, 0,
-           cell_ends);
+  CellRuns cells;
+  cells.add(dim, {0, static_cast<std::uint32_t>(panels.begin * kPanelWidth), static_cast<std::uint32_t>(n_columns)}, 0,
+            cell_ends);
   Tables& tables = slot->new_tables();
-  const std::size_t at_positions = tables.add(positions), at_runs = tables.add(std::span<const Run>(sets.runs)),
-                    at_folds = tables.add(std::span<const Fold>(sets.folds));
+  const std::size_t at_positions = tables.add(positions), at_runs = tables.add(std::span<const Run>(cells.runs)),
+                    at_folds = tables.add(std::span<const Fold>(cells.folds));
   tables.send(*slot);
   const DeviceStack stack = stack_of(gpu, *slot, {&values, 1}, Room::values, DType::float32);
   const DevicePointer<float> device_weights = slot->room<float>(Room::weights, weights.n_keys * all_columns);
   slot->upload(device_weights, std::span<const float>(weights.weights.data(), weights.n_keys * all_columns));
-  const DevicePointer<float> partials = slot->room<float>(Room::partials, sets.n_floats);
+  const DevicePointer<float> partials = slot->room<float>(Room::partials, cells.n_floats);
   KVREPLAY_CUDA(sum_runs({.weights = device_weights.get(),
                           .n_keys = weights.n_keys,
                           .n_columns = all_columns,
@@ -169,16 +169,16 @@ void GpuBackend::sum_cells(const PanelWeights& weights, Range panels, ConstMatri
                           .value_stride = stack.stride(),
                           .positions = tables.at<std::uint32_t>(at_positions),
                           .runs = tables.at<Run>(at_runs),
-                          .n_runs = sets.runs.size(),
-                          .most_columns = sets.most_columns,
+                          .n_runs = cells.runs.size(),
+                          .most_columns = cells.most_columns,
                           .partials = partials.get()},
                          slot->stream()));
   KVREPLAY_CUDA(
-      fold_runs(tables.at<Fold>(at_folds), sets.folds.size(), sets.largest_fold(), partials.get(), slot->stream()));
+      fold_runs(tables.at<Fold>(at_folds), cells.folds.size(), cells.largest_fold(), partials.get(), slot->stream()));
   const std::size_t size = (dim + 1) * n_columns;
   std::vector<float> sums(n_cells * size);
   for (std::size_t s = 0; s < n_cells; ++s)
-    slot->download(std::span(sums).subspan(s * size, size), partials + sets.slots[s]);
+    slot->download(std::span(sums).subspan(s * size, size), partials + cells.offsets[s]);
   slot->wait();
   for (std::size_t s = 0; s < n_cells; ++s)
     for (std::size_t p = 0; p < n_panels; ++p)
@@ -199,9 +199,9 @@ void GpuBackend::errors_at_budgets(const CellPlan& plan, const SumsView& cells, 
 
   // [n_cells + 1][value_dim + 1, kPanelWidth], the local tokens last
   std::vector<float> sums;
-  std::vector<std::uint64_t> slots;
+  std::vector<std::uint64_t> offsets;
   const auto append = [&](const SumsView& from, std::size_t s) {
-    slots.push_back(sums.size());
+    offsets.push_back(sums.size());
     sums.insert(sums.end(), from.values + s * size, from.values + (s + 1) * size);
     sums.insert(sums.end(), from.weights + s * kPanelWidth, from.weights + (s + 1) * kPanelWidth);
   };
@@ -217,7 +217,7 @@ void GpuBackend::errors_at_budgets(const CellPlan& plan, const SumsView& cells, 
     }
   const PlanWalk walk{.cells = 0,
                       .retained = 0,
-                      .local = slots.back(),
+                      .local = offsets.back(),
                       .out = 0,
                       .n_cells = static_cast<std::uint32_t>(n_cells),
                       .n_panels = 1,
@@ -225,7 +225,7 @@ void GpuBackend::errors_at_budgets(const CellPlan& plan, const SumsView& cells, 
                       .n_budgets = static_cast<std::uint32_t>(n_budgets)};
   Tables& tables = slot->new_tables();
   const std::size_t at_walk = tables.add(std::span(&walk, 1)), at_sums = tables.add(std::span<const float>(sums)),
-                    at_slots = tables.add(std::span<const std::uint64_t>(slots)),
+                    at_offsets = tables.add(std::span<const std::uint64_t>(offsets)),
                     at_retained = tables.add(std::span<const std::uint16_t>(retained));
   tables.send(*slot);
   const DevicePointer<float> squares = slot->room<float>(Room::squares, n_budgets * kPanelWidth);
@@ -234,7 +234,7 @@ void GpuBackend::errors_at_budgets(const CellPlan& plan, const SumsView& cells, 
   KVREPLAY_CUDA(cuda::errors_at_budgets({.walks = tables.at<PlanWalk>(at_walk),
                                          .n_walks = 1,
                                          .cells = tables.at<float>(at_sums),
-                                         .slots = tables.at<std::uint64_t>(at_slots),
+                                         .offsets = tables.at<std::uint64_t>(at_offsets),
                                          .retained = tables.at<std::uint16_t>(at_retained),
                                          .local = tables.at<float>(at_sums),
                                          .local_columns = kPanelWidth,

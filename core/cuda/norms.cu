@@ -85,15 +85,15 @@ dim3 grid_of(std::size_t n) { return dim3(static_cast<unsigned>((n + kWarps - 1)
 
 }  // namespace
 
-cudaError_t square_columns(const float* rows, std::size_t n_rows, std::size_t n_cols, double* out,
-                           cudaStream_t stream) {
+cudaError_t squared_column_norms(const float* rows, std::size_t n_rows, std::size_t n_cols, double* out,
+                                 cudaStream_t stream) {
   if (n_cols == 0) return cudaSuccess;
   return launch(column_squares, dim3(static_cast<unsigned>((n_cols + kWarp - 1) / kWarp)), dim3(kWarp, kColumnWarps),
                 kWarp * kColumnWarps * sizeof(double), stream, rows, n_rows, n_cols, out);
 }
 
-cudaError_t measure_rows(const void* rows, DType dtype, std::size_t n_rows, std::size_t n_cols, std::size_t stride,
-                         bool l1, float* out, cudaStream_t stream) {
+cudaError_t row_norms(const void* rows, DType dtype, std::size_t n_rows, std::size_t n_cols, std::size_t stride,
+                      bool l1, float* out, cudaStream_t stream) {
   if (n_rows == 0) return cudaSuccess;
   const dim3 grid = grid_of(n_rows), block(kWarp, kWarps);
   switch (dtype) {
@@ -110,8 +110,8 @@ cudaError_t measure_rows(const void* rows, DType dtype, std::size_t n_rows, std:
                 out);
 }
 
-cudaError_t multiply_rows(const double* a, const double* b, std::size_t n_rows, std::size_t n_cols, double* out,
-                          cudaStream_t stream) {
+cudaError_t row_products(const double* a, const double* b, std::size_t n_rows, std::size_t n_cols, double* out,
+                         cudaStream_t stream) {
   if (n_rows == 0) return cudaSuccess;
   return launch(row_products, grid_of(n_rows), dim3(kWarp, kWarps), 0, stream, a, b, n_rows, n_cols, out);
 }

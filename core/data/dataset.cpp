@@ -48,6 +48,12 @@ std::string text_attribute(const Attributes& attributes, std::string_view name) 
 const Dimension& Dataset::dimension(std::string_view name) const { return get(dimensions, name, "dimension"); }
 const Variable& Dataset::variable(std::string_view name) const { return get(variables, name, "variable"); }
 bool Dataset::has_variable(std::string_view name) const { return find(variables, name) != nullptr; }
+
+std::vector<std::string> Dataset::text_values(std::string_view name) const {
+  const TextVariable* const found = find(texts, name);
+  return found == nullptr ? std::vector<std::string>() : found->values;
+}
+
 bool Dataset::has_dimension(std::string_view name) const { return find(dimensions, name) != nullptr; }
 
 std::size_t Dataset::volume(const std::vector<std::string>& names) const {

@@ -67,6 +67,8 @@ struct Dataset {
   const Dimension& dimension(std::string_view name) const;
   const Variable& variable(std::string_view name) const;
   bool has_variable(std::string_view name) const;
+  /// The values of a text variable; empty where there is none.
+  std::vector<std::string> text_values(std::string_view name) const;
   bool has_dimension(std::string_view name) const;
   /// Product of the sizes of these dimensions.
   std::size_t volume(const std::vector<std::string>& dimensions) const;

@@ -1,6 +1,6 @@
 #pragma once
-// What tells a results file from others. docs/formats/results.md has its layout: a Dataset, written by `replay` and read
-// by `compare`.
+// What tells a results file from others. docs/formats/results.md has its layout: a Dataset that `replay` writes and
+// `compare` reads.
 
 #include <string_view>
 

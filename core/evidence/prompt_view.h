@@ -37,7 +37,7 @@ std::string missing_queries(std::span<const std::size_t> query_positions, Range 
 /// i.
 ///
 /// What several scorers need (evidence: column sums of attention, moments of queries, norms of values, ...) is computed
-/// on first use and shared through remember(); core/ has a file for each kind.
+/// on first use and shared through remember(); core/evidence has a file for each kind.
 class PromptView {
  public:
   /// \param data        outlives the view

@@ -45,7 +45,7 @@ std::vector<HeadBudgets> split_by_gain(std::span<const LayerSurvey> layers, cons
   for (const LayerSurvey& layer : layers)
     for (const std::vector<double>& loss : layer.curve)
       curves.push_back({{layer.curve_tokens.begin(), layer.curve_tokens.end()}, loss});
-  const WaterFilling filling(curves);
+  const GreedyFill filling(curves);
 
   std::vector<HeadBudgets> split(layers.size());
   for (std::size_t b = 0; b < layers.front().budgets.size(); ++b) {

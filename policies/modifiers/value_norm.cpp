@@ -22,7 +22,7 @@ Scores weigh_by_norm(const PromptView& view, Scores scores, const Parameters& pa
   return scores;
 }
 
-const RegisterModifier value_weight{{
+const RegisterModifier value_norm{{
     .name = "value-norm",
     .summary = "scores times how much the token's value weighs, before W_O or after",
     .formula = "(s_i + epsilon) * ||v_i||_p, or times the mean over the group of ||W_O^T v_i||_p; for scores that are "

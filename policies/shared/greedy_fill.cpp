@@ -21,7 +21,7 @@ std::vector<std::size_t> lower_hull(const LossCurve& curve) {
 
 }  // namespace
 
-WaterFilling::WaterFilling(std::span<const LossCurve> curves) {
+GreedyFill::GreedyFill(std::span<const LossCurve> curves) {
   for (std::size_t head = 0; head < curves.size(); ++head) {
     const LossCurve& curve = curves[head];
     const std::vector<std::size_t> hull = lower_hull(curve);
@@ -34,7 +34,7 @@ WaterFilling::WaterFilling(std::span<const LossCurve> curves) {
   std::ranges::stable_sort(pieces_, std::greater{}, &Piece::gain);
 }
 
-std::vector<double> WaterFilling::fill(double total) const {
+std::vector<double> GreedyFill::fill(double total) const {
   std::vector<double> kept = first_;
   double left = total;
   for (const double first : first_) left -= first;

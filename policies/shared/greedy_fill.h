@@ -15,9 +15,9 @@ struct LossCurve {
 
 /// Greedy water-filling, optimal on convex curves: the lower convex hulls of all heads' curves, cut into their straight
 /// pieces.
-class WaterFilling {
+class GreedyFill {
  public:
-  explicit WaterFilling(std::span<const LossCurve> curves);
+  explicit GreedyFill(std::span<const LossCurve> curves);
 
   /// What each head keeps of `total`, [n_curves]: every head the first point of its curve, the rest by falling gain per
   /// unit; of equal gains the lower head is served first. More than the curves hold is not given.

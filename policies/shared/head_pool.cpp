@@ -92,13 +92,13 @@ HeadBudgets pool_interpolated(const Scores& scores, std::span<const Budget> budg
   const std::size_t n_heads = scores.n_heads(), n = scores.n_candidates();
   return pool_each(
       scores, budgets, [&](std::size_t budget, std::size_t n_protected, const auto& heads, HeadBudgets& counts) {
-        const std::size_t shared = budget - n_protected;
-        std::vector<std::size_t> tokens = pooled_counts(heads, std::vector<std::size_t>(n_heads, 0), shared * n_heads);
+        const std::size_t pooled = budget - n_protected;
+        std::vector<std::size_t> tokens = pooled_counts(heads, std::vector<std::size_t>(n_heads, 0), pooled * n_heads);
         for (std::size_t& each : tokens) {
           // The floor is cut to whole tokens and the sum is rounded half to even, so that the layer's
           // total may be missed by a few.
           const double mixed =
-              (1 - alpha) * static_cast<double>(each) + std::floor(alpha * static_cast<double>(shared));
+              (1 - alpha) * static_cast<double>(each) + std::floor(alpha * static_cast<double>(pooled));
           each = std::min(n, n_protected + static_cast<std::size_t>(std::nearbyint(mixed)));
         }
         counts.tokens.push_back(std::move(tokens));

@@ -22,7 +22,7 @@ std::vector<double> learned_shares(const LearnedBudgets& budgets, double share, 
     const auto begin = budgets.curve.begin() + static_cast<std::ptrdiff_t>(h * grid.size());
     curves[h] = {grid, {begin, begin + static_cast<std::ptrdiff_t>(grid.size())}};
   }
-  std::vector<double> shares = WaterFilling(curves).fill(share * static_cast<double>(n_heads));
+  std::vector<double> shares = GreedyFill(curves).fill(share * static_cast<double>(n_heads));
   for (double& each : shares) each = (1 - uniform_mix) * each + uniform_mix * share;
   return shares;
 }

@@ -141,7 +141,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   check_extras(files, first.kept());
   const std::vector<const ShardFile*> holders = holders_of_units(shards);
 
-  // Its folder keeps others away from the output, and remembers which files are ours.
+  // Its folder keeps others away from the output, and remembers which files are ours. No unit ever lies in it: after a
+  // failure there is nothing to go on with, unlike after a replay (UnitJournal::complete()).
   UnitJournal journal(files.results, journal_options(options_of(first), first.kept()), files.force);
   try {
     if (!published_all(files)) {

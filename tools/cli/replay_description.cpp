@@ -57,7 +57,7 @@ std::string units_text(const ReplayPlan& plan, const WorkPart& part, std::size_t
   const auto splits = std::ranges::find_if(plan.policies, &Policy::splits_layers);
   if (part.shard && splits != plan.policies.end())
     text +=
-        fmt::format("; all layers of a case are in one shard, because {} shares budgets between them", splits->name());
+        fmt::format("; all layers of a case are in one shard, because {} splits budgets between them", splits->name());
   if (n_done > 0) text += fmt::format("; {} are done already, by an interrupted replay", n_done);
   return text;
 }
@@ -79,7 +79,7 @@ std::string memory_parts(const ReplayPlan& plan, const WorkPart& part) {
       memory_text(memory.program), part.n_threads, memory_text(memory.threads),
       parts_text(memory.thread_parts, memory_text), part.in_flight, memory_text(memory.units));
   text += fmt::format(" ({})", parts_text(memory.unit_parts, memory_text));
-  if (memory.surveys > 0) text += fmt::format(", what layers share budgets by {}", memory_text(memory.surveys));
+  if (memory.surveys > 0) text += fmt::format(", surveys of the layers of a case {}", memory_text(memory.surveys));
   if (memory.assembly > 0)
     text += fmt::format("; and, when all units are done, {} of results", memory_text(memory.assembly));
   return text;

@@ -55,7 +55,6 @@ double mean_length(const ReplayPlan& plan) {
 }  // namespace
 
 std::span<const double> damage_grid() { return kGrid; }
-std::span<const double> tabulated_shares() { return kTabulated; }
 
 BudgetGrid grid_tokens(std::size_t n, std::size_t least) {
   BudgetGrid budgets{.kind = BudgetKind::tokens, .values = {}};

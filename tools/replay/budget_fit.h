@@ -26,7 +26,6 @@ struct FitOptions {
 
 /// Shares of the cache at which damage is measured, and mean shares for which the fractions of heads are written down.
 std::span<const double> damage_grid();
-std::span<const double> tabulated_shares();
 
 /// Tokens of a cache of n at damage_grid(), none below `least` (or n).
 BudgetGrid grid_tokens(std::size_t n, std::size_t least);

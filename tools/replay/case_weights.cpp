@@ -16,7 +16,7 @@ constexpr double kLeastDamage = 1e-3;  // of what is lost at equal budgets: no c
 std::vector<double> filled(const DamageCurves& damage, std::span<const double> grid, double share) {
   std::vector<LossCurve> curves;
   for (const std::vector<double>& head : damage) curves.push_back({{grid.begin(), grid.end()}, head});
-  return WaterFilling(curves).fill(share * static_cast<double>(damage.size()));
+  return GreedyFill(curves).fill(share * static_cast<double>(damage.size()));
 }
 
 double total_damage(const DamageCurves& damage, std::span<const double> grid, std::span<const double> shares) {

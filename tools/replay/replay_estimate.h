@@ -21,7 +21,7 @@ struct MemoryEstimate {
   double program = 0;   ///< before anything is read
   double threads = 0;   ///< scratch space of all threads
   double units = 0;     ///< the largest ones that are in flight together
-  double surveys = 0;   ///< of a case, for policies that share budgets between layers
+  double surveys = 0;   ///< of a case, for policies that split budgets between layers
   double assembly = 0;  ///< the results while they are put together, when no unit is in flight any more
   std::vector<CostPart> thread_parts = {};  ///< of `threads`
   std::vector<CostPart> unit_parts = {};    ///< of `units`

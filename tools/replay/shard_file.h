@@ -1,10 +1,7 @@
 #pragma once
 // The file that one shard of a replay leaves: its units, and all that is needed to put them together with those of the
-// other shards. No trace is needed for that.
-//
-//   /           the ResultsFrame's dataset; format = "kvreplay-shard", format_version, creator, shard = "2/4",
-//               retained and outputs: 1 where the units hold these too
-//   /members    a group unit-NNNNNN for each unit, by its place in ReplayPlan::units: what unit_dataset() made
+// other shards. No trace is needed for that. docs/formats/shards.md has the layout: the ResultsFrame's dataset, and
+// below /members what unit_dataset() made of each unit, by its place in ReplayPlan::units.
 
 #include <filesystem>
 #include <memory>

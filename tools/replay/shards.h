@@ -29,7 +29,7 @@ std::filesystem::path shard_path(const std::filesystem::path& results, const Sha
 /// equal lumps or bins the first. Returns the bin of each lump.
 std::vector<std::size_t> spread(std::span<const double> costs, std::size_t n_bins);
 
-/// The units of a shard, ascending. The same in every process: nothing but the plan counts. Where a policy shares
+/// The units of a shard, ascending. The same in every process: nothing but the plan counts. Where a policy splits
 /// budgets between layers a case stays whole, because all its layers have to be looked at before any can be replayed.
 /// \param costs  [n_units]
 std::vector<std::size_t> units_of(const ReplayPlan& plan, const Shard& shard, std::span<const double> costs);

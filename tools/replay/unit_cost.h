@@ -44,7 +44,7 @@ double n_sums(const UnitDimensions& unit, std::size_t n_spans, const ChosenMetri
 /// Bytes of what a unit carries to the end of its case.
 double carried_bytes(const UnitDimensions& unit, std::span<const ChosenMetric> metrics);
 
-/// Bytes that are held for every layer of a case until all of them have been looked at, for policies that share
+/// Bytes that are held for every layer of a case until all of them have been looked at, for policies that split
 /// budgets between layers.
 double survey_bytes(const UnitDimensions& unit, std::span<const Policy> policies);
 

@@ -1,11 +1,6 @@
 #pragma once
 // What a replay can hand on besides its results: the retained sets and the full-cache attention outputs.
-//
-// Both files follow the trace: /samples/NNNN/POINT/layers/LL/...
-//   retained sets   retained/POLICY  uint8 [n_budgets, n_heads, n_candidates], 1 = kept; attributes head_axis ("kv" or
-//                   "query") and first_position: candidate i is the token at first_position + i
-//   outputs         outputs          float32 [n_q_heads, n_evaluation_queries, value_dim], before W_O
-//   and, once per sample and point, /samples/NNNN/POINT/positions int64 [n_evaluation_queries]
+// docs/formats/retained.md has the layout of both files.
 
 #include <filesystem>
 #include <memory>

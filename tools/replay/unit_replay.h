@@ -1,6 +1,5 @@
 #pragma once
-// The engine: one work unit = one layer of one sample at one compression point, through all policies and budgets at
-// once.
+// A work unit: one layer of one sample at one compression point, through all policies and budgets at once.
 
 #include <span>
 #include <string>

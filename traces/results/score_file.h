@@ -10,9 +10,7 @@
 
 namespace kvreplay {
 
-/// An HDF5 file with a float dataset /samples/NNNN/layers/LL/scores [n_heads, n] for every sample and layer replayed;
-/// n_heads is n_kv_heads, or n_q_heads for a retained set per query head; n covers the tokens up for eviction; higher =
-/// keep. Scores that depend on the compression point stand in /samples/NNNN/POINT/layers/LL/scores instead.
+/// Scores that another program computed, as docs/formats/scores.md has them.
 class ScoreFile {
  public:
   /// Throws InputError when it is no HDF5 file.

@@ -1,6 +1,6 @@
 #pragma once
-// The rules of docs/formats/trace.md that reader and writer share: names of objects, and what a TraceInfo must obey. What a
-// sample and a layer hold stands in sample_objects.h and layer_arrays.h, a row each.
+// The rules of docs/formats/trace.md that reader and writer share: names of objects, and what a TraceInfo must obey.
+// What a sample and a layer hold stands in sample_objects.h and layer_arrays.h, a row each.
 
 #include <fmt/format.h>
 

@@ -20,7 +20,7 @@ std::size_t fraction(double share, std::size_t n) { return tokens_kept(BudgetKin
 }  // namespace
 
 TEST_CASE("compression ratios round as kvpress does, one token short where floating point is") {
-  // int(n * (1 - ratio)) in double, computed by kvpress itself (shared/kvpress.md, section 0): 1 - 0.9 is below 0.1.
+  // int(n * (1 - ratio)) in double, computed by kvpress 0.5.5 itself: 1 - 0.9 is below 0.1.
   CHECK(kvpress(0.9, 1000) == 99);
   CHECK(kvpress(0.9, 100) == 9);
   CHECK(kvpress(0.7, 10) == 3);

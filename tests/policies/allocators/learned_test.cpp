@@ -24,7 +24,7 @@ std::vector<LayerData> two_layers() {
   return layers;
 }
 
-// The curves that water_filling_test.cpp works through, a head in each layer; from prompts of 200 tokens.
+// The curves that greedy_fill_test.cpp works through, a head in each layer; from prompts of 200 tokens.
 LearnedPolicy two_heads(const ModelInfo& model) {
   LearnedPolicy policy = learned_policy(model);
   policy.budgets = {.scorer = "knorm",

@@ -34,7 +34,7 @@ void check_near(const Shares& found, const Shares& expected) {
 }  // namespace
 
 TEST_CASE("pieces of hulls are filled by falling gain, from the first point of every curve") {
-  const WaterFilling filling(std::vector<LossCurve>{kFirst, kSecond});
+  const GreedyFill filling(std::vector<LossCurve>{kFirst, kSecond});
   check_near(filling.fill(0.2), {0.1, 0.1});
   check_near(filling.fill(0.25), {0.15, 0.1});  // 40 first
   check_near(filling.fill(0.3), {0.2, 0.1});

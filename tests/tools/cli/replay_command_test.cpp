@@ -1,4 +1,5 @@
-// The main job: a trace goes in, results come out, and they are what docs/formats/results.md says and what theory asks for.
+// The main job: a trace goes in, results come out, and they are what docs/formats/results.md says and what theory asks
+// for.
 
 #include <doctest/doctest.h>
 

@@ -42,7 +42,7 @@ double mean_kept(const Dataset& results, const std::string& policy, std::size_t 
 
 }  // namespace
 
-TEST_CASE("policies that share budgets between layers give the same bytes with one thread and with several") {
+TEST_CASE("policies that split budgets between layers give the same bytes with one thread and with several") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
   const auto bytes = [&](const std::string& threads) {
@@ -57,7 +57,7 @@ TEST_CASE("policies that share budgets between layers give the same bytes with o
   CHECK(one == bytes("5"));
 }
 
-TEST_CASE("a killed replay of policies that share budgets goes on as if nothing had happened") {
+TEST_CASE("a killed replay of policies that split budgets goes on as if nothing had happened") {
   const TemporaryFolder folder;
   SyntheticTraceOptions options = small_trace();
   options.n_layers = 10;
@@ -73,7 +73,7 @@ TEST_CASE("a killed replay of policies that share budgets goes on as if nothing 
   const auto n_units = [&] { return n_finished_units(results); };
   {
     ProgramProcess process(with(command(results, "1"), {"--quiet"}));
-    // Half of the layers of the first case: what is left of it must be shared as if all of it were new.
+    // Half of the layers of the first case: what is left of it must be split as if all of it were new.
     REQUIRE(wait_until([&] { return n_units() >= 5; }));
     REQUIRE(process.pause());
     REQUIRE(n_units() < 20);
@@ -86,7 +86,7 @@ TEST_CASE("a killed replay of policies that share budgets goes on as if nothing 
   CHECK(content_of(results + ".sets") == content_of(whole + ".sets"));
 }
 
-TEST_CASE("a chosen layer has the budget of a model of that layer alone where layers share") {
+TEST_CASE("a chosen layer has the budget of a model of that layer alone where layers split a budget") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
   const std::vector<std::string> args = {trace, "-p", "knorm+global", "-b", "t40", "-m", "kept_fraction"};
@@ -164,7 +164,7 @@ TEST_CASE("a table that cannot be used is bad input that names it, or the policy
   CHECK(contains(refused(folder, 2, {trace, "-p", "knorm+file"}), "file: table=FILE must be given"));
 }
 
-TEST_CASE("presets that share between layers or heads run by their names") {
+TEST_CASE("presets that split between layers or heads run by their names") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
   const std::vector<std::string> presets = {"duoattention", "simlayerkv",     "squeeze-streaming", "pyramidkv",

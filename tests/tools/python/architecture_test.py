@@ -15,9 +15,13 @@ MAY_IMPORT = {
 
 
 def imported_rooms(source: ast.Module, room: str | None) -> set[str]:
-    """Rooms that a module's relative imports reach, "" for the package itself."""
+    """Rooms that a module's imports reach, "" for the package itself."""
     rooms = set()
     for node in ast.walk(source):
+        absolute = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            absolute = [f"{node.module}.{alias.name}" for alias in node.names]
+        rooms |= {name.split(".")[1] for name in absolute if name.startswith("kvreplay.")}
         if not isinstance(node, ast.ImportFrom) or node.level == 0:
             continue
         if node.level == (1 if room is None else 2):

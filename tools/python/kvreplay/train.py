@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_threads_option(parser)
     add("--force", action="store_true", help="replace the output if it exists")
     add("--quiet", action="store_true", help="no progress")
+    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
     return parser
 
 

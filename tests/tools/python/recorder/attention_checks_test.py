@@ -8,7 +8,7 @@ from kvreplay.common.attention_hook import AttentionCall, softcapped_attention
 from kvreplay.common.errors import InputError
 from kvreplay.common.model_survey import _refuse_differences, _refuse_extras, _refuse_shared_cache
 from kvreplay.recorder.attention_mask import check_mask, expected_visibility
-from tests.support.python import recording  # noqa: F401  (first: it makes the package `recorder` importable and silences the libraries)
+from tests.support.python import recording  # noqa: F401  (first: it silences the libraries)
 
 
 def mask_of(rows: list[str]) -> torch.Tensor:

@@ -12,14 +12,14 @@ import torch
 
 from kvreplay.common.prompt_tokens import tokenize_prompt
 from kvreplay.common.prompts import MarkedText, Message, Prompt, TextSpan
-from kvreplay.recorder.probe_plan import plan_probes, probe_wording  # after recording.py, which makes it importable
+from kvreplay.recorder.probe_plan import plan_probes, probe_wording
 from kvreplay.recorder.sample_plan import plan_sample
 from tests.support.python.file_contents import contents
 from tests.support.python.recording import TEXT, RecorderTest
 from tests.support.python.reference_attention import relative_error
 from tests.support.python.tiny_models import CHAT_TEMPLATE, tiny_tokenizer
 
-TOLERANCE = 1e-5  # as in test_faithfulness.py
+TOLERANCE = 1e-5  # as in faithfulness_test.py
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
 FIRST = "\n\nRepeat the previous context exactly."
 NEXT = "\n\nRepeat the part of the previous context exactly, starting with"

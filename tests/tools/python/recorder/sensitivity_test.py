@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import torch
 
-from kvreplay.recorder import sensitivity_plan  # after recording.py, which makes it importable
+from kvreplay.recorder import sensitivity_plan
 from kvreplay.recorder.sensitivity_passes import draw_fisher
 from kvreplay.recorder.sensitivity_rows import SensitivityRows
 from tests.support.python.file_contents import contents

@@ -1,4 +1,4 @@
-"""An example: a learned policy (docs/formats/learned.md) at work in a Hugging Face model, with nothing of kvreplay running.
+"""An example: a learned policy (docs/formats/learned.md) at work in a Hugging Face model, without kvreplay.
 
     python -m kvreplay.learning.apply_live --model MODEL --policy lkv.h5 --kept 0.25 --prompts prompts.jsonl
 

@@ -1,6 +1,6 @@
 """Hands a learned policy (docs/formats/learned.md) on to programs that read no HDF5.
 
-python -m kvreplay.learning.export lkv.h5 lkv.npz     every array under its path (scorer/w1), attributes as JSON in `attributes`
+python -m kvreplay.learning.export lkv.h5 lkv.npz     every array under its path (scorer/w1), and `attributes`, JSON
 python -m kvreplay.learning.export lkv.h5 lkv.json    attributes, and the budget table as lists
 """
 

@@ -1,4 +1,4 @@
-"""Makes a scorer file (docs/formats/learned.md) of per-head MLPs that were trained elsewhere, such as KVP's (arXiv 2602.10238).
+"""Makes a scorer file (docs/formats/learned.md) of per-head MLPs trained elsewhere, such as KVP's (arXiv 2602.10238).
 
     python -m kvreplay.learning.from_mlp weights.npz --trace TRACE --inputs k_unrot,v,frac --output kvp.h5
 
