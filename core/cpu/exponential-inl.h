@@ -20,8 +20,8 @@ HWY_INLINE V Exponential(Tag tag, V x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToSigned<Tag> ints;
   const auto set = [tag](float c) HWY_ATTR { return hn::Set(tag, c); };
-  // x = n ln 2 + r, |r| <= ln 2 / 2, ln 2 in two parts so that the first product is exact. Beside 1.5 * 2^23 a float has
-  // no room for fractions: the sum rounds to n, and its last bits are those of the integer n.
+  // x = n ln 2 + r, |r| <= ln 2 / 2, ln 2 in two parts so that the first product is exact. Beside 1.5 * 2^23 a float
+  // has no room for fractions: the sum rounds to n, and its last bits are those of the integer n.
   const V big = set(0x1.8p23f);
   const V shifted = hn::MulAdd(x, set(1.44269504f), big);
   const V n = hn::Sub(shifted, big);
