@@ -12,19 +12,13 @@ import argparse
 import sys
 
 from .common.errors import InputError, UsageError
-from .common.program import (
-    check_output,
-    run_program,
-    start_torch,
-    stop_cleanly_on_terminate,
-)
+from .common.file_roles import check_outputs
+from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 from .common.prompts import Prompt, read_prompts
 from .recorder.command_line import PROGRAM, build_parser
 from .recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording
 from .recorder.progress import note
-from .recorder.recording_report import (
-    describe_trace,
-)
+from .recorder.recording_report import describe_trace
 from .recorder.sample_plan import SamplePlan, plan_sample
 from .recorder.sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities
 
@@ -47,7 +41,8 @@ def record(options: argparse.Namespace) -> None:
     if options.sensitivity_targets is not None and not options.sensitivity:
         raise UsageError("--sensitivity-targets needs --sensitivity R")
     prompts = read_prompts(options.prompts)
-    check_output(options.output, options.force)
+    texts = [path for prompt in prompts for path in prompt.files]
+    check_outputs([options.output], [options.prompts, options.model, *texts], options.force)
 
     start_torch(options.threads, options.device)
     # Only now what needs it.

@@ -17,7 +17,8 @@ from pathlib import Path
 from . import VERSION
 from .common.command_line import OneLineParser, add_threads_option, positive_number
 from .common.errors import InputError
-from .common.program import check_output, run_program, start_torch, stop_cleanly_on_terminate
+from .common.file_roles import check_outputs
+from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 
 PROGRAM = "kvreplay-train"
 FEWEST_PROMPTS, FEW_PROMPTS = 2, 4
@@ -100,7 +101,7 @@ class Progress:
 
 
 def train(options: argparse.Namespace) -> None:
-    check_output(options.output, options.force)
+    check_outputs([options.output], [*options.traces, *options.held_out], options.force)
     start_torch(options.threads, "cpu")
     # Only now what needs it.
     import torch

@@ -19,13 +19,8 @@ from pathlib import Path
 from . import VERSION
 from .common.command_line import OneLineParser, add_model_options
 from .common.errors import InputError
-from .common.program import (
-    check_output,
-    clear_progress,
-    run_program,
-    start_torch,
-    stop_cleanly_on_terminate,
-)
+from .common.file_roles import check_outputs
+from .common.program import clear_progress, run_program, start_torch, stop_cleanly_on_terminate
 
 PROGRAM = "kvreplay-validate"
 
@@ -89,9 +84,8 @@ def command() -> int:
 
 def validate(options: argparse.Namespace) -> None:
     """Measures all replays and reports."""
-    for output in (options.csv, options.json):
-        if output is not None:
-            check_output(output, options.force)
+    outputs = [output for output in (options.csv, options.json) if output is not None]
+    check_outputs(outputs, [options.model, *(path for files in options.replay for path in files)], options.force)
     start_torch(options.threads, options.device)
     # Only now what needs it.
     from .common.attention_hook import ATTENTION_NAME, AttentionHook

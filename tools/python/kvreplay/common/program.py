@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from .errors import InputError, UsageError, first_line
 
@@ -26,16 +25,6 @@ def run_program(name: str, work: Callable[[], None]) -> int:
         return _fail(name, "interrupted, nothing was written", 128 + signal.SIGINT)
     except Exception as error:  # a full disk, no memory, a fault of ours: still one line
         return _fail(name, f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
-
-
-def check_output(path: Path, force: bool) -> None:
-    """Throws UsageError where `path` cannot be written, or exists and is not to be replaced."""
-    if path.exists() and not path.is_file():  # a rename would replace a device or a pipe
-        raise UsageError(f"{path} is not a regular file")
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists; --force replaces it")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is not a directory")
 
 
 def start_torch(threads: int | None, device: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError
+from .file_roles import check_input
 
 SPAN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 RESERVED_SPAN_NAMES = ("all", "decode")  # --query-spans and --sensitivity-targets give them a meaning of their own
@@ -28,6 +29,7 @@ class TextSpan:
 class MarkedText:
     text: str
     spans: list[TextSpan] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)  # that the text was read from
 
 
 @dataclass
@@ -46,9 +48,16 @@ class Prompt:
     messages: list[Message] | None
     compression_points: dict[str, int | str]  # name -> position in tokens, or the span whose end it is
 
+    @property
+    def files(self) -> list[Path]:
+        """Files that its texts were read from."""
+        texts = [self.text] if self.text is not None else [message.content for message in self.messages]
+        return [path for text in texts for path in text.files]
+
 
 def read_prompts(path: Path) -> list[Prompt]:
     """Reads all prompts of a file. Throws InputError naming the line of the first bad one."""
+    check_input(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,20 +114,22 @@ def _read_content(content, where: str, folder: Path) -> MarkedText:
     """A string, or a list of segments: strings and {"text" or "text_file" (with "lines"), "span"}."""
     segments = [content] if isinstance(content, str) else content
     _require(isinstance(segments, list), where, "a text is a string or a list of segments")
-    text, spans = "", []
+    text, spans, files = "", [], []
     for segment in segments:
         if isinstance(segment, str):
             segment = {"text": segment}
         _require(isinstance(segment, dict), where, "a segment is a string or an object")
         _refuse_unknown_keys(segment, SEGMENT_KEYS, where)
         piece = _segment_text(segment, where, folder)
+        if "text_file" in segment:
+            files.append(folder / segment["text_file"])
         names = segment.get("span", [])
         for name in [names] if isinstance(names, str) else names:
             _check_span_name(name, where)
             _require(piece, where, f"the span '{name}' is empty")
             spans.append(TextSpan(name, len(text), len(text) + len(piece)))
         text += piece
-    return MarkedText(text, _join_touching(spans))
+    return MarkedText(text, _join_touching(spans), files)
 
 
 def _segment_text(segment: dict, where: str, folder: Path) -> str:
@@ -130,6 +141,7 @@ def _segment_text(segment: dict, where: str, folder: Path) -> str:
     else:
         _require(isinstance(segment["text_file"], str), where, "'text_file' is a path, relative to the prompts file")
         path = folder / segment["text_file"]
+        check_input(path)
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..common.command_line import OneLineParser
 from ..common.errors import InputError, UsageError, first_line
-from ..common.program import check_output, run_program
+from ..common.file_roles import check_outputs
+from ..common.program import run_program
 from .lkv_file import FORMAT
 
 PROGRAM = "python -m kvreplay.learning.export"
@@ -70,7 +71,7 @@ WRITERS = {".npz": write_npz, ".json": write_json}
 def export(options: argparse.Namespace) -> None:
     if options.output.suffix not in WRITERS:
         raise UsageError(f"{options.output}: the name ends neither in .npz nor in .json")
-    check_output(options.output, options.force)
+    check_outputs([options.output], [options.policy], options.force)
     temporary = options.output.with_name(options.output.name + ".tmp")
     try:
         WRITERS[options.output.suffix](temporary, *read_everything(options.policy))

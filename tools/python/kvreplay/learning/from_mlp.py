@@ -23,7 +23,8 @@ from torch import nn
 from .. import VERSION
 from ..common.command_line import OneLineParser
 from ..common.errors import InputError, first_line
-from ..common.program import check_output, run_program
+from ..common.file_roles import check_outputs
+from ..common.program import run_program
 from .features import FEATURES, n_features
 from .lkv_file import TrainedNetworks, write_scorer
 from .networks import LayerNetworks
@@ -84,7 +85,7 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_file(options: argparse.Namespace) -> None:
-    check_output(options.output, options.force)
+    check_outputs([options.output], [options.weights, options.trace], options.force)
     weights = read_archive(options.weights)
     with Trace(options.trace) as trace:
         networks = convert(weights, options.inputs.split(","), trace.shape)
