@@ -1,6 +1,7 @@
 #include "analysis/compare/comparison.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +12,7 @@
 #include "analysis/compare/samples.h"
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/contracts/metric.h"
 
 namespace kvreplay {
 namespace {
@@ -28,6 +30,20 @@ std::vector<std::size_t> find_all(const char* kind, const std::vector<std::strin
     if (std::find(known.begin(), known.end(), name) == known.end()) throw UsageError(unknown_name(kind, name, known));
   }
   return indices;
+}
+
+std::vector<std::size_t> find_metrics(const Results& results, const std::vector<std::string>& wanted) {
+  const std::vector<std::string> measured = results.metric_names();
+  for (const std::string& name : wanted) {
+    const auto known = std::ranges::find(all_metrics(), name.substr(0, name.find(':')), &Metric::name);
+    if (known == all_metrics().end() || std::ranges::find(measured, name) != measured.end()) continue;
+    const std::string needs = prose_of(known->needs);
+    throw UsageError(
+        fmt::format("metric '{}' was not measured in these results: replay with --metric default,{}{}; they "
+                    "hold: {}",
+                    name, name, needs.empty() ? "" : " (it needs " + needs + ")", fmt::join(measured, ", ")));
+  }
+  return find_all("metric", wanted, measured);
 }
 
 std::vector<std::size_t> find_cases(const Results& results, const std::vector<std::string>& wanted) {
@@ -67,7 +83,7 @@ Results choose(Results results, const ComparisonOptions& options) {
 void check_bounds(const Results& results, const ComparisonOptions& options, const std::vector<Bound>& bounds,
                   Better better, const char* option) {
   for (const Bound& bound : bounds) {
-    find_all("metric", {bound.metric}, results.metric_names());
+    find_metrics(results, {bound.metric});
     const auto refuse = [&](const std::string& why) {
       throw UsageError(fmt::format("--{} {}={}: {}", option, bound.metric, bound.value, why));
     };
@@ -160,7 +176,7 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
     comparison.against = {.policy = against, .metrics = {}};
     paired.emplace(results, comparison.policies, against);
   }
-  for (const std::size_t m : find_all("metric", options.metrics, results.metric_names())) {
+  for (const std::size_t m : find_metrics(results, options.metrics)) {
     const ResultsMetric& each = results.metrics[m];
     for (PooledMetric& pooled : pool_metric(results, each, Level::all)) {
       std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);

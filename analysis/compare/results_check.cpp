@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "core/data/metric_formula.h"
 #include "core/data/results.h"
 
@@ -23,6 +24,9 @@ void check_dimension(const std::string& file, const Dataset& dataset, const std:
     refuse(file, fmt::format("the labels of dimension '{}' are not {}", name, type));
   }
   std::vector<std::string> labels = texts_of(dimension.labels);
+  for (const std::string& label : labels)
+    if (!is_printable(label))
+      refuse(file, fmt::format("the dimension '{}' has a label that does not print: {:?}", name, label));
   if (labels.empty()) refuse(file, fmt::format("the dimension '{}' is empty", name));
   std::sort(labels.begin(), labels.end());
   const auto twice = std::adjacent_find(labels.begin(), labels.end());

@@ -35,7 +35,18 @@ std::size_t edit_distance(std::string_view a_text, std::string_view b_text) {
   return d[a.size()][b.size()];
 }
 
+std::string folded_name(std::string_view name) {
+  std::string folded = lowered(name);
+  std::erase_if(folded, [](char c) { return c == '-' || c == '_' || c == ' '; });
+  constexpr std::string_view kClass = "press";
+  if (folded.size() > kClass.size() && folded.ends_with(kClass)) folded.resize(folded.size() - kClass.size());
+  return folded;
+}
+
 std::string nearest_name(std::string_view name, std::span<const std::string> known) {
+  const std::string folded = folded_name(name);
+  for (const std::string& each : known)
+    if (!folded.empty() && folded_name(each) == folded) return each;
   constexpr std::size_t kShortestPrefix = 2;  // one letter begins too many names
   constexpr std::size_t kShortestTypo = 3;    // one edit turns any shorter name into any other
   std::string nearest;
@@ -51,11 +62,13 @@ std::string nearest_name(std::string_view name, std::span<const std::string> kno
   return nearest;
 }
 
-std::string unknown_name(std::string_view kind, std::string_view name, std::span<const std::string> known) {
+std::string unknown_name(std::string_view kind, std::string_view name, std::span<const std::string> known,
+                         std::string_view lister) {
   std::string message = "unknown " + std::string(kind) + " '" + std::string(name) + "'";
   if (known.empty()) return message + "; there are none";
   const std::string nearest = nearest_name(name, known);
   if (!nearest.empty()) message += "; did you mean '" + nearest + "'?";
+  if (!lister.empty()) return message + (nearest.empty() ? "; '" : " '") + std::string(lister) + "' lists them";
   message += nearest.empty() ? "; known: " : " known: ";
   for (std::size_t i = 0; i < known.size(); ++i) message += (i == 0 ? "" : ", ") + known[i];
   return message;

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/base/error.h"
+#include "core/base/trimmed.h"
 
 namespace kvreplay {
 namespace {
@@ -16,7 +17,7 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   for (std::size_t begin = 0;;) {
     const std::size_t end = text.find(separator, begin);
-    parts.push_back(text.substr(begin, end - begin));
+    parts.push_back(trimmed(text.substr(begin, end - begin)));
     if (end == std::string_view::npos) return parts;
     begin = end + 1;
   }

@@ -33,6 +33,10 @@ std::vector<double> read_row(std::string_view line, const std::string& place) {
 }  // namespace
 
 NumberTable read_number_table(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw InputError(fmt::format("{}: the table is not a regular file", path.string()));  // a pipe might wait for ever
   std::ifstream file(path);
   if (!file) throw InputError(fmt::format("{}: the table cannot be read", path.string()));
   NumberTable table;

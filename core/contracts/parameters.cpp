@@ -130,6 +130,7 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
 
 // Returns its digest.
 const std::string& Parameters::read_file(const ParameterSpec& spec, const std::string& path) {
+  files_.push_back(path);
   if (spec.kind == ParameterKind::table)
     return tables_.emplace(spec.name, read_number_table(path)).first->second.digest;
   auto learned = std::make_shared<const LearnedPolicy>(read_learned_policy(path));

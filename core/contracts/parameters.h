@@ -75,6 +75,8 @@ class Parameters {
   const std::string& canonical() const { return canonical_; }
   /// The same with every parameter written out, and a file's digest for its path.
   const std::string& complete() const { return complete_; }
+  /// Paths of the files that were read.
+  const std::vector<std::string>& files() const { return files_; }
 
  private:
   const std::string& text(std::string_view name) const;
@@ -85,6 +87,7 @@ class Parameters {
   std::map<std::string, std::shared_ptr<const LearnedPolicy>, std::less<>> learned_;
   std::string canonical_;
   std::string complete_;
+  std::vector<std::string> files_;
 };
 
 }  // namespace kvreplay

@@ -125,6 +125,14 @@ Needs Policy::needs() const {
   return needs;
 }
 
+std::vector<std::string> Policy::files() const {
+  std::vector<std::string> files;
+  for_each_part([&](const auto&, const Parameters& parameters) {
+    files.insert(files.end(), parameters.files().begin(), parameters.files().end());
+  });
+  return files;
+}
+
 HeadAxis Policy::head_axis() const {
   return scorer_.row.head_axis == nullptr ? HeadAxis::kv : scorer_.row.head_axis(scorer_.parameters);
 }

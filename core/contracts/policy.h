@@ -68,6 +68,8 @@ class Policy {
 
   /// What its parts look at.
   Needs needs() const;
+  /// Paths of the files that its parameters name.
+  std::vector<std::string> files() const;
   /// Whose sets it makes.
   HeadAxis head_axis() const;
   /// What its scorer takes besides reading the keys and keeping scores.

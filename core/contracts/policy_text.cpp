@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/contracts/other_names.h"
 
 namespace kvreplay {
 namespace {
@@ -44,9 +45,11 @@ const Scorer* find_first(std::string_view text, std::string_view name, std::span
   if (const Preset* preset = find_preset(name))
     throw UsageError(fmt::format("policy '{}': '{}' is a preset and stands for '{}'; write that out to change it", text,
                                  preset->name, preset->policy));
+  if (const std::string here = name_elsewhere(name); !here.empty())
+    throw UsageError(fmt::format("unknown policy '{}'; it is called '{}' here", name, here));
   std::vector<std::string> known = all_policy_names();
   append_names(std::vector<Scorer>(extra.begin(), extra.end()), known);
-  throw UsageError(unknown_name("policy", name, known));
+  throw UsageError(unknown_name("policy", name, known, "kvreplay policies"));
 }
 
 void add_allocator_part(std::string_view text, const Piece& piece, const Allocator& allocator, PolicyText& parsed) {

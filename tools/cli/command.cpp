@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/base/printable.h"
 #include "tools/cli/commands.h"
 #include "traces/learned/learned_policy_file.h"
 
@@ -25,7 +26,7 @@ void print_overview(std::ostream& out) {
       KVREPLAY_VERSION);
   for (const Command& command : all_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
   fmt::print(out,
-             "\n'kvreplay COMMAND --help' explains a command. Traces of models are recorded by kvreplay-record.\n"
+             "\n'kvreplay help COMMAND' explains a command. Traces of models are recorded by kvreplay-record.\n"
              "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad input, 4 incomplete, 5 no device.\n\n"
              "Example:\n"
              "  kvreplay synth -o trace.h5\n"
@@ -39,13 +40,18 @@ int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream&
     return static_cast<int>(ExitCode::usage);
   }
   const std::string& name = args.front();
-  if (name == "--help" || name == "-h") {
+  if (name == "--help" || name == "-h" || (name == "help" && args.size() == 1)) {
     print_overview(out);
     return static_cast<int>(ExitCode::ok);
   }
-  if (name == "--version") {
+  if (name == "--version" || name == "-V") {
     fmt::print(out, "kvreplay {}\n", KVREPLAY_VERSION);
     return static_cast<int>(ExitCode::ok);
+  }
+  if (name == "help") {
+    if (args.size() > 2) throw UsageError("help takes one command: kvreplay help COMMAND");
+    const std::vector<std::string> asked{args[1], "--help"};
+    return dispatch(asked, out, err);
   }
   std::vector<std::string> known;
   for (const Command& command : all_commands()) {
@@ -69,12 +75,12 @@ int run_program(std::span<const std::string> args, std::ostream& out, std::ostre
   try {
     return dispatch(args, out, err);
   } catch (const Error& error) {
-    err << "kvreplay: " << error.what() << '\n';
+    err << "kvreplay: " << printable(error.what()) << '\n';
     return static_cast<int>(error.code());
   } catch (const std::bad_alloc&) {
     err << "kvreplay: out of memory\n";
   } catch (const std::exception& error) {
-    err << "kvreplay: internal error: " << error.what() << '\n';
+    err << "kvreplay: internal error: " << printable(error.what()) << '\n';
   }
   return static_cast<int>(ExitCode::failure);
 }

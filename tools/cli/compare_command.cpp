@@ -15,6 +15,7 @@
 #include "core/data/results.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
+#include "tools/replay/file_roles.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/output_file.h"
 #include "traces/hdf5/file_format.h"
@@ -128,6 +129,14 @@ class Target {
   std::optional<OutputFile> file_;
 };
 
+void check_roles(const CompareOptions& given) {
+  const std::vector<std::filesystem::path> inputs(given.files.begin(), given.files.end());
+  std::vector<OutputRole> outputs;
+  if (!given.csv.empty() && given.csv != kStdout) outputs.push_back({"--csv", given.csv});
+  if (!given.json.empty() && given.json != kStdout) outputs.push_back({"--json", given.json});
+  check_file_roles(inputs, outputs);
+}
+
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   CompareOptions given;
   Options options(
@@ -181,6 +190,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   if (given.budget && *given.budget <= 0)
     throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
   const ComparisonOptions chosen = comparison_options(given);
+  check_roles(given);
   Target csv(given.csv, given.force);
   Target json(given.json, given.force);
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ostream.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -19,6 +18,7 @@
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/budget_fit.h"
 #include "tools/replay/case_weights.h"
+#include "tools/replay/file_roles.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/memory_size.h"
 #include "tools/replay/output_file.h"
@@ -134,13 +134,11 @@ std::string choose_metric(const ReplayPlan& plan, const std::string& asked, std:
                       "--metric abs does without)",
                       label, n_lacking < plan.cases.size() ? ", others have" : ""));
   }
-  for (const std::size_t layer : plan.layers) {
-    for (const auto& trace : plan.traces)
-      if (const LayerInfo& info = trace->info().layers[layer]; !info.has_output_projection)
-        throw InputError(fmt::format("{}: {}no W_O is recorded in layer {}: there is nothing to measure damage by",
-                                     trace->path().string(), asked == "abs" ? "" : "no sensitivities, and ",
-                                     info.index));
-  }
+  for (const ReplayUnit& unit : plan.units)
+    if (const LayerInfo& layer = plan.layer(unit); !layer.has_output_projection)
+      throw InputError(fmt::format("{}: {}no W_O is recorded in layer {}: there is nothing to measure damage by",
+                                   plan.traces[plan.cases[unit.case_index].trace]->path().string(),
+                                   asked == "abs" ? "" : "no sensitivities, and ", layer.index));
   fmt::print(err,
              "warning: {}; damage is ||W_O (o' - o)||^2 instead of predicted KL. Expect half of the gain at budgets of "
              "15 to 25 %, and losses at 5 to 10 %\n",
@@ -180,6 +178,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   declare(options, command);
   if (!options.parse(args, out)) return 0;
   check(options, command);
+  const OutputRole role{"--output", command.output};
+  const std::vector<std::filesystem::path> traces(command.replay.traces.begin(), command.replay.traces.end());
+  check_file_roles(traces, {&role, 1});
   check_output(command.output, command.force);
   std::ostream silent(nullptr);
   std::ostream& talk = command.quiet ? silent : err;
@@ -189,6 +190,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   command.replay.policies = {ranking_policy(command.scorer)};
   command.replay.metrics = {"kept_fraction"};
   ReplayPlan plan = make_replay_plan(command.replay, talk);
+  check_file_roles(plan.inputs, {&role, 1});  // the scorer's file, too
   if (command.fit.keep_first > 0)
     plan.policies.front().add_modifier({"protect", fmt::format("sinks={}", command.fit.keep_first)});
   check_prompts(plan, err);
@@ -197,10 +199,13 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   plan.metrics = plan.computed = {ChosenMetric(metric == "fisher" ? "predicted_kl" : "head_projected_error")};
   command.fit.max_at_once = max_at_once(plan, command);
 
-  Progress progress(talk, !command.quiet && &err == &std::cerr && isatty(STDERR_FILENO), "fit", plan.units.size());
-  command.fit.unit_done = [&] { progress.finish_unit(); };
   LearnedPolicy table;
-  with_threads(command.threads, [&] { table = fit_budgets(plan, metric, command.fit, backend); });
+  {
+    Progress progress(err, progress_form(err, command.quiet), "fit", static_cast<double>(plan.units.size()),
+                      fmt::format("{} units", plan.units.size()));
+    command.fit.unit_done = [&] { progress.advance(1); };
+    with_threads(command.threads, [&] { table = fit_budgets(plan, metric, command.fit, backend); });
+  }
   write_learned_policy_file(command.output, table, scorer_file(plan, table, err));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!command.quiet) {

@@ -131,7 +131,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.example("kvreplay merge results.shard-*.h5 --save-retained sets.h5 -o results.h5");
   if (!options.parse(args, out)) return 0;
   if (files.results.empty()) throw UsageError("merge needs --output FILE");
-  check_output_files(files);
+  const std::vector<std::filesystem::path> inputs(paths.begin(), paths.end());
+  check_output_files(files, inputs);
 
   std::vector<ShardFile> shards;
   for (const std::string& path : paths) shards.emplace_back(path);
@@ -146,7 +147,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   UnitJournal journal(files.results, journal_options(options_of(first), first.kept()), files.force);
   try {
     if (!published_all(files)) {
-      check_output_files(files);
+      check_output_files(files, inputs);
       write_output_files(
           files, first.frame(), [&](std::size_t unit, DatasetPart part) { return holders[unit]->read(unit, part); },
           journal);

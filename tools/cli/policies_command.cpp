@@ -65,8 +65,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   std::set<std::string> known;
   for_each_row("", [&](const auto& row, const char*) { known.insert(row.name); });
   if (!name.empty() && !known.contains(name))
-    throw UsageError(
-        unknown_name("scorer, modifier, allocator or preset", name, std::vector(known.begin(), known.end())));
+    throw UsageError(unknown_name("scorer, modifier, allocator or preset", name,
+                                  std::vector(known.begin(), known.end()), "kvreplay policies"));
   if (names_only) {
     for (const std::string& each : known)
       if (name.empty() || each == name) out << each << '\n';

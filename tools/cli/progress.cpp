@@ -1,27 +1,69 @@
 #include "tools/cli/progress.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iostream>
 
 namespace kvreplay {
+namespace {
 
-Progress::Progress(std::ostream& out, bool enabled, std::string title, std::size_t n_units)
-    : out_(out), enabled_(enabled), title_(std::move(title)), n_units_(n_units) {}
-
-Progress::~Progress() {
-  if (enabled_ && n_done_ > 0) out_ << "\r\033[K" << std::flush;
+std::chrono::milliseconds default_period(ProgressForm form) {
+  using namespace std::chrono_literals;
+  return form == ProgressForm::line ? 500ms : 30'000ms;
 }
 
-void Progress::finish_unit() {
+}  // namespace
+
+ProgressForm progress_form(const std::ostream& out, bool quiet) {
+  if (quiet || &out != &std::cerr) return ProgressForm::none;
+  return isatty(STDERR_FILENO) != 0 ? ProgressForm::line : ProgressForm::lines;
+}
+
+Progress::Progress(std::ostream& out, ProgressForm form, std::string title, double total, std::string amount,
+                   std::chrono::milliseconds period)
+    : out_(out),
+      form_(form),
+      title_(std::move(title)),
+      amount_(std::move(amount)),
+      total_(total),
+      period_(period.count() > 0 ? period : default_period(form)) {
+  if (form_ != ProgressForm::none) thread_ = std::thread([this] { run(); });
+}
+
+Progress::~Progress() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  stopped_.notify_all();
+  thread_.join();
+  if (form_ == ProgressForm::line) out_ << "\r\033[K" << std::flush;
+}
+
+void Progress::advance(double work) {
   const std::lock_guard lock(mutex_);
-  ++n_done_;
-  if (!enabled_) return;
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const double left = elapsed / static_cast<double>(n_done_) * static_cast<double>(n_units_ - n_done_);
-  out_ << fmt::format("\r\033[K{} {}/{} units, {} %, {} left", title_, n_done_, n_units_, 100 * n_done_ / n_units_,
-                      duration_text(left))
-       << std::flush;
+  done_ += work;
+}
+
+void Progress::run() {
+  std::unique_lock lock(mutex_);
+  // A terminal is told at once that work has begun; a log only what takes its time.
+  if (form_ == ProgressForm::line) out_ << message() << std::flush;
+  while (!stopped_.wait_for(lock, period_, [this] { return stop_; })) out_ << message() << std::flush;
+}
+
+std::string Progress::message() const {
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double part = total_ > 0 ? std::clamp(done_ / total_, 0.0, 1.0) : 0;
+  constexpr double kTold = 0.005;  // before that a forecast is a guess
+  const std::string left = part < kTold ? "" : fmt::format(", {} left", duration_text(seconds * (1 - part) / part));
+  const std::string text = fmt::format("{}: {:.0f} % of {} after {}{}", title_, std::floor(100 * part), amount_,
+                                       duration_text(seconds), left);
+  return form_ == ProgressForm::line ? "\r\033[K" + text : text + "\n";
 }
 
 std::string duration_text(double seconds) {

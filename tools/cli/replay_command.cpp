@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ostream.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +12,7 @@
 #include "core/base/error.h"
 #include "tools/cli/backend_options.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/interrupt_note.h"
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/replay_description.h"
@@ -64,6 +64,8 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
       "a scorer called NAME (or as the file) whose scores an HDF5 file holds; it takes part in --policy too");
   options.flag("evict-sliding", replay.evict_sliding,
                "let policies evict inside the window of sliding-window layers too");
+  options.flag("strict", replay.strict,
+               "refuse a budget of more tokens than a prompt has, instead of keeping all of that prompt");
   options.value("seed", replay.seed, "N", "of everything random");
   options.group("Output");
   options.value("output,o", output.results, "FILE", "the results; required");
@@ -108,6 +110,13 @@ std::size_t n_done(const ReplayPlan& plan, const OutputOptions& output, const st
                              output.force);
 }
 
+// The inputs that can be told before any is opened.
+std::vector<std::filesystem::path> named_inputs(const ReplayOptions& replay) {
+  std::vector<std::filesystem::path> inputs(replay.traces.begin(), replay.traces.end());
+  for (const std::string& text : replay.scores) inputs.emplace_back(text.substr(text.find('=') + 1));
+  return inputs;
+}
+
 // Checks what options say together.
 void check(const Options& options, const ReplayOptions& replay, const OutputOptions& output) {
   if (options.given("budget") && options.given("compression-ratio"))
@@ -132,7 +141,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   OutputFiles files;
   if (!output.dry_run) {
     files = files_of(output, shard);
-    check_output_files(files);
+    check_output_files(files, named_inputs(replay));
   }
   std::ostream silent(nullptr);
   std::ostream& talk = output.quiet ? silent : err;
@@ -143,6 +152,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const ReplayPlan plan = make_replay_plan(replay, talk);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
+  if (!output.dry_run) check_output_files(files, plan.inputs);  // what policies name, too
   const WorkPart part = part_of_work(plan, shard, kept_of(output), output.threads, memory);
   if (output.dry_run) {
     out << describe_replay(plan, part, n_done(plan, output, shard));
@@ -150,17 +160,23 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   }
 
   std::optional<Progress> line;
-  const auto begin = [&](std::size_t n_left) {
+  std::optional<InterruptNote> note;
+  const auto begin = [&](std::size_t n_left, double flops) {
     if (n_left < part.units.size())
       fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", part.units.size() - n_left,
                  part.units.size());
-    line.emplace(err, !output.quiet && &err == &std::cerr && isatty(STDERR_FILENO), "replay", n_left);
+    line.emplace(err, progress_form(err, output.quiet), "replay", flops, flops_text(flops));
+    if (&err == &std::cerr)
+      note.emplace("interrupted; the same command goes on from there (finished units are in " + files.results +
+                   ".units)");
   };
-  if (!run_replay(plan, part, files, *backend, {.begin = begin, .finish_unit = [&] { line->finish_unit(); }})) {
+  if (!run_replay(plan, part, files, *backend,
+                  {.begin = begin, .advance = [&](double flops) { line->advance(flops); }})) {
     fmt::print(talk, "{} was there already, written by the same replay\n", files.results);
     return 0;
   }
   line.reset();
+  note.reset();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::string of_shard =
       shard ? fmt::format("; shard {}: {} of {} units", shard_text(*shard), part.units.size(), plan.units.size()) : "";

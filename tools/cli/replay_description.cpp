@@ -20,13 +20,6 @@ std::string list_of(const Range& all, Text text) {
   return fmt::format("{}: {}", texts.size(), fmt::join(texts, ", "));
 }
 
-std::string count_text(double count) {
-  constexpr const char* kNames[] = {"", "k", "M", "G", "T", "P", "E"};
-  std::size_t unit = 0;
-  for (; count >= 999.5 && unit + 1 < std::size(kNames); ++unit) count /= 1000;
-  return fmt::format("{:.3g} {}FLOP", count, kNames[unit]);
-}
-
 template <typename Text>
 std::string parts_text(std::span<const CostPart> parts, Text text) {
   std::vector<std::string> texts;
@@ -65,7 +58,7 @@ std::string units_text(const ReplayPlan& plan, const WorkPart& part, std::size_t
 std::string work_text(const WorkPart& part) {
   std::vector<CostPart> parts;
   for (const std::size_t unit : part.units) add_parts(part.costs[unit].flops, parts);
-  return fmt::format("{}: {}", count_text(total(parts)), parts_text(parts, count_text));
+  return fmt::format("{}: {}", flops_text(total(parts)), parts_text(parts, flops_text));
 }
 
 std::string memory_parts(const ReplayPlan& plan, const WorkPart& part) {
@@ -87,8 +80,14 @@ std::string memory_parts(const ReplayPlan& plan, const WorkPart& part) {
 
 }  // namespace
 
+std::string flops_text(double count) {
+  constexpr const char* kNames[] = {"", "k", "M", "G", "T", "P", "E"};
+  std::size_t unit = 0;
+  for (; count >= 999.5 && unit + 1 < std::size(kNames); ++unit) count /= 1000;
+  return fmt::format("{:.3g} {}FLOP", count, kNames[unit]);
+}
+
 std::string describe_replay(const ReplayPlan& plan, const WorkPart& part, std::size_t n_done) {
-  const auto& layers = plan.traces.front()->info().layers;
   const std::vector<TwoColumnRow> rows{
       {.title = "To be replayed",
        .left = "policies",
@@ -105,7 +104,7 @@ std::string describe_replay(const ReplayPlan& plan, const WorkPart& part, std::s
        .right = list_of(plan.cases, [&](const ReplayCase& each) { return case_text(plan, each); })},
       {.title = "To be replayed",
        .left = "layers",
-       .right = list_of(plan.layers, [&](std::size_t layer) { return fmt::to_string(layers[layer].index); })},
+       .right = list_of(plan.layers, [&](std::size_t layer) { return fmt::to_string(layer); })},
       {.title = "To be replayed", .left = "units", .right = units_text(plan, part, n_done)},
       {.title = "What it takes", .left = "work", .right = work_text(part)},
       {.title = "What it takes", .left = "memory", .right = memory_parts(plan, part)}};

@@ -104,7 +104,7 @@ LearnedPolicy fit_budgets(const ReplayPlan& plan, const std::string& metric, con
   std::vector<DamageCurves> damage(plan.cases.size());
   for (std::size_t l = 0; l < plan.layers.size(); ++l) {
     if (measured.front()[l].empty()) continue;  // a sliding window's: in all cases alike
-    learned.layers.push_back(plan.traces.front()->info().layers[plan.layers[l]].index);
+    learned.layers.push_back(plan.layers[l]);
     for (std::size_t c = 0; c < damage.size(); ++c)
       damage[c].insert(damage[c].end(), measured[c][l].begin(), measured[c][l].end());
   }

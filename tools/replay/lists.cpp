@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/trimmed.h"
 
 namespace kvreplay {
 namespace {
@@ -33,7 +34,8 @@ std::vector<std::string> split_list(const std::vector<std::string>& texts) {
     std::size_t begin = 0;
     while (begin <= text.size()) {
       const std::size_t end = std::min(text.find(',', begin), text.size());
-      if (end > begin) pieces.push_back(text.substr(begin, end - begin));
+      const std::string_view piece = trimmed(std::string_view(text).substr(begin, end - begin));
+      if (!piece.empty()) pieces.emplace_back(piece);
       begin = end + 1;
     }
   }

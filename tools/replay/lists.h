@@ -8,7 +8,7 @@
 
 namespace kvreplay {
 
-/// Pieces between commas, in order, of all texts; empty pieces are dropped.
+/// Pieces between commas, in order, of all texts; blanks around a piece, and empty pieces, are dropped.
 std::vector<std::string> split_list(const std::vector<std::string>& texts);
 
 /// The same for policies and metrics, whose parameters have commas of their own: a piece that begins with `name=`

@@ -17,6 +17,9 @@ const fs::path& checked(const fs::path& path, bool overwrite) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path, ignored);
   if (path.empty()) throw UsageError("the name of an output file is empty");
+  if (path == "-")
+    throw UsageError(
+        "output '-' would be standard output, which this file cannot go to: give a name (./- for that one)");
   if (fs::exists(status) && !fs::is_regular_file(status)) {  // a rename would replace a device or a pipe
     throw UsageError(fmt::format("output '{}' is not a regular file", path.string()));
   }

@@ -1,12 +1,10 @@
 #include "tools/replay/output_files.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <vector>
 
-#include "core/base/error.h"
+#include "tools/replay/file_roles.h"
 #include "tools/replay/output_file.h"
 #include "tools/replay/unit_extras.h"
 #include "traces/results/dataset_file.h"
@@ -14,29 +12,25 @@
 namespace kvreplay {
 namespace {
 
-std::vector<std::string> wanted(const OutputFiles& files) {
-  std::vector<std::string> paths{files.results};
-  for (const std::string& path : {files.retained, files.outputs})
-    if (!path.empty()) paths.push_back(path);
-  return paths;
+std::vector<OutputRole> wanted(const OutputFiles& files) {
+  std::vector<OutputRole> roles{{"--output", files.results}};
+  if (!files.retained.empty()) roles.push_back({"--save-retained", files.retained});
+  if (!files.outputs.empty()) roles.push_back({"--save-outputs", files.outputs});
+  return roles;
 }
 
 }  // namespace
 
-void check_output_files(const OutputFiles& files) {
-  std::vector<std::filesystem::path> seen;
-  for (const std::string& path : wanted(files)) {
-    check_output(path, files.force || UnitJournal::published(files.results, path));
-    const auto whole = std::filesystem::absolute(path).lexically_normal();
-    if (std::ranges::find(seen, whole) != seen.end())
-      throw UsageError(fmt::format("{} is given for two outputs", path));
-    seen.push_back(whole);
-  }
+void check_output_files(const OutputFiles& files, std::span<const std::filesystem::path> inputs) {
+  const std::vector<OutputRole> roles = wanted(files);
+  check_file_roles(inputs, roles);
+  for (const OutputRole& role : roles)
+    check_output(role.path, files.force || UnitJournal::published(files.results, role.path));
 }
 
 bool published_all(const OutputFiles& files) {
   return std::ranges::all_of(wanted(files),
-                             [&](const std::string& path) { return UnitJournal::published(files.results, path); });
+                             [&](const OutputRole& role) { return UnitJournal::published(files.results, role.path); });
 }
 
 void write_output_files(const OutputFiles& files, const ResultsFrame& frame, const UnitReader& read_unit,

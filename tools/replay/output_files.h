@@ -1,6 +1,8 @@
 #pragma once
 // The files that a replay or a merge leaves: checked before the work, written together after it.
 
+#include <filesystem>
+#include <span>
 #include <string>
 
 #include "tools/replay/results_assembly.h"
@@ -16,9 +18,10 @@ struct OutputFiles {
   bool force = false;    ///< overwrite
 };
 
-/// Throws UsageError when one exists or two are the same, SystemError when one cannot be created. What the same command
-/// had put in place when it was killed does not count as existing.
-void check_output_files(const OutputFiles& files);
+/// Throws UsageError when one is an input, two are the same (check_file_roles()), or one exists, SystemError when one
+/// cannot be created. What the same command had put in place when it was killed does not count as existing.
+/// \param inputs  that the command reads
+void check_output_files(const OutputFiles& files, std::span<const std::filesystem::path> inputs);
 
 /// Whether the same command had put all files in place when it was killed: nothing is left to do.
 bool published_all(const OutputFiles& files);

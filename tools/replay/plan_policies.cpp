@@ -60,6 +60,7 @@ nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& pla
     if (name.find_first_of(":+,= ") != std::string::npos)
       throw UsageError(fmt::format("--scores '{}': '{}' cannot name a policy; give NAME={}", text, name, path));
     const auto file = std::make_shared<ScoreFile>(path);
+    plan.inputs.emplace_back(path);
     plan.external_scorers.push_back({
         .name = name,
         .summary = "scores made elsewhere, from " + path,
@@ -107,6 +108,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
       talk << "leaving out policy " << policy.name() << ": " << need << '\n';
       continue;
     }
+    std::ranges::copy(policy.files(), std::back_inserter(plan.inputs));
     plan.policies.push_back(std::move(policy));
     chosen_by_name.push_back(asked);
   }

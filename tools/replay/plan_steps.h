@@ -19,14 +19,16 @@ struct Wanted {
   bool asked;  ///< for by name
 };
 
-/// Traces of one model, with the same layers.
+/// Traces of one model.
 void open_traces(const ReplayOptions& options, ReplayPlan& plan);
 
 /// Scorers that read score files.
 /// \return the identity of each file: other scores, other results
 nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& plan);
 
-void choose_layers(const ReplayOptions& options, ReplayPlan& plan);
+/// Those that all traces recorded.
+/// \param talk  takes what is left out
+void choose_layers(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk);
 
 /// Cases, and units of them.
 /// \param talk  takes what is left out

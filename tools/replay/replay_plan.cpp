@@ -1,7 +1,9 @@
 #include "tools/replay/replay_plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -13,20 +15,28 @@
 namespace kvreplay {
 namespace {
 
-void check_budgets(const ReplayPlan& plan) {
-  for (const ReplayCase& each : plan.cases)
-    for (std::size_t b = 0; b < plan.budgets.values.size(); ++b) try {
-        plan.budgets.tokens(b, each.point.position);
-      } catch (const UsageError& error) {
-        throw UsageError(fmt::format("case {}: {}", each.label, error.what()));
-      }
+// A budget in tokens may be more than a short prompt has: then that prompt keeps everything.
+void check_budgets(const ReplayPlan& plan, bool strict, std::ostream& talk) {
+  if (plan.budgets.kind != BudgetKind::tokens) return;
+  const double largest = std::ranges::max(plan.budgets.values);
+  std::vector<std::string> shorter;
+  for (const ReplayCase& each : plan.cases) {
+    if (largest <= static_cast<double>(each.point.position)) continue;
+    if (strict)
+      throw UsageError(fmt::format("case {}: budget of {} tokens is above the {} tokens up for eviction", each.label,
+                                   largest, each.point.position));
+    shorter.push_back(fmt::format("{} ({} tokens)", each.label, each.point.position));
+  }
+  if (!shorter.empty())
+    talk << fmt::format("budgets above the tokens that there are keep all of them: {} (--strict refuses)\n",
+                        fmt::join(shorter, ", "));
 }
 
 std::string options_json(const ReplayPlan& plan, const nlohmann::ordered_json& scores) {
   nlohmann::ordered_json json;
   for (const auto& trace : plan.traces) json["traces"].push_back(trace->fingerprint());
   for (const ReplayCase& each : plan.cases) json["cases"].push_back(each.label);
-  for (const std::size_t layer : plan.layers) json["layers"].push_back(plan.traces.front()->info().layers[layer].index);
+  for (const std::size_t layer : plan.layers) json["layers"].push_back(layer);
   for (const Policy& policy : plan.policies) json["policies"].push_back({policy.name(), policy.complete()});
   json["budget_kind"] = name_of(plan.budgets.kind);
   json["budgets"] = plan.budgets.values;
@@ -90,9 +100,9 @@ ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
                                                     : parse_compression_ratios(options.compression_ratios);
   open_traces(options, plan);
   const nlohmann::ordered_json scores = open_scores(options, plan);
-  choose_layers(options, plan);
+  choose_layers(options, plan, notes);
   choose_cases(options, plan, notes);
-  check_budgets(plan);
+  check_budgets(plan, options.strict, notes);
   choose_policies(options, plan, notes);
   if (plan.policies.empty()) throw InputError("nothing to replay: the trace feeds no policy");
   choose_metrics(options, plan, notes);

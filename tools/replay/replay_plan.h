@@ -27,6 +27,7 @@ struct ReplayOptions {
   std::vector<std::string> layers;              ///< empty: all recorded
   std::vector<std::string> compression_points;  ///< names or positions; empty: all that the traces name
   bool evict_sliding = false;
+  bool strict = false;  ///< refuse budgets of more tokens than a case has, instead of keeping all of it
   std::size_t seed = 1;
 };
 
@@ -49,19 +50,25 @@ struct ReplayPlan {
   std::vector<Scorer> external_scorers;  ///< from score files
   std::vector<Policy> policies;
   BudgetGrid budgets;
-  std::vector<ChosenMetric> metrics;   ///< reported
-  std::vector<ChosenMetric> computed;  ///< those with sums of their own that these need
-  std::vector<std::size_t> layers;     ///< indices into TraceInfo::layers, the same for all traces
+  std::vector<ChosenMetric> metrics;                   ///< reported
+  std::vector<ChosenMetric> computed;                  ///< those with sums of their own that these need
+  std::vector<std::size_t> layers;                     ///< numbers of the model's layers: all traces recorded them
+  std::vector<std::vector<std::size_t>> layer_places;  ///< [n_traces, n_layers] indices into TraceInfo::layers
   std::vector<ReplayCase> cases;
   std::vector<ReplayUnit> units;  ///< canonical order: by case, then layer
   bool evict_sliding = false;
   std::uint64_t seed = 1;
-  std::string options;  ///< JSON: everything that the numbers depend on, nothing else
+  std::string options;                        ///< JSON: everything that the numbers depend on, nothing else
+  std::vector<std::filesystem::path> inputs;  ///< files that this reads: traces, scores, those that policies name
 
   const ModelInfo& model() const { return traces.front()->info().model; }
   const SampleInfo& sample(const ReplayCase& each) const { return traces[each.trace]->info().samples[each.sample]; }
+  /// Index into TraceInfo::layers of the unit's trace.
+  std::size_t layer_place(const ReplayUnit& unit) const {
+    return layer_places[cases[unit.case_index].trace][unit.layer];
+  }
   const LayerInfo& layer(const ReplayUnit& unit) const {
-    return traces[cases[unit.case_index].trace]->info().layers[layers[unit.layer]];
+    return traces[cases[unit.case_index].trace]->info().layers[layer_place(unit)];
   }
   /// What the trace offers policies in this unit.
   TraceOffer offer(const ReplayUnit& unit, Range candidates) const;

@@ -1,6 +1,7 @@
 #include "tools/replay/replay_run.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -22,12 +23,19 @@ class UnitQueue {
  public:
   UnitQueue(const ReplayPlan& plan, const WorkPart& part, const UnitJournal& journal, BackendChoice& backend,
             const ReplayProgress& progress)
-      : plan_(plan), part_(part), journal_(journal), backend_(backend), progress_(progress) {}
+      : plan_(plan),
+        part_(part),
+        journal_(journal),
+        backend_(backend),
+        progress_(progress),
+        flops_(flops_of(part.costs)) {}
 
   void run(std::vector<std::size_t> todo) {
+    double flops = 0;
+    for (const std::size_t unit : todo) flops += flops_[unit];
+    progress_.begin(todo.size(), flops);
     // Long ones first, so that no thread is left alone with one at the end.
-    const std::vector<double> flops = flops_of(part_.costs);
-    std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) { return flops[unit]; });
+    std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) { return flops_[unit]; });
     if (std::ranges::none_of(plan_.policies, &Policy::splits_layers)) return run_all(todo, {});
 
     // Before any layer can be replayed, policies that split budgets between layers have to see them all. Case by case:
@@ -51,17 +59,25 @@ class UnitQueue {
       // The one that starts next, when one of those at work now ends.
       if (i + part_.in_flight < units.size()) prefetch_unit(plan_, plan_.units[units[i + part_.in_flight]]);
       const ReplayUnit& unit = plan_.units[units[i]];
-      journal_.write(units[i], run_one(unit, budgets.empty() ? LayerBudgets{} : budgets[unit.layer]));
-      progress_.finish_unit();
+      journal_.write(units[i], run_one(units[i], budgets.empty() ? LayerBudgets{} : budgets[unit.layer]));
     });
   }
 
-  Dataset run_one(const ReplayUnit& unit, const LayerBudgets& budgets) {
+  Dataset run_one(std::size_t index, const LayerBudgets& budgets) {
+    const ReplayUnit& unit = plan_.units[index];
+    std::atomic<double> told = 0;
+    const auto advance = [&](double share) {
+      told += share;
+      progress_.advance(share * flops_[index]);
+    };
+    const UnitProgress progress{.scoring = scoring_share(part_.costs[index]), .advance = advance};
     UnitResult result;
-    backend_.with([&](Backend& chosen) { result = run_unit(plan_, unit, budgets, part_.kept.outputs, chosen, used_); });
+    backend_.with(
+        [&](Backend& chosen) { result = run_unit(plan_, unit, budgets, part_.kept.outputs, progress, chosen, used_); });
     Dataset entry = unit_dataset(plan_, unit, result);
     if (part_.kept.retained) append_retained(result, entry);
     if (part_.kept.outputs) append_outputs(result, plan_.sample(plan_.cases[unit.case_index]).query_positions(), entry);
+    advance(1 - told);
     return entry;
   }
 
@@ -70,6 +86,7 @@ class UnitQueue {
   const UnitJournal& journal_;
   BackendChoice& backend_;
   const ReplayProgress& progress_;
+  std::vector<double> flops_;  // [n_units] of the plan
   UsedSlices used_;
 };
 
@@ -92,11 +109,10 @@ bool run_replay(const ReplayPlan& plan, const WorkPart& part, const OutputFiles&
     return false;
   }
   journal.complete([&] {
-    check_output_files(files);  // again: another replay may have finished before this one had the journal
+    check_output_files(files, plan.inputs);  // again: another replay may have finished before this one had the journal
     with_threads(part.n_threads, [&] {
       std::vector<std::size_t> todo;
       std::ranges::copy_if(part.units, std::back_inserter(todo), [&](std::size_t unit) { return !journal.has(unit); });
-      progress.begin(todo.size());
       UnitQueue(plan, part, journal, backend, progress).run(std::move(todo));
     });
     write_files(plan, part, files, journal);

@@ -12,8 +12,9 @@ namespace kvreplay {
 
 /// Told how far a replay is.
 struct ReplayProgress {
-  std::function<void(std::size_t n_left)> begin;  ///< units to do, without those that an interrupted replay has done
-  std::function<void()> finish_unit;              ///< called from several threads at once
+  /// Units to do, without those that an interrupted replay has done, and their floating-point operations.
+  std::function<void(std::size_t n_left, double flops)> begin;
+  std::function<void(double flops)> advance;  ///< called from several threads at once, also within units
 };
 
 /// Replays what is left of the part and writes its files. Finished units are kept in a journal until then

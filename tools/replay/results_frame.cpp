@@ -58,8 +58,7 @@ class Frame {
     std::vector<std::string> cases;
     for (const ReplayCase& each : plan_.cases) cases.push_back(each.label);
     std::vector<std::int64_t> layers;
-    for (const std::size_t layer : plan_.layers)
-      layers.push_back(static_cast<std::int64_t>(plan_.traces.front()->info().layers[layer].index));
+    for (const std::size_t layer : plan_.layers) layers.push_back(static_cast<std::int64_t>(layer));
     results_.dimensions = {{.name = "case", .labels = cases, .attributes = {}},
                            {.name = "layer", .labels = layers, .attributes = {}}};
     std::ranges::move(shared_dimensions(plan_), std::back_inserter(results_.dimensions));

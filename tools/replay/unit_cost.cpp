@@ -11,6 +11,9 @@ namespace {
 
 constexpr double kFloat = sizeof(float), kDouble = sizeof(double);
 
+// Parts of the operations that come before outputs are measured.
+constexpr const char *kPromptAttention = "attention of prompt queries", *kScores = "scores and rankings";
+
 double number(std::size_t n) { return static_cast<double>(n); }
 
 // Panels of evaluation queries. Idle lanes cost as much as others.
@@ -58,8 +61,8 @@ std::vector<CostPart> flops_of(const UnitDimensions& unit, std::span<const Polic
   for (const ChosenMetric& metric : metrics) measures += cost_of(metric, unit).flops;
   return {{"attention of the full cache", full},
           {"attention passes of the policies", passes},
-          {"attention of prompt queries", prompt},
-          {"scores and rankings", scores},
+          {kPromptAttention, prompt},
+          {kScores, scores},
           {"metrics", measures}};
 }
 
@@ -145,6 +148,14 @@ double total(std::span<const CostPart> parts) {
   double sum = 0;
   for (const CostPart& part : parts) sum += part.amount;
   return sum;
+}
+
+double scoring_share(const UnitCost& cost) {
+  double before = 0;
+  for (const CostPart& part : cost.flops)
+    if (part.name == kPromptAttention || part.name == kScores) before += part.amount;
+  const double all = total(cost.flops);
+  return all > 0 ? before / all : 0;
 }
 
 void add_parts(std::span<const CostPart> parts, std::vector<CostPart>& to) {

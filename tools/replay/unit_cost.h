@@ -25,6 +25,8 @@ struct UnitCost {
 };
 
 double total(std::span<const CostPart> parts);
+/// Of a unit's operations, the share that comes before the outputs are measured: evidence, scores, rankings.
+double scoring_share(const UnitCost& cost);
 /// Adds amounts by name; new names go to the end.
 void add_parts(std::span<const CostPart> parts, std::vector<CostPart>& to);
 

@@ -52,6 +52,19 @@ bool is_unit(const fs::path& path) {
   return path.filename().string().starts_with("unit-") && path.extension() == ".h5";
 }
 
+// What a journal writes; anything else in its folder is somebody's.
+bool is_ours(const fs::path& path) {
+  const fs::path whole = path.extension() == ".tmp" ? path.stem() : path.filename();
+  return is_unit(whole) || whole == kOptionsFile;
+}
+
+void refuse_foreign(const fs::path& folder) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    if (!is_ours(entry.path()))
+      throw UsageError(fmt::format("{} is where finished units are kept, and holds something else: {}", folder.string(),
+                                   entry.path().filename().string()));
+}
+
 // Which file this is, whatever it is called: renaming changes nothing of it. "" when there is none.
 std::string identity_of(const fs::path& path) {
   struct stat status;
@@ -93,6 +106,7 @@ std::string journal_options(const std::string& options, KeptExtras kept) {
 UnitJournal::UnitJournal(const fs::path& output, const std::string& options, bool overwrite)
     : folder_(folder_of(output)), options_(options), lock_(open_locked(folder_)) {
   try {
+    refuse_foreign(folder_);
     const fs::path options_file = folder_ / kOptionsFile;
     if (fs::exists(options_file) && !is_of(read_text(options_file), options)) {
       if (!overwrite) refuse_others(folder_);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -14,11 +15,9 @@ namespace {
 
 std::vector<Budget> budgets_of(const UnitTask& task, Range candidates) {
   std::vector<Budget> budgets;
-  // A budget in tokens is meant for the whole cache; a sliding layer just has fewer to keep.
-  for (std::size_t b = 0; b < task.budgets->values.size(); ++b) {
-    task.budgets->tokens(b, task.compression_point);  // throws when there are not so many
+  // A budget in tokens is meant for the whole cache; a sliding layer, or a short prompt, just has fewer to keep.
+  for (std::size_t b = 0; b < task.budgets->values.size(); ++b)
     budgets.push_back(task.budgets->at(b, candidates.size()));
-  }
   return budgets;
 }
 
@@ -47,9 +46,28 @@ std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view,
   for_each_policy(task, [&](std::size_t p, const Policy& policy) {
     const bool splits = policy.splits_layers();
     selections[p] = policy.select(view, budgets, splits ? &task.layer_budgets.at(p) : nullptr);
+    if (task.progress != nullptr)
+      task.progress->advance(task.progress->scoring / static_cast<double>(task.policies->size()));
   });
   return selections;
 }
+
+// Tells how far the outputs are.
+class PanelCounter final : public OutputSink {
+ public:
+  PanelCounter(const UnitProgress& progress, std::size_t n_queries, std::size_t n_policies)
+      : progress_(progress),
+        share_(
+            (1 - progress.scoring) /
+            static_cast<double>(std::max<std::size_t>(1, (n_queries + kPanelWidth - 1) / kPanelWidth) * n_policies)) {}
+  void add_outputs(const PanelOutputs&) override {}
+  void end_panel(Range policies) override { progress_.advance(share_ * static_cast<double>(policies.size())); }
+  bool reads_errors() const override { return false; }
+
+ private:
+  const UnitProgress& progress_;
+  double share_;  // of a panel of one policy
+};
 
 // The metric with all retained sets added; says whose fault an error is.
 std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const ChosenMetric& metric,
@@ -152,6 +170,9 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
   std::vector<OutputSink*> sinks;
   for (std::size_t m = 0; m < owned.size(); ++m)
     if (task.metrics[m].row().needs_outputs) sinks.push_back(owned[m].get());
+  std::optional<PanelCounter> counter;
+  if (!sinks.empty() && task.progress != nullptr)
+    sinks.push_back(&counter.emplace(*task.progress, result.n_queries, n_policies));
   if (!sinks.empty() || task.keep_outputs)
     backend.replay(input, result.selections, sinks, task.keep_outputs ? &result.outputs : nullptr);
   result.sums.resize(owned.size());

@@ -1,6 +1,7 @@
 #pragma once
 // A work unit: one layer of one sample at one compression point, through all policies and budgets at once.
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,12 @@ namespace kvreplay {
 /// see.
 Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool evict_sliding);
 
+/// Told how far one unit is, in shares of its work. They add up to 1 at most: what is done at the end is not told.
+struct UnitProgress {
+  double scoring = 0;                         ///< share of the work that comes before outputs are measured
+  std::function<void(double share)> advance;  ///< called from several threads at once
+};
+
 struct UnitTask {
   const LayerData* data = nullptr;
   DType dtype = DType::float16;
@@ -32,6 +39,7 @@ struct UnitTask {
   UnitIdentity identity;
   std::vector<HeadBudgets> layer_budgets = {};  ///< [n_policies] of this layer, for policies that split between layers
   bool keep_outputs = false;                    ///< fill UnitResult::outputs
+  const UnitProgress* progress = nullptr;       ///< told by replay_unit(); nullptr: nobody asks
 };
 
 struct UnitResult {

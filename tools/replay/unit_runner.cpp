@@ -16,11 +16,11 @@ template <typename Work>
 auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used, Work work) {
   const ReplayCase& each = plan.cases[unit.case_index];
   const TraceReader& trace = *plan.traces[each.trace];
-  LayerData data = trace.read_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit), used.take());
+  LayerData data = trace.read_layer(each.sample, plan.layer_place(unit), plan.layer_parts(unit), used.take());
   const Needs needs = plan.needs();
-  if (needs.probes) data.probes = trace.read_probes(each.sample, plan.layers[unit.layer], each.point.name);
+  if (needs.probes) data.probes = trace.read_probes(each.sample, plan.layer_place(unit), each.point.name);
   if (needs.sensitivity)
-    data.sensitivity = trace.read_sensitivity(each.sample, plan.layers[unit.layer], each.point.name);
+    data.sensitivity = trace.read_sensitivity(each.sample, plan.layer_place(unit), each.point.name);
   UnitTask task{.data = &data,
                 .dtype = trace.info().dtype,
                 .spans = &plan.sample(each).spans,
@@ -47,14 +47,15 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
 
 void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
   const ReplayCase& each = plan.cases[unit.case_index];
-  plan.traces[each.trace]->prefetch_layer(each.sample, plan.layers[unit.layer], plan.layer_parts(unit));
+  plan.traces[each.trace]->prefetch_layer(each.sample, plan.layer_place(unit), plan.layer_parts(unit));
 }
 
 UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, LayerBudgets layer_budgets, bool keep_outputs,
-                    Backend& backend, UsedSlices& used) {
+                    const UnitProgress& progress, Backend& backend, UsedSlices& used) {
   return with_task(plan, unit, used, [&](UnitTask& task) {
     task.layer_budgets = std::move(layer_budgets);
     task.keep_outputs = keep_outputs;
+    task.progress = &progress;
     return replay_unit(task, backend);
   });
 }

@@ -18,9 +18,11 @@ using UsedSlices = ScratchPool<LayerData>;
 /// Asks the system to fetch the unit's slice from the disk, while others compute.
 void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit);
 
-/// Replays a unit. Throws InputError that names trace, case, policy and layer.
+/// Replays a unit.
+/// \param progress  told how far the unit is
+/// Throws InputError that names trace, case, policy and layer.
 UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, LayerBudgets layer_budgets, bool keep_outputs,
-                    Backend& backend, UsedSlices& used);
+                    const UnitProgress& progress, Backend& backend, UsedSlices& used);
 
 /// Lets the policies that split budgets between layers look at all layers of a case, and returns what each layer gets,
 /// [n_layers].

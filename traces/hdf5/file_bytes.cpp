@@ -28,7 +28,8 @@ constexpr std::uint64_t kBlocks = 64;
 }  // namespace
 
 FileBytes::FileBytes(const std::filesystem::path& path)
-    : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    : path_(path),
+      descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {  // a pipe would wait for its writer
   if (descriptor_ < 0) fail("open", path, std::strerror(errno));
   struct stat status;
   const bool known = fstat(descriptor_, &status) == 0;

@@ -11,6 +11,7 @@ FileFormat file_format(const std::filesystem::path& path) {
   const std::filesystem::file_status status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) throw InputError(path.string() + ": no such file");
   if (std::filesystem::is_directory(status)) throw InputError(path.string() + ": is a directory");
+  if (!std::filesystem::is_regular_file(status)) throw InputError(path.string() + ": is not a regular file");
   return naming_file<InputError>(path, [&] {
     const hdf5::File file = hdf5::open_file(path);
     const hdf5::Group root = hdf5::open_group(file, "/");

@@ -27,6 +27,7 @@ void check_query_ranges(const std::string& path, const SampleInfo& sample) {
 
 void check_spans(const std::string& path, const SampleInfo& sample) {
   for (std::size_t i = 0; i < sample.spans.size(); ++i) {
+    check_name(fmt::format("{}/spans, entry {}", path, i), sample.spans[i].name);
     const Range& tokens = sample.spans[i].tokens;
     if (tokens.begin >= tokens.end || tokens.end > sample.n_tokens)
       violate("{}/spans, entry {} {:?}: expected a range that is not empty, in [0, n_tokens = {}), found [{}, {})",
@@ -43,6 +44,11 @@ void check_compression_points(const std::string& path, const SampleInfo& sample)
   std::set<std::string_view> names;
   std::size_t last = 0;
   for (const CompressionPoint& point : sample.compression_points) {
+    check_name(path + "/compression_points", point.name);
+    // Groups of files are called by it.
+    if (point.name.empty() || point.name == "." || point.name == ".." || point.name.find('/') != std::string::npos)
+      violate("{}/compression_points: expected a name that is not empty, '.' or '..', and without '/', found {:?}",
+              path, point.name);
     if (point.position == 0 || point.position >= sample.n_tokens)
       violate("{}/compression_points, {:?}: expected a position in 1 to {}, found {}", path, point.name,
               sample.n_tokens - 1, point.position);

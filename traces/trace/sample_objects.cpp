@@ -47,9 +47,6 @@ std::size_t check_point_name(const std::string& path, const SampleInfo& sample, 
   const auto point = std::ranges::find(sample.compression_points, name, &CompressionPoint::name);
   if (point == sample.compression_points.end())
     violate("{}: expected names of compression points, found {:?}", path, name);
-  // The name becomes one link in a path.
-  if (name.empty() || name == "." || name.find('/') != name.npos)
-    violate("{}: expected a name that a group can have, found {:?}", path, name);
   if (!names.insert(name).second) violate("{}: expected names that differ, found {:?} twice", path, name);
   return point->position;
 }

@@ -8,6 +8,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/base/printable.h"
 #include "traces/trace/sample_objects.h"
 
 namespace kvreplay::trace_schema {
@@ -71,6 +72,7 @@ void check_model(const TraceInfo& info) {
 
 void check_sample(std::size_t index, const SampleInfo& sample) {
   const std::string path = sample_path(index);
+  check_name("attribute name of " + path, sample.name);
   if (sample.n_tokens == 0) violate("attribute n_tokens of {}: expected at least 1, found 0", path);
   if (sample.decode_start == 0 || sample.decode_start > sample.n_tokens)
     violate("attribute decode_start of {}: expected 1 to n_tokens = {}, found {}", path, sample.n_tokens,
@@ -105,6 +107,10 @@ std::string sensitivity_layer_path(std::size_t sample, std::string_view compress
   return fmt::format("{}/layers/{}", sensitivity_path(sample, compression_point), layer_name(layer_index));
 }
 
+void check_name(const std::string& place, std::string_view name) {
+  if (!is_printable(name)) violate("{}: expected a name in UTF-8 without control characters, found {:?}", place, name);
+}
+
 std::string_view name_of(RopeLayout layout) { return kRopeLayouts.at(static_cast<std::size_t>(layout)); }
 
 RopeLayout rope_layout_named(const std::string& name) {
@@ -115,6 +121,7 @@ RopeLayout rope_layout_named(const std::string& name) {
 
 void check(const TraceInfo& info) {
   check_model(info);
+  check_name("attribute model_id of /", info.model.model_id);
   if (info.samples.empty()) violate("/samples: expected at least one sample, found none");
   std::set<std::string_view> names;
   for (std::size_t i = 0; i < info.samples.size(); ++i) {

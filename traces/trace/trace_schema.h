@@ -51,6 +51,10 @@ std::string probe_layer_path(std::size_t sample, std::string_view compression_po
 std::string sensitivity_path(std::size_t sample, std::string_view compression_point);
 std::string sensitivity_layer_path(std::size_t sample, std::string_view compression_point, std::size_t layer_index);
 
+/// What a trace may call things: text that prints (core/base/printable.h). Throws hdf5::Violation.
+/// \param place  that holds the name, for the message
+void check_name(const std::string& place, std::string_view name);
+
 std::string_view name_of(RopeLayout layout);
 /// Throws hdf5::Violation listing the known names.
 RopeLayout rope_layout_named(const std::string& name);

@@ -42,6 +42,14 @@ TEST_CASE("a third of the letters may be wrong, in names of three letters or mor
   CHECK(nearest_name("xb", std::vector<std::string>{"ab"}) == "");
 }
 
+TEST_CASE("other spellings of a name are the name") {
+  const std::vector<std::string> known = {"ada-snapkv", "pyramidkv", "snapkv", "streaming-llm"};
+  for (const char* name : {"SnapKVPress", "snap_kv", "snap-kv", "SnapKV"}) CHECK(nearest_name(name, known) == "snapkv");
+  CHECK(nearest_name("pyramid_kv", known) == "pyramidkv");
+  CHECK(nearest_name("StreamingLLM", known) == "streaming-llm");
+  CHECK(folded_name("press") == "press");
+}
+
 TEST_CASE("among equally near names the first one is meant") {
   CHECK(nearest_name("cat", std::vector<std::string>{"bat", "cap"}) == "bat");
 }
@@ -52,4 +60,8 @@ TEST_CASE("an unknown name is answered with the nearest and all known ones") {
         "unknown policy 'snpkv'; did you mean 'snapkv'? known: knorm, snapkv");
   CHECK(unknown_name("metric", "bytes", known) == "unknown metric 'bytes'; known: knorm, snapkv");
   CHECK(unknown_name("parameter", "x", {}) == "unknown parameter 'x'; there are none");
+  CHECK(unknown_name("policy", "snpkv", known, "kvreplay policies") ==
+        "unknown policy 'snpkv'; did you mean 'snapkv'? 'kvreplay policies' lists them");
+  CHECK(unknown_name("policy", "xxxxx", known, "kvreplay policies") ==
+        "unknown policy 'xxxxx'; 'kvreplay policies' lists them");
 }

@@ -62,6 +62,8 @@ TEST_CASE("a list of budgets is of fractions or of tokens") {
 TEST_CASE("a range of budgets is equally spaced in logarithm and keeps its ends") {
   CHECK(parse_budgets("0.01:1:3").values == std::vector<double>{0.01, 0.1, 1});
   CHECK(parse_budgets("0.125:1:4").values == std::vector<double>{0.125, 0.25, 0.5, 1});
+  CHECK(parse_budgets(" 0.125 : 1 : 4 ").values == std::vector<double>{0.125, 0.25, 0.5, 1});
+  CHECK(parse_budgets("0.1, 0.25 ,1").values == std::vector<double>{0.1, 0.25, 1});
   const BudgetGrid tokens = parse_budgets("16:1024:4");
   CHECK(tokens.kind == BudgetKind::tokens);
   CHECK(tokens.values == std::vector<double>{16, 64, 256, 1024});

@@ -15,11 +15,13 @@ TEST_CASE("help and version are data, the overview without a command is talk") {
   CHECK(help.err.empty());
   for (const Command& command : all_commands()) CHECK(contains(help.out, "\n  " + std::string(command.name)));
   CHECK(run({"-h"}).out == help.out);
+  CHECK(run({"help"}).out == help.out);
 
   const ProgramRun version = run({"--version"});
   CHECK(version.exit_code == 0);
   CHECK(version.out.starts_with("kvreplay "));
   CHECK(std::count(version.out.begin(), version.out.end(), '\n') == 1);
+  CHECK(run({"-V"}).out == version.out);
 
   const ProgramRun nothing = run({});
   CHECK(nothing.exit_code == 2);
@@ -37,7 +39,10 @@ TEST_CASE("every command explains itself with usage and an example") {
     CHECK(contains(help.out, "Example"));
     CHECK(contains(help.out, "-h, --help"));
     CHECK(run({std::string(command.name), "-h"}).out == help.out);
+    CHECK(run({"help", std::string(command.name)}).out == help.out);
   }
+  CHECK(contains(run({"help", "comapre"}).err, "did you mean 'compare'?"));
+  CHECK(run({"help", "compare", "merge"}).exit_code == 2);
 }
 
 TEST_CASE("an unknown command is answered with the known ones and the nearest") {

@@ -219,9 +219,12 @@ TEST_CASE("a learned scorer's table is in one file with it, from networks that h
   CHECK(seen.budgets->curve != whole.budgets->curve);
   const std::string text = "lkv:file=" + folder.file("whole.h5");
   replayed(folder, {traces[2], "-p", text, "-b", "0.25", "-m", "kept_fraction"});
-  // The file may be written over the one that it is made of.
-  CHECK(fitted(scorer, two, {"--scorer", "lkv:file=" + scorer + ",trained=fold"}).budgets->curve ==
-        whole.budgets->curve);
+  // The file that it is made of is read, and never written.
+  const std::string before = content_of(scorer);
+  const ProgramRun over = fit(two, {"--scorer", "lkv:file=" + scorer + ",trained=fold", "-o", scorer, "--force"});
+  CHECK(over.exit_code == 2);
+  CHECK(contains(over.err, "it is read, and would be lost"));
+  CHECK(content_of(scorer) == before);
 }
 
 TEST_CASE("fit-budgets refuses what cannot be fitted") {

@@ -107,7 +107,7 @@ TEST_CASE("outputs are refused before the work when they exist or are named twic
   CHECK(content_of(mine) == "mine");
   CHECK(contains(
       refused(folder, 2, {trace, "--save-retained", folder.file("x.h5"), "--save-outputs", folder.file("./x.h5")}),
-      "given for two outputs"));
-  CHECK(contains(refused(folder, 2, {trace, "--save-retained", folder.file("refused.h5")}), "given for two outputs"));
+      "are one file: give two"));
+  CHECK(contains(refused(folder, 2, {trace, "--save-retained", folder.file("refused.h5")}), "are one file: give two"));
   CHECK(folder.n_files() == 2);
 }

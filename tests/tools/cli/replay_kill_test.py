@@ -125,6 +125,24 @@ class KillTest(unittest.TestCase):
         killed, whole = ([self.folder / f"{name}.h5{suffix}" for suffix in names] for name in ("killed", "whole"))
         self.check(lambda _: range(2 * N_LAYERS), killed, whole)
 
+    def test_ctrl_c_says_that_the_same_command_goes_on(self):
+        results = self.folder / "interrupted.h5"
+        units = pathlib.Path(f"{results}.units")
+        for _ in range(10):
+            process = subprocess.Popen(self.command(results, "--force"), stderr=subprocess.PIPE, text=True)
+            while process.poll() is None and not list(units.glob("unit-*.h5")):
+                pass
+            process.send_signal(signal.SIGINT)
+            said = process.communicate()[1]
+            if process.returncode != 0:
+                break
+        self.assertEqual(process.returncode, -signal.SIGINT)
+        self.assertIn("interrupted; the same command goes on from there", said)
+        self.assertTrue(list(units.glob("unit-*.h5")))
+        again = subprocess.run(self.command(results, "--force"), capture_output=True, text=True, check=True)
+        self.assertIn("taking up an interrupted replay", again.stderr)
+        self.assertFalse(units.exists())
+
     def test_a_shard(self):
         killed, whole = ([self.folder / f"{name}.shard-1-of-2.h5"] for name in ("killed", "whole"))
         self.check(units_of_shard, killed, whole, "--shard", "1/2")

@@ -23,7 +23,8 @@ TEST_CASE("budgets that mean nothing are usage errors") {
   CHECK(contains(refuse("0.5,64"), "mixes fractions and tokens"));
   CHECK(contains(refuse("0.5,0.5"), "twice"));
   CHECK(contains(refuse("0.5:0.1:4"), "FROM must be below TO"));
-  CHECK(contains(refuse("1000"), "case synthetic-0000@context: budget of 1000 tokens is above the 224 tokens"));
+  CHECK(contains(refused(folder, 2, {trace, "--budget", "16,1000", "--strict"}),
+                 "case synthetic-0000@context: budget of 1000 tokens is above the 224 tokens"));
   CHECK(contains(refuse(""), "not a number"));
   for (const std::string ratio : {"1", "-0.1", "nan", "0.5,0.5", ""})
     refused(folder, 2, {trace, "--compression-ratio", ratio});
@@ -33,7 +34,8 @@ TEST_CASE("unknown names come with the known ones and the nearest") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
   const auto refuse = [&](const char* option, const char* text) { return refused(folder, 2, {trace, option, text}); };
-  CHECK(contains(refuse("--policy", "snapvk"), "unknown policy 'snapvk'; did you mean 'snapkv'? known: "));
+  CHECK(contains(refuse("--policy", "snapvk"),
+                 "unknown policy 'snapvk'; did you mean 'snapkv'? 'kvreplay policies' lists them"));
   CHECK(contains(refuse("--policy", "snapkv:windw=3"), "did you mean 'window'"));
   CHECK(contains(refuse("--policy", "snapkv:window=many"), "window"));
   CHECK(contains(refuse("--policy", "snapkv+adaa"), "unknown modifier or allocator 'adaa'; did you mean 'ada'?"));

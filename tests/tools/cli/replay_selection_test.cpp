@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <regex>
 
 #include "tests/tools/cli/replay_fixture.h"
 
@@ -133,10 +135,84 @@ TEST_CASE("several traces of one model are one replay, and their names stand bef
   other.n_q_heads = 8;
   const std::string wide = write_trace(folder, "wide.h5", other);
   CHECK(contains(refused(folder, 3, {a, wide}), wide + " and " + a + " differ in their heads"));
-  other = small_trace();
-  other.n_layers = 3;
-  CHECK(contains(refused(folder, 3, {a, write_trace(folder, "deep.h5", other)}),
-                 "differ in the layers that they recorded"));
+}
+
+TEST_CASE("a budget above the tokens of one prompt keeps all of that prompt, and says so") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder);  // 224 tokens before `context`, 256 before `prompt`
+  const ProgramRun done = replay({trace, "-p", "knorm", "-b", "16,240", "-o", folder.file("r.h5")});
+  CHECK(done.exit_code == 0);
+  CHECK(contains(done.err,
+                 "budgets above the tokens that there are keep all of them: synthetic-0000@context (224 tokens) "));
+  const Dataset results = read_dataset(folder.file("r.h5"));
+  const auto of_case = [&](std::size_t c, std::size_t b, const char* name) {
+    return value_at(results, name, {{"case", c}, {"layer", 0}, {"kv_head", 0}, {"policy", 0}, {"budget", b}});
+  };
+  CHECK(of_case(0, 1, "kept_fraction") == 1);
+  CHECK(value_at(results, "output_error", {{"case", 0}, {"layer", 0}, {"q_head", 0}, {"policy", 0}, {"budget", 1}}) ==
+        0);
+  CHECK(of_case(0, 0, "kept_fraction") == doctest::Approx(16.0 / 224));
+  CHECK(of_case(1, 1, "kept_fraction") == doctest::Approx(240.0 / 256));
+}
+
+TEST_CASE("traces that share some layers are replayed on these, and the rest is named") {
+  const TemporaryFolder folder;
+  SyntheticTraceOptions options = small_trace();
+  const std::string a = write_trace(folder, "a.h5", options);
+  options.n_layers = 3;
+  options.seed = 2;
+  const std::string deep = write_trace(folder, "deep.h5", options);
+  const std::vector<std::string> work{"-p", "knorm", "-b", "0.5"};
+  const auto with = [&](std::vector<std::string> args) {
+    args.insert(args.end(), work.begin(), work.end());
+    return args;
+  };
+  const ProgramRun done = replay(with({a, deep, "-o", folder.file("r.h5")}));
+  CHECK(done.exit_code == 0);
+  CHECK(contains(done.err, "replaying layers 0,1, which all traces recorded (" + a + ": 0,1; " + deep + ": 0,1,2)\n"));
+  const Dataset both = read_dataset(folder.file("r.h5"));
+  CHECK(labels<std::int64_t>(both, "layer") == std::vector<std::int64_t>{0, 1});
+
+  // The values of a layer are those of the trace alone, wherever the layer stands in its trace.
+  const Dataset alone = replayed(folder, with({deep, "--layer", "1", "--compression-point", "prompt"}));
+  const Dataset of_both = replayed(folder, with({a, deep, "--layer", "1", "--compression-point", "prompt"}));
+  for_each_value(alone, "output_error", [&](Index at, double value) {
+    at["case"] = 1;
+    CHECK(value == value_at(of_both, "output_error", at));
+  });
+
+  CHECK(contains(refused(folder, 2, with({a, deep, "--layer", "2"})),
+                 "layer 2 is not recorded in all traces; these are: 0,1 (" + a + ": 0,1; " + deep + ": 0,1,2)"));
+}
+
+TEST_CASE("different traces of one name are different samples, whatever their order") {
+  const TemporaryFolder folder;
+  for (const char* name : {"one", "two", "three"}) std::filesystem::create_directory(folder / name);
+  SyntheticTraceOptions options = small_trace();
+  const std::string one = write_trace(folder, "one/t.h5", options);
+  options.seed = 2;
+  const std::string two = write_trace(folder, "two/t.h5", options);
+  const std::vector<std::string> work{"-p", "knorm", "-b", "0.5", "--compression-point", "prompt"};
+  const auto with = [&](std::vector<std::string> args) {
+    args.insert(args.end(), work.begin(), work.end());
+    return args;
+  };
+  const Dataset forward = replayed(folder, with({one, two})), backward = replayed(folder, with({two, one}));
+  const std::vector<std::string> names = labels<std::string>(forward, "case");
+  REQUIRE(names.size() == 2);
+  CHECK(names[0] != names[1]);
+  const std::regex form("t~[0-9a-f]{4,}:synthetic-0000@prompt");
+  for (const std::string& name : names) CHECK(std::regex_match(name, form));
+  CHECK(labels<std::string>(backward, "case") == std::vector<std::string>{names[1], names[0]});
+  for_each_value(forward, "output_error", [&](Index at, double value) {
+    at["case"] = 1 - at["case"];
+    CHECK(value == value_at(backward, "output_error", at));
+  });
+
+  // The same content twice is one sample given twice.
+  std::filesystem::copy_file(one, folder / "three/t.h5");
+  CHECK(contains(refused(folder, 2, with({one, folder.file("three/t.h5")})),
+                 "two cases are called 't:synthetic-0000@prompt'"));
 }
 
 TEST_CASE("sliding-window layers keep everything, unless their window is put up for eviction") {

@@ -16,6 +16,7 @@ using Numbers = std::vector<std::int64_t>;
 TEST_CASE("lists are split at commas, over repeated options") {
   CHECK(split_list({"a,b", "c"}) == Texts{"a", "b", "c"});
   CHECK(split_list({",a,,b,"}) == Texts{"a", "b"});
+  CHECK(split_list({"a, b ,\tc", " , "}) == Texts{"a", "b", "c"});
   CHECK(split_list({""}).empty());
 }
 
@@ -27,11 +28,12 @@ TEST_CASE("the commas of a policy's parameters do not split the list") {
         Texts{"snapkv:window=32,kernel=7+ada", "h2o+ada:alpha=1,safeguard=interp"});
   CHECK(split_with_parameters({"snapkv", "kernel=7"}) ==
         Texts{"snapkv", "kernel=7"});  // another option is another policy
+  CHECK(split_with_parameters({"snapkv:window=32, kernel=7, knorm"}) == Texts{"snapkv:window=32,kernel=7", "knorm"});
 }
 
 TEST_CASE("index lists have numbers and ranges with both ends") {
   CHECK(parse_index_list("layer", {"0,3,5-8"}) == Numbers{0, 3, 5, 6, 7, 8});
-  CHECK(parse_index_list("layer", {"7", "1-2,7"}) == Numbers{1, 2, 7});
+  CHECK(parse_index_list("layer", {"7", "1-2, 7"}) == Numbers{1, 2, 7});
   CHECK(parse_index_list("layer", {}).empty());
   for (const char* text : {"x", "-1", "3-", "-", "8-5", "1.5", "0-99999999999", "1-2-3"}) {
     CAPTURE(text);

@@ -42,6 +42,7 @@ TEST_CASE("what can be no output is refused before the work") {
   CHECK_THROWS_AS(check_output(folder.file(""), true), UsageError);
   CHECK_THROWS_AS(check_output("", true), UsageError);
   CHECK_THROWS_AS(check_output("/dev/null", true), UsageError);
+  CHECK_THROWS_WITH_AS(check_output("-", true), doctest::Contains("standard output"), UsageError);
   check_output(folder.file("fine"), false);
   CHECK(folder.n_files() == 0);
 }

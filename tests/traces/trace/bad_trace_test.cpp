@@ -419,9 +419,37 @@ TEST_CASE("compression points must be ascending positions inside the sample, wit
     patient.replace_strings(group + "/name", {"prompt", "prompt"});
     CHECK(patient.complaint() == group + R"(: expected names that differ, found "prompt" twice)");
   }
+  SUBCASE("names that a group cannot have") {
+    for (const std::string name : {"", ".", "..", "a/b"}) {
+      patient.replace_strings(group + "/name", {"context", name});
+      CHECK(
+          patient.complaint() ==
+          fmt::format("{}: expected a name that is not empty, '.' or '..', and without '/', found {:?}", group, name));
+    }
+  }
   SUBCASE("no group") {
     patient.remove(group);
     CHECK(patient.complaint() == group + ": expected a group, found nothing");
+  }
+}
+
+TEST_CASE("names are UTF-8 without control characters") {
+  const Patient patient;
+  const std::string expected = ": expected a name in UTF-8 without control characters, found ";
+  for (const std::string name : {"a\x1b[31m", "a\nb", "\xff"}) {
+    patient.set("/", "model_id", name);
+    CHECK(patient.complaint() == fmt::format("attribute model_id of /{}{:?}", expected, name));
+    patient.set("/", "model_id", std::string("model"));
+    patient.set("/samples/0000", "name", name);
+    CHECK(patient.complaint() == fmt::format("attribute name of /samples/0000{}{:?}", expected, name));
+    patient.set("/samples/0000", "name", std::string("fine"));
+    patient.replace_strings("/samples/0000/compression_points/name", {"context", name});
+    CHECK(patient.complaint() == fmt::format("/samples/0000/compression_points{}{:?}", expected, name));
+    patient.replace_strings("/samples/0000/compression_points/name", {"context", "prompt"});
+    patient.replace_strings("/samples/0000/spans/name", {name, "a", "b", "c"});
+    CHECK(patient.complaint() == fmt::format("/samples/0000/spans, entry 0{}{:?}", expected, name));
+    patient.replace_strings("/samples/0000/spans/name", {"名前", "a, b", "\"c\"", "d"});
+    CHECK(patient.complaint().empty());
   }
 }
 

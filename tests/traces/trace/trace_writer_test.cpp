@@ -185,7 +185,10 @@ TEST_CASE("info that contradicts the schema is refused before a file is made") {
         [&](TraceInfo& info) {
           info.samples[0].compression_points[1].name = info.samples[0].probes[0].compression_point = name;
         },
-        fmt::format("/samples/0000/probes: expected a name that a group can have, found \"{}\"", name));
+        fmt::format(
+            "/samples/0000/compression_points: expected a name that is not empty, '.' or '..', and without '/', found "
+            "\"{}\"",
+            name));
   says([](TraceInfo& info) { info.samples[0].token_texts[3] = std::string("a\0b", 3); },
        "/samples/0000/token_texts[3]: expected text, found a NUL character at byte 1");
 }
