@@ -51,7 +51,11 @@ std::string recorded_layers(const ReplayPlan& plan) {
 std::vector<std::string> trace_names(const ReplayPlan& plan) {
   std::vector<std::string> names;
   if (plan.traces.size() == 1) return {""};
-  for (const auto& trace : plan.traces) names.push_back(printable(trace->path().stem().string()));
+  std::vector<std::string> fingerprints;  // read from the files: once each
+  for (const auto& trace : plan.traces) {
+    names.push_back(printable(trace->path().stem().string()));
+    fingerprints.push_back(trace->fingerprint());
+  }
   const auto share_a_sample = [&](std::size_t a, std::size_t b) {
     return std::ranges::any_of(plan.traces[a]->info().samples, [&](const SampleInfo& sample) {
       const auto& others = plan.traces[b]->info().samples;
@@ -61,10 +65,10 @@ std::vector<std::string> trace_names(const ReplayPlan& plan) {
   std::vector<std::string> told_apart = names;
   for (std::size_t a = 0; a < names.size(); ++a) {
     std::size_t n_digits = 0;
-    const std::string mine = plan.traces[a]->fingerprint();
+    const std::string& mine = fingerprints[a];
     for (std::size_t b = 0; b < names.size(); ++b) {
       if (a == b || names[a] != names[b] || !share_a_sample(a, b)) continue;
-      const std::string other = plan.traces[b]->fingerprint();
+      const std::string& other = fingerprints[b];
       if (mine == other) continue;  // the same file twice: choose_cases() refuses
       const auto differ = std::ranges::mismatch(mine, other).in1 - mine.begin();
       n_digits = std::max({n_digits, kFewestDigits, static_cast<std::size_t>(differ) + 1});

@@ -30,25 +30,26 @@ class UnitQueue {
         progress_(progress),
         flops_(flops_of(part.costs)) {}
 
-  void run(std::vector<std::size_t> todo) {
+  void run(std::vector<std::size_t> pending) {
     double flops = 0;
-    for (const std::size_t unit : todo) flops += flops_[unit];
-    progress_.begin(todo.size(), flops);
+    for (const std::size_t unit : pending) flops += flops_[unit];
+    progress_.begin(pending.size(), flops);
     // Long ones first, so that no thread is left alone with one at the end.
-    std::ranges::stable_sort(todo, std::greater{}, [&](std::size_t unit) { return flops_[unit]; });
-    if (std::ranges::none_of(plan_.policies, &Policy::splits_layers)) return run_all(todo, {});
+    std::ranges::stable_sort(pending, std::greater{}, [&](std::size_t unit) { return flops_[unit]; });
+    if (std::ranges::none_of(plan_.policies, &Policy::splits_layers)) return run_all(pending, {});
 
     // Before any layer can be replayed, policies that split budgets between layers have to see them all. Case by case:
     // what is seen of one is held no longer than its units need it, and is all that a killed replay has to see again.
-    while (!todo.empty()) {
-      const std::size_t case_index = plan_.units[todo.front()].case_index;
+    while (!pending.empty()) {
+      const std::size_t case_index = plan_.units[pending.front()].case_index;
       std::vector<std::size_t> units, later;
-      for (const std::size_t unit : todo) (plan_.units[unit].case_index == case_index ? units : later).push_back(unit);
+      for (const std::size_t unit : pending)
+        (plan_.units[unit].case_index == case_index ? units : later).push_back(unit);
       std::vector<LayerBudgets> budgets;
       backend_.with(
           [&](Backend& chosen) { budgets = split_budgets(plan_, case_index, part_.in_flight, chosen, used_); });
       run_all(units, budgets);
-      todo = std::move(later);
+      pending = std::move(later);
     }
   }
 
@@ -111,9 +112,10 @@ bool run_replay(const ReplayPlan& plan, const WorkPart& part, const OutputFiles&
   journal.complete([&] {
     check_output_files(files, plan.inputs);  // again: another replay may have finished before this one had the journal
     with_threads(part.n_threads, [&] {
-      std::vector<std::size_t> todo;
-      std::ranges::copy_if(part.units, std::back_inserter(todo), [&](std::size_t unit) { return !journal.has(unit); });
-      UnitQueue(plan, part, journal, backend, progress).run(std::move(todo));
+      std::vector<std::size_t> pending;
+      std::ranges::copy_if(part.units, std::back_inserter(pending),
+                           [&](std::size_t unit) { return !journal.has(unit); });
+      UnitQueue(plan, part, journal, backend, progress).run(std::move(pending));
     });
     write_files(plan, part, files, journal);
   });
