@@ -21,8 +21,9 @@ build/kvreplay replay "$probe" --policy kvzip,kvzip+uniform,expected-attention,c
   --output build/demo-probe-results.h5 --force
 build/kvreplay compare build/demo-probe-results.h5 --metric output_error,needle_recall
 
-layers=traces/examples/smollm2-all-layers.h5  # with sensitivities: what the model itself would lose
-build/kvreplay replay "$layers" --policy default,snapkv+waterfill:metric=predicted_kl \
+# With sensitivities: what the model itself would lose. Below 0.15 of this short prompt the window of SnapKV's kin does not fit.
+layers=traces/examples/smollm2-all-layers.h5
+build/kvreplay replay "$layers" --policy default,snapkv+waterfill:metric=predicted_kl --budget 0.15:1:8 \
   --output build/demo-layers-results.h5 --force
 build/kvreplay compare build/demo-layers-results.h5 --metric predicted_kl
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace kvreplay {
 namespace {
@@ -40,9 +41,9 @@ std::string TextTable::render_columns(const Widths& widths, std::size_t begin, s
     if (row.rule_above) text += std::string(total, '-') + "\n";
     text += row.name + spaces(widths.name - display_width(row.name));
     for (std::size_t c = begin; c < end; ++c) {
-      // The mark takes a place of the gap between columns, so that marked tables are no wider.
-      text += spaces(widths.gap - 1 + widths.columns[c] - display_width(row.cells[c].text));
-      text += (row.cells[c].marked ? '*' : ' ') + row.cells[c].text;
+      const Cell& cell = row.cells[c];
+      text += spaces(widths.gap + widths.columns[c] - display_width(cell.text) - (cell.marked ? 1 : 0));
+      text += (cell.marked ? "*" : "") + cell.text;
     }
     text += "\n";
   }
@@ -50,16 +51,24 @@ std::string TextTable::render_columns(const Widths& widths, std::size_t begin, s
 }
 
 TextTable::Widths TextTable::measure(std::size_t width) const {
-  Widths widths{.name = display_width(corner_), .gap = 2, .columns = {}};
+  Widths widths{.name = display_width(corner_), .gap = 2, .columns = std::vector<std::size_t>(headers_.size())};
   for (const Row& row : rows_) widths.name = std::max(widths.name, display_width(row.name));
-  std::size_t total = widths.name;
-  for (std::size_t c = 0; c < headers_.size(); ++c) {
-    std::size_t widest = display_width(headers_[c]);
-    for (const Row& row : rows_) widest = std::max(widest, display_width(row.cells[c].text));
-    widths.columns.push_back(widest);
-    total += widths.gap + widest;
-  }
-  if (total > width) widths.gap = 1;  // closer together before breaking into blocks
+  const auto measure_columns = [&](bool marks_take_room) {
+    for (std::size_t c = 0; c < headers_.size(); ++c) {
+      widths.columns[c] = display_width(headers_[c]);
+      for (const Row& row : rows_) {
+        const std::size_t mark = marks_take_room && row.cells[c].marked ? 1 : 0;
+        widths.columns[c] = std::max(widths.columns[c], display_width(row.cells[c].text) + mark);
+      }
+    }
+  };
+  // A mark stands in a gap of two, so that marked tables are no wider.
+  measure_columns(false);
+  const std::size_t total = std::accumulate(widths.columns.begin(), widths.columns.end(), widths.name);
+  if (total + widths.gap * headers_.size() <= width) return widths;
+  // Closer together before breaking into blocks. A gap of one stays free, or cells would run together.
+  widths.gap = 1;
+  measure_columns(true);
   return widths;
 }
 

@@ -121,6 +121,23 @@ class PredictedKlTest(unittest.TestCase):
     def test_shipped_trace(self):
         self.check(SHIPPED)
 
+    @unittest.skipUnless(SHIPPED.exists(), f"{SHIPPED.name} is not there")
+    def test_the_shipped_trace_shows_the_metric_where_it_holds(self):
+        # At the demo's budgets: all but a few predictions lie below the largest loss of a recorded pass, and a policy
+        # that keeps the answer loses less with a larger budget.
+        with tempfile.TemporaryDirectory() as folder:
+            results = Path(folder, "r.h5")
+            options = ["-p", "default", "-b", "0.15:1:8", "-m", "predicted_kl", "--quiet", "-o", str(results)]
+            subprocess.run([PROGRAM, "replay", str(SHIPPED), *options], check=True)
+            with h5py.File(results) as file:
+                predicted = file["predicted_kl"][0]  # [n_policies, n_budgets]
+                limit = file["sensitivity_range"][0]
+                labels = list(file["policy"].asstr()[()])
+        self.assertGreater(len(labels), 20)
+        self.assertLessEqual((predicted > limit).mean(), 0.05)
+        for policy in ["snapkv", "ada-snapkv", "tova", "lava", "cake", "r-kv"]:
+            self.assertTrue((np.diff(predicted[labels.index(policy)]) < 0).all(), policy)
+
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and Path(sys.argv[1]).exists():

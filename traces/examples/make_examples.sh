@@ -39,4 +39,4 @@ record() {  # NAME OPTIONS...
 }
 record smollm2-needle --layers 2,11,20,29 --decode 144
 record smollm2-probe --layers 11,29 --decode 32 --probes repeat-context --no-output-projection --gzip
-record smollm2-all-layers --query-spans last:96 --decode 24 --sensitivity 8 --no-output-projection --gzip
+record smollm2-all-layers --query-spans last:64 --decode 18 --sensitivity 8 --no-output-projection --gzip

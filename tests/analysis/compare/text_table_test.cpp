@@ -51,6 +51,18 @@ TEST_CASE("a table that is too wide moves closer together, then breaks into bloc
   CHECK(table.render(1) == "x aaa\nn   1\n\nx bbb\nn  *2\n\nx ccc\nn   3\n");
 }
 
+TEST_CASE("cells that are as wide as their columns never run together, marked or not") {
+  TextTable table("x", {"0.1", "0.2"});
+  table.add_row("n", {{"0.292", true}, {"0.0473", true}});
+  table.add_row("m", {{"0.300", false}, {"0.0910", false}});
+  // Gaps of two: 1 + 2 + 5 + 2 + 6 = 16 places. One place less: gaps of one, and the marks have places of their own.
+  CHECK(table.render(16) == "x    0.1     0.2\nn *0.292 *0.0473\nm  0.300  0.0910\n");
+  CHECK(table.render(15) == "x    0.1\nn *0.292\nm  0.300\n\nx     0.2\nn *0.0473\nm  0.0910\n");
+  TextTable plain("x", {"0.1", "0.2"});
+  plain.add_row("m", {{"0.300", false}, {"0.0910", false}});
+  CHECK(plain.render(15) == "x   0.1    0.2\nm 0.300 0.0910\n");
+}
+
 TEST_CASE("names in UTF-8 do not disturb the columns") {
   TextTable table("", {"v"});
   table.add_row("é", {{"1", false}});
