@@ -1,6 +1,7 @@
 #include "analysis/compare/compared_policy.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "analysis/compare/pooling.h"
 
@@ -17,12 +18,15 @@ void describe_spending(const Results& results, std::vector<ComparedPolicy>& poli
   if (!asks_for_less || kept_fraction == nullptr) return;
   const PooledMetric kept = pool_metric(results, *kept_fraction, Level::all).front();
   for (std::size_t p = 0; p < policies.size(); ++p) {
-    policies[p].keeps_all = true;
+    bool known = false, all = true;
     for (std::size_t b = 0; b < kept.n_budgets; ++b) {
       const double share = kept.value(0, p, b);
-      policies[p].keeps_all = policies[p].keeps_all && share == 1;
+      if (std::isnan(share)) continue;  // a budget of other policies
+      known = true;
+      all = all && share == 1;
       policies[p].overspends = policies[p].overspends || share > nominal[b] * (1 + kTolerance) + 0.02;
     }
+    policies[p].keeps_all = known && all;
   }
 }
 

@@ -12,6 +12,8 @@
 #include "analysis/compare/samples.h"
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/base/quoted.h"
+#include "core/base/trimmed.h"
 #include "core/contracts/metric.h"
 
 namespace kvreplay {
@@ -48,7 +50,7 @@ std::vector<std::size_t> find_metrics(const Results& results, const std::vector<
 
 std::vector<std::size_t> find_cases(const Results& results, const std::vector<std::string>& wanted) {
   std::set<std::size_t> indices;
-  for (const std::string& name : wanted) {
+  const auto add = [&](std::string_view name) {
     bool known = false;
     for (std::size_t i = 0; i < results.cases.size(); ++i) {
       const ResultsCase& each = results.cases[i];
@@ -56,7 +58,14 @@ std::vector<std::size_t> find_cases(const Results& results, const std::vector<st
       indices.insert(i);
       known = true;
     }
-    if (!known) throw UsageError(unknown_name("case", name, results.case_labels()));
+    return known;
+  };
+  for (const std::string& text : wanted) {
+    if (add(text)) continue;  // names may have commas
+    for (const std::string_view piece : split_unquoted(text, ',')) {
+      const std::string name = unquoted(trimmed(piece));
+      if (!name.empty() && !add(name)) throw UsageError(unknown_name("case", name, results.case_labels()));
+    }
   }
   return {indices.begin(), indices.end()};
 }
@@ -157,12 +166,12 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   std::vector<std::string> file_names;
   for (const ResultsFile& file : files) file_names.push_back(file.name);
   JoinedResults joined = join_results(std::move(files));
-  const Results results = choose(read_results(std::move(joined.data)), options);
-  require_complete(results);
+  const Results results = in_common(choose(read_results(std::move(joined.data)), options), joined.notes);
   const std::vector<Bound> bounds = checked_bounds(results, options);
 
   Comparison comparison = describe(results);
   comparison.files = std::move(file_names);
+  comparison.budgets_differ = joined.budgets_differ;
   comparison.level = options.level;
   comparison.bounds_given = !options.at_most.empty() || !options.at_least.empty();
   comparison.level_budget = find_budget(comparison.budgets, nominal_kept_fraction(results), options.budget);

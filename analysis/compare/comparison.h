@@ -78,6 +78,7 @@ struct Comparison {
   std::vector<ComparedPolicy> policies;
   std::vector<double> budgets;             ///< labels, in the order of the results
   std::vector<double> compression_ratios;  ///< [n_budgets] share removed that a budget asks for
+  bool budgets_differ = false;             ///< between the files: a policy has no values at budgets of others
   std::optional<PolicyRanking> ranking;
   std::vector<ComparedMetric> metrics;
   Level level = Level::all;

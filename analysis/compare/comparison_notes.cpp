@@ -167,6 +167,8 @@ void note_missing_values(const Comparison& comparison, const ComparedMetric& met
     std::size_t n_units = 0;
     for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
       const std::size_t missing = metric.pooled.n_missing[metric.pooled.index(0, p, b)];
+      // Where files have budgets of their own, a policy has nothing at those of others.
+      if (comparison.budgets_differ && missing == metric.pooled.n_units[0]) continue;
       n_budgets += missing > 0 ? 1 : 0;
       n_units = std::max(n_units, missing);
     }

@@ -1,6 +1,7 @@
 #include "analysis/compare/results.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -64,6 +65,7 @@ class ResultsReader {
     results.spans = labels_or_none(data_, "span");
     results.other_policies = labels_or_none(data_, "other_policy");
     results.n_candidates = values_or_none(data_, "n_candidates");
+    results.left_out = parse_left_out(text_attribute(data_.attributes, "left_out"));
     results.has_sensitivity_ranges = data_.has_variable("sensitivity_range");
     results.replayed.assign(results.cases.size() * results.layers.size() * results.policies.size(), true);
     if (data_.has_variable(kReplayed))
@@ -270,21 +272,78 @@ Results taken(Results results, ResultsAxis along, std::span<const std::size_t> i
   return results;
 }
 
-void require_complete(const Results& results) {
+namespace {
+
+// Some case and layer that one policy was replayed on, and another was not.
+[[noreturn]] void refuse_different_work(const Results& results) {
   const std::size_t n_layers = results.layers.size(), n_policies = results.policies.size();
   for (std::size_t unit = 0; unit < results.cases.size() * n_layers; ++unit) {
     const auto row = results.replayed.begin() + static_cast<std::ptrdiff_t>(unit * n_policies);
     const auto end = row + static_cast<std::ptrdiff_t>(n_policies);
     const auto present = std::find(row, end, true), absent = std::find(row, end, false);
     if (present == end || absent == end) continue;
-    throw UsageError(
-        fmt::format("case '{}', layer {} was replayed with '{}' but not with '{}': figures pooled over different work "
-                    "cannot be compared; "
-                    "choose what all files hold by --case, --layer or --policy",
-                    results.cases[unit / n_layers].label, results.layers[unit % n_layers],
-                    results.policies[static_cast<std::size_t>(present - row)].name,
-                    results.policies[static_cast<std::size_t>(absent - row)].name));
+    throw UsageError(fmt::format(
+        "no case was replayed with every policy: case '{}', layer {} was with '{}' but not with '{}', and figures "
+        "pooled over different work cannot be compared; choose what all have by --case, --layer or --policy",
+        results.cases[unit / n_layers].label, results.layers[unit % n_layers],
+        results.policies[static_cast<std::size_t>(present - row)].name,
+        results.policies[static_cast<std::size_t>(absent - row)].name));
   }
+  throw InputError("nothing was replayed: every policy was left out of every case");
+}
+
+// ": it needs ...", where the files say why.
+std::string reason(const Results& results, const std::string& policy, const std::string& case_label) {
+  for (const LeftOut& each : results.left_out)
+    if (each.policy == policy && each.case_label == case_label) return ": " + each.why;
+  return "";
+}
+
+}  // namespace
+
+Results in_common(Results results, std::vector<std::string>& notes) {
+  const std::size_t n_cases = results.cases.size(), n_layers = results.layers.size();
+  const auto n_layers_of = [&](std::size_t c, std::size_t p) {
+    std::size_t n = 0;
+    for (std::size_t l = 0; l < n_layers; ++l)
+      n += results.replayed[(c * n_layers + l) * results.policies.size() + p] ? 1 : 0;
+    return n;
+  };
+  std::vector<std::size_t> policies, cases;
+  for (std::size_t p = 0; p < results.policies.size(); ++p) {
+    bool anywhere = false;
+    for (std::size_t c = 0; c < n_cases; ++c) anywhere = anywhere || n_layers_of(c, p) > 0;
+    if (anywhere)
+      policies.push_back(p);
+    else
+      notes.push_back(fmt::format("{} is not shown: it was replayed on no case{}", results.policies[p].name,
+                                  reason(results, results.policies[p].name, results.cases.front().label)));
+  }
+  if (policies.size() < results.policies.size()) results = taken(std::move(results), ResultsAxis::policies, policies);
+  std::vector<std::string> lacking;  // of the cases that are taken away
+  for (std::size_t c = 0; c < n_cases; ++c) {
+    std::string absent;
+    std::size_t n_absent = 0;
+    for (std::size_t p = 0; p < results.policies.size(); ++p) {
+      if (n_layers_of(c, p) == n_layers) continue;
+      ++n_absent;
+      if (absent.empty()) absent = results.policies[p].name;
+    }
+    if (n_absent == 0) {
+      cases.push_back(c);
+      continue;
+    }
+    const std::string others = n_absent == 1 ? "" : fmt::format(" and {} more", n_absent - 1);
+    lacking.push_back(fmt::format("{} (without {}{}{})", results.cases[c].label, absent, others,
+                                  reason(results, absent, results.cases[c].label)));
+  }
+  if (cases.empty()) refuse_different_work(results);
+  if (lacking.empty()) return results;
+  notes.push_back(fmt::format(
+      "figures are of the {} of {} cases that every policy was replayed on; not of {}. --policy chooses policies that "
+      "have more in common",
+      cases.size(), n_cases, fmt::join(lacking, "; ")));
+  return taken(std::move(results), ResultsAxis::cases, cases);
 }
 
 }  // namespace kvreplay

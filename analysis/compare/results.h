@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/data/dataset.h"
+#include "core/data/left_out.h"
 #include "core/data/metric_formula.h"
 
 namespace kvreplay {
@@ -83,6 +84,7 @@ struct Results {
   std::vector<std::string> spans, other_policies;  ///< likewise
   std::vector<double> n_candidates;                ///< [n_cases, n_layers]; empty where the file does not say
   std::vector<bool> replayed;                      ///< [n_cases, n_layers, n_policies]
+  std::vector<LeftOut> left_out;                   ///< what the files say that they lack, and why
   bool has_sensitivity_ranges = false;
   std::vector<ResultsMetric> metrics;  ///< in the order of the file
 
@@ -107,8 +109,10 @@ Results read_results(Dataset dataset);
 /// \param indices  in the order wanted, each once
 Results taken(Results results, ResultsAxis along, std::span<const std::size_t> indices);
 
-/// Throws UsageError naming what is missing when some policy was not replayed on a case and layer that others were
-/// replayed on: their figures would stand for different work.
-void require_complete(const Results& results);
+/// What all policies were replayed on: figures of different work cannot be compared. Policies that were replayed on
+/// nothing, and cases that some other policy was not replayed on, are taken away.
+/// \param notes  takes what was, a line each
+/// Throws UsageError naming what is missing when no case is left.
+Results in_common(Results results, std::vector<std::string>& notes);
 
 }  // namespace kvreplay

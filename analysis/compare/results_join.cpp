@@ -7,12 +7,14 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 #include <span>
 #include <tuple>
 
 #include "analysis/compare/results_check.h"
 #include "core/base/error.h"
+#include "core/data/left_out.h"
 
 namespace kvreplay {
 namespace {
@@ -98,7 +100,14 @@ void join_cases(std::span<const ResultsFile> files, Dataset& joined, IndexMaps& 
   }
 }
 
-/// Layers are joined in ascending order, all other dimensions in order of appearance.
+bool budgets_differ(std::span<const ResultsFile> files) {
+  return std::ranges::any_of(files, [&](const ResultsFile& file) {
+    return file.data.dimension("budget").labels != files[0].data.dimension("budget").labels;
+  });
+}
+
+/// Layers are joined in ascending order, and so are budgets where files have different ones; all other dimensions in
+/// order of appearance.
 void join_dimension(std::span<const ResultsFile> files, const Dimension& first, Dataset& joined, IndexMaps& maps) {
   Labels all = first.labels;
   std::visit(
@@ -113,7 +122,8 @@ void join_dimension(std::span<const ResultsFile> files, const Dimension& first, 
           }
           merge_labels(labels, std::get<AllLabels>(others));
         }
-        if (first.name == "layer") std::sort(labels.begin(), labels.end());
+        if (first.name == "layer" || (first.name == "budget" && budgets_differ(files)))
+          std::sort(labels.begin(), labels.end());
         for (const ResultsFile& file : files) {
           maps[first.name].push_back(
               file.data.has_dimension(first.name)
@@ -221,20 +231,46 @@ std::vector<std::string> of_different_layers(std::span<const ResultsFile> files)
   return {names.begin(), names.end()};
 }
 
+// Policies that a file left out, with the joined label of the case.
+std::vector<LeftOut> left_out_of(const ResultsFile& file, const IndexMap& cases, const Dataset& joined) try {
+  std::vector<LeftOut> all = parse_left_out(text_attribute(file.data.attributes, "left_out"));
+  const auto own = texts_of(file.data.dimension("case").labels), labels = texts_of(joined.dimension("case").labels);
+  for (LeftOut& each : all) {
+    const auto at = std::ranges::find(own, each.case_label);
+    if (at != own.end()) each.case_label = labels[cases[static_cast<std::size_t>(at - own.begin())]];
+  }
+  return all;
+} catch (const InputError& error) {
+  throw InputError(fmt::format("'{}': {}", file.name, error.what()));
+}
+
 void mark_replayed(std::span<const ResultsFile> files, const IndexMaps& maps, Dataset& joined) {
   Variable replayed{
       .name = std::string(kReplayed), .dimensions = {"case", "layer", "policy"}, .values = {}, .attributes = {}};
   replayed.values.assign(joined.volume(replayed.dimensions), kNone);
-  const std::size_t n_layers = joined.dimension("layer").size();
-  const std::size_t n_policies = joined.dimension("policy").size();
+  const auto cases = texts_of(joined.dimension("case").labels), layers = texts_of(joined.dimension("layer").labels),
+             policies = texts_of(joined.dimension("policy").labels);
+  std::vector<LeftOut> all;
   for (std::size_t f = 0; f < files.size(); ++f) {
+    const std::vector<LeftOut> left_out = left_out_of(files[f], maps.at("case")[f], joined);
+    const auto holds = [&](std::size_t c, std::size_t l, std::size_t p) {
+      return std::ranges::none_of(left_out, [&](const LeftOut& each) {
+        return each.policy == policies[p] && each.case_label == cases[c] &&
+               (!each.layer || fmt::to_string(*each.layer) == layers[l]);
+      });
+    };
     for (const std::size_t c : maps.at("case")[f]) {
       for (const std::size_t l : maps.at("layer")[f]) {
-        for (const std::size_t p : maps.at("policy")[f]) replayed.values[(c * n_layers + l) * n_policies + p] = 1;
+        for (const std::size_t p : maps.at("policy")[f])
+          if (holds(c, l, p)) replayed.values[(c * layers.size() + l) * policies.size() + p] = 1;
       }
     }
+    std::ranges::copy_if(left_out, std::back_inserter(all),
+                         [&](const LeftOut& each) { return std::ranges::find(all, each) == all.end(); });
   }
   joined.variables.push_back(std::move(replayed));
+  joined.attributes.erase("left_out");
+  if (!all.empty()) joined.attributes["left_out"] = left_out_json(all);
 }
 
 /// Settings that differ, one line each. Lists (of policies, metrics, ...) are what files are joined over.
@@ -261,16 +297,25 @@ std::vector<std::string> differing_options(std::span<const ResultsFile> files) {
 JoinedResults join_results(std::vector<ResultsFile> files) {
   for (const ResultsFile& file : files) check_results(file.name, file.data);
   if (files.size() == 1) {
+    IndexMaps maps;
+    for (const char* name : {"case", "layer", "policy"}) {
+      IndexMap& same = maps[name].emplace_back(files.front().data.dimension(name).size());
+      std::iota(same.begin(), same.end(), std::size_t{0});
+    }
+    Dataset marked{.attributes = files.front().data.attributes,
+                   .dimensions = files.front().data.dimensions,
+                   .variables = {},
+                   .texts = {}};
+    mark_replayed(files, maps, marked);
     Dataset& data = files.front().data;
-    const std::vector<std::string> replayed{"case", "layer", "policy"};
-    data.variables.push_back({std::string(kReplayed), replayed, std::vector<double>(data.volume(replayed), 1.0), {}});
+    data.attributes = std::move(marked.attributes);
+    data.variables.push_back(std::move(marked.variables.front()));
     return {.data = std::move(data), .notes = {}};
   }
   require_same(files, "they are of the models",
                [](const Dataset& d) { return text_attribute(d.attributes, "model_id"); });
   require_same(files, "their budgets are kinds of",
                [](const Dataset& d) { return text_attribute(d.attributes, "budget_kind"); });
-  require_same(files, "their budgets are", [](const Dataset& d) { return describe_labels(d, "budget"); });
   require_same(files, "their query heads are", [](const Dataset& d) { return describe_labels(d, "q_head"); });
   require_same(files, "their KV heads are", [](const Dataset& d) { return describe_labels(d, "kv_head"); });
 
@@ -292,6 +337,11 @@ JoinedResults join_results(std::vector<ResultsFile> files) {
   }
   mark_replayed(files, maps, result.data);
   result.notes = differing_options(files);
+  result.budgets_differ = budgets_differ(files);
+  if (result.budgets_differ)
+    result.notes.push_back(
+        "the files have different budgets: every policy has values at its own, and areas are of the "
+        "kept fractions that all curves cover");
   for (const std::string& name : apart)
     if (!name.ends_with("_numerator") && !name.ends_with("_denominator"))
       result.notes.push_back(fmt::format(

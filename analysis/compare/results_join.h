@@ -17,6 +17,7 @@ struct JoinedResults {
   /// As docs/formats/results.md, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that
   /// replay.
   Dataset data;
+  bool budgets_differ = false;     ///< between the files: values are missing at budgets of others
   std::vector<std::string> notes;  ///< what differs between the files and does not prevent a comparison, a line each
 };
 
@@ -25,9 +26,9 @@ inline constexpr std::string_view kReplayed = "replayed";
 /// Joins by name: a case is the same when its recording (by fingerprint), sample and compression point are. Policies
 /// stand in order of first appearance. Cases of equal label but different recordings get the trace's name before it.
 ///
-/// Throws InputError naming the files: no results in them; other model, budgets or heads; the same replay in two files
-/// with different values.
-/// A single file is passed on without copying its arrays.
+/// Budgets of different files stand together in ascending order.
+/// Throws InputError naming the files: no results in them; another model, other heads or another kind of budgets; the
+/// same replay in two files with different values. A single file is passed on without copying its arrays.
 JoinedResults join_results(std::vector<ResultsFile> files);
 
 }  // namespace kvreplay

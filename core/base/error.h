@@ -30,6 +30,12 @@ class InputError : public Error {
   explicit InputError(const std::string& message) : Error(ExitCode::bad_input, message) {}
 };
 
+/// Good input that one policy cannot be computed on (numbers beyond float32, too few tokens): others may be.
+class UnfitError : public InputError {
+ public:
+  explicit UnfitError(const std::string& message) : InputError(message) {}
+};
+
 /// The environment failed: disk full, permission denied, out of memory.
 class SystemError : public Error {
  public:

@@ -10,6 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/base/quoted.h"
 
 namespace kvreplay {
 namespace {
@@ -68,15 +69,14 @@ bool is_file(const ParameterSpec& spec, const std::string& value) {
 
 std::map<std::string, std::string, std::less<>> split_assignments(std::string_view owner, std::string_view text) {
   std::map<std::string, std::string, std::less<>> given;
+  if (text.empty()) return given;
   if (text.ends_with(',')) throw UsageError(fmt::format("{}: '{}' ends in the middle of a list", owner, text));
-  while (!text.empty()) {
-    const std::string_view assignment = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(text.size(), assignment.size() + 1));
+  for (const std::string_view assignment : split_unquoted(text, ',')) {
     const std::size_t equals = assignment.find('=');
     if (equals == 0 || equals == std::string_view::npos || equals + 1 == assignment.size())
       throw UsageError(fmt::format("{}: '{}' is not NAME=VALUE", owner, assignment));
     const std::string name(assignment.substr(0, equals));
-    if (!given.emplace(name, assignment.substr(equals + 1)).second)
+    if (!given.emplace(name, unquoted(assignment.substr(equals + 1))).second)
       throw UsageError(fmt::format("{}: parameter '{}' is given twice", owner, name));
   }
   return given;
@@ -121,7 +121,7 @@ Parameters::Parameters(const ParameterTable& table, std::string_view owner, std:
     std::string identity = assignment;
     if (is_file(spec, value)) {
       identity = spec.name + "=" + read_file(spec, value);
-      assignment = spec.name + "=" + std::filesystem::path(value).filename().string();
+      assignment = spec.name + "=" + quoted(std::filesystem::path(value).filename().string(), ",+");
     }
     complete_ += (complete_.empty() ? ":" : ",") + identity;
     if (value != standard) canonical_ += (canonical_.empty() ? ":" : ",") + assignment;

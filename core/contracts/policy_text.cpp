@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
+#include "core/base/quoted.h"
 #include "core/contracts/other_names.h"
 
 namespace kvreplay {
@@ -17,17 +18,14 @@ struct Piece {
 
 std::vector<Piece> split(std::string_view text) {
   std::vector<Piece> pieces;
-  for (std::size_t begin = 0;;) {
-    const std::size_t end = std::min(text.find('+', begin), text.size());
-    const std::string_view piece = text.substr(begin, end - begin);
+  for (const std::string_view piece : split_unquoted(text, '+')) {
     const std::size_t colon = piece.find(':');
     if (colon != std::string_view::npos && colon + 1 == piece.size())
       throw UsageError(fmt::format("policy '{}': no parameters after the colon", text));
     pieces.push_back(colon == std::string_view::npos ? Piece{piece, {}}
                                                      : Piece{piece.substr(0, colon), piece.substr(colon + 1)});
-    if (end == text.size()) return pieces;
-    begin = end + 1;
   }
+  return pieces;
 }
 
 template <typename Row>
@@ -84,13 +82,7 @@ void check_modifiers(std::string_view text, const PolicyText& parsed) {
 std::string merged_parameters(std::string_view own, std::string_view given) {
   const auto name_of = [](std::string_view assignment) { return assignment.substr(0, assignment.find('=')); };
   const auto pieces = [](std::string_view text) {
-    std::vector<std::string_view> all;
-    for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t end = std::min(text.find(',', begin), text.size());
-      all.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    return all;
+    return text.empty() ? std::vector<std::string_view>{} : split_unquoted(text, ',');
   };
   if (given.empty()) return std::string(own);
   std::string result;
@@ -104,7 +96,7 @@ std::string merged_parameters(std::string_view own, std::string_view given) {
 PolicyText parse_policy(std::string_view text, std::span<const Scorer> extra) {
   std::string expanded(text);
   PolicyText parsed;
-  if (text.find('+') == std::string_view::npos) {
+  if (find_unquoted(text, "+") == std::string_view::npos) {
     const Piece whole = split(text).front();
     if (const Preset* preset = find_preset(whole.name)) {
       const Piece scorer = split(preset->policy).front();

@@ -34,14 +34,14 @@ Scores copy_of(const Scores& scores) {
 void refuse_nan(const Scores& scores) {
   for (std::size_t h = 0; h < scores.n_heads(); ++h)
     for (std::size_t i = 0; i < scores.n_candidates(); ++i)
-      if (std::isnan(scores.head(h)[i])) throw InputError(fmt::format("the score of token {} is NaN", i));
+      if (std::isnan(scores.head(h)[i])) throw UnfitError(fmt::format("the score of token {} is NaN", i));
 }
 
 std::vector<std::uint32_t> order_by_score(std::span<const float> scores) {
   // One integer per token, ascending: the score, falling, in the upper half, the position in the lower.
   std::vector<std::uint64_t> keys(scores.size());
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (std::isnan(scores[i])) throw InputError(fmt::format("the score of token {} is NaN", i));
+    if (std::isnan(scores[i])) throw UnfitError(fmt::format("the score of token {} is NaN", i));
     const std::uint32_t falling = ~rising_key(scores[i] + 0.0f);  // -0 and 0 are equal
     keys[i] = std::uint64_t{falling} << 32 | i;
   }

@@ -32,7 +32,7 @@ CapacitySet::CapacitySet(ConstMatrixView vectors, std::vector<double> weights, b
 void CapacitySet::invert_anew() {
   inverse_ = gram(vectors_, held_);
   for (std::size_t d = 0; d < inverse_.rows; ++d) inverse_(d, d) += 1;
-  if (!invert(inverse_)) throw InputError("the capacity matrix is not positive definite");
+  if (!invert(inverse_)) throw UnfitError("the capacity matrix is not positive definite");
   magnified_ = 1;
 }
 
@@ -42,7 +42,7 @@ double CapacitySet::leverage(std::size_t i) const {
   cblas_dsymv(CblasRowMajor, CblasUpper, dim, 1.0, inverse_.values.data(), dim, vector_.data(), 1, 0.0, turned_.data(),
               1);
   const double form = cblas_ddot(dim, vector_.data(), 1, turned_.data(), 1);
-  if (!std::isfinite(form)) throw InputError("the capacity of a token is not finite");
+  if (!std::isfinite(form)) throw UnfitError("the capacity of a token is not finite");
   return std::max(form, 0.0);
 }
 

@@ -103,7 +103,7 @@ ErrorSteps::ErrorSteps(EvaluationWeights weights, ConstMatrixView values, Direct
     all.summed_at = all.mass;
     checksum += dot(all.difference, all.difference) + all.mass;
   }
-  if (!std::isfinite(checksum)) throw InputError("queries, keys or values are not finite");
+  if (!std::isfinite(checksum)) throw UnfitError("queries, keys or values are not finite");
   for (std::size_t t = 0; t < lanes_.size(); ++t) {
     find_heaviest(t);
     set_apart(t);

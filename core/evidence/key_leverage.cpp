@@ -44,7 +44,7 @@ std::vector<double> leverage_with_jitter(ConstMatrixView rows, std::size_t kv_he
   double jitter = 1e-2;
   for (int attempt = 0; attempt < 5; ++attempt, jitter *= 10)
     if (std::vector<double> result = leverage(products, jitter, rows); !result.empty()) return result;
-  throw InputError(fmt::format("KV head {}: the Gram matrix of the keys is not positive definite", kv_head));
+  throw UnfitError(fmt::format("KV head {}: the Gram matrix of the keys is not positive definite", kv_head));
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ std::vector<std::size_t> table_tokens(const LearnedBudgets& budgets, std::size_t
   const double length = parameters.is_word("by", "count") ? budgets.prompt_length : static_cast<double>(n);
   const double mix = parameters.is_word("mix", "file") ? budgets.uniform_mix : parameters.real("mix");
   if (static_cast<double>(tokens) > length * budgets.grid.back())
-    throw InputError(fmt::format("by=count: its curves reach {:.0f} tokens, and {} are asked for",
+    throw UnfitError(fmt::format("by=count: its curves reach {:.0f} tokens, and {} are asked for",
                                  length * budgets.grid.back(), tokens));
   std::vector<double> wanted = learned_shares(budgets, static_cast<double>(tokens) / length, mix);
   for (double& each : wanted) each *= length;

@@ -19,7 +19,7 @@ std::vector<double> leverages_of(const PromptView& view, std::size_t q_head, std
   const ConstMatrixView vectors = all.rows_between(sinks, view.n_candidates());
   std::vector<double> leverages = leverage(view.backend().gram(vectors, terms.weights), 1.0, vectors);
   if (leverages.empty())
-    throw InputError(fmt::format("query head {}: the capacity matrix is not positive definite", q_head));
+    throw UnfitError(fmt::format("query head {}: the capacity matrix is not positive definite", q_head));
   return leverages;
 }
 

@@ -87,7 +87,7 @@ Level parse_level(const std::string& name) {
 ComparisonOptions comparison_options(const CompareOptions& options) {
   return {.metrics = canonical_metrics(split_with_parameters(options.metrics)),
           .policies = split_with_parameters(options.policies),
-          .cases = split_list(options.cases),
+          .cases = options.cases,
           .layers = parse_index_list("layer", options.layers),
           .level = parse_level(options.by),
           .at_most = parse_bounds("at-most", options.at_most),
@@ -147,11 +147,12 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   options.positional("RESULTS", given.files, 1);
   options.group("What to compare");
   options.values(
-      "metric", given.metrics, "NAME,...",
+      "metric,m", given.metrics, "NAME,...",
       fmt::format("metrics to show; by default {}, and in CSV and JSON all", fmt::join(default_text_metrics(), ", ")));
-  options.values("policy", given.policies, "NAME,...", "only these policies, by default all");
+  options.values("policy,p", given.policies, "NAME,...", "only these policies, by default all");
   options.values("case", given.cases, "NAME,...",
-                 "only these cases: SAMPLE@POINT, all of a SAMPLE, or all of a @POINT");
+                 "only these cases: SAMPLE@POINT, all of a SAMPLE, or all of a @POINT; a name with commas alone, or in "
+                 "double quotes");
   options.values("layer", given.layers, "LIST", "only these layers, such as 0,3,8-11");
   options.group("How");
   options.choice("by", given.by, {"all", "case", "layer", "head"}, "show each of these apart, at one budget");

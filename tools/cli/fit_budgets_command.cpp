@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/base/quoted.h"
 #include "tools/cli/backend_options.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
@@ -113,7 +114,7 @@ std::string ranking_policy(const std::string& scorer) {
   if (split_with_parameters({scorer}).size() != 1)
     throw UsageError(fmt::format("--scorer '{}': a table is of one scorer", scorer));
   std::string text = scorer;
-  if (text.find('+') == std::string::npos && find_scorer(text.substr(0, text.find(':')))) text += "+uniform";
+  if (find_unquoted(text, "+") == std::string::npos && find_scorer(text.substr(0, text.find(':')))) text += "+uniform";
   const Policy policy(text);
   if (!policy.allocators().empty())
     throw UsageError(fmt::format("--scorer '{}' has budgets of its own ('{}'): give a scorer, and modifiers at most",
@@ -189,6 +190,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   BackendChoice backend(command.backend, talk);
   command.replay.policies = {ranking_policy(command.scorer)};
   command.replay.metrics = {"kept_fraction"};
+  command.replay.strict = true;
   ReplayPlan plan = make_replay_plan(command.replay, talk);
   check_file_roles(plan.inputs, {&role, 1});  // the scorer's file, too
   if (command.fit.keep_first > 0)

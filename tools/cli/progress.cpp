@@ -49,6 +49,12 @@ void Progress::advance(double work) {
   done_ += work;
 }
 
+void Progress::note(std::ostream& out, const std::string& text) {
+  const std::lock_guard lock(mutex_);
+  if (form_ == ProgressForm::line) out_ << "\r\033[K" << std::flush;
+  out << text << std::endl;
+}
+
 void Progress::run() {
   std::unique_lock lock(mutex_);
   // A terminal is told at once that work has begun; a log only what takes its time.

@@ -35,6 +35,8 @@ class Progress {
 
   /// So much of the total is done. Safe to call from several threads.
   void advance(double work);
+  /// Writes a line of its own to `out`, whatever form progress has. Safe to call from several threads.
+  void note(std::ostream& out, const std::string& text);
 
  private:
   void run();

@@ -65,7 +65,8 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.flag("evict-sliding", replay.evict_sliding,
                "let policies evict inside the window of sliding-window layers too");
   options.flag("strict", replay.strict,
-               "refuse a budget of more tokens than a prompt has, instead of keeping all of that prompt");
+               "refuse a budget of more tokens than a prompt has, instead of keeping all of that prompt, and a policy "
+               "that some case cannot feed, instead of leaving it out of that case");
   options.value("seed", replay.seed, "N", "of everything random");
   options.group("Output");
   options.value("output,o", output.results, "FILE", "the results; required");
@@ -171,7 +172,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
                    ".units)");
   };
   if (!run_replay(plan, part, files, *backend,
-                  {.begin = begin, .advance = [&](double flops) { line->advance(flops); }})) {
+                  {.begin = begin,
+                   .advance = [&](double flops) { line->advance(flops); },
+                   .note = [&](const std::string& text) { line->note(talk, text); }})) {
     fmt::print(talk, "{} was there already, written by the same replay\n", files.results);
     return 0;
   }

@@ -47,6 +47,11 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   for (const ResultsMetric& metric : results.metrics)
     add("metrics", metric.name,
         fmt::format("{} [{}], {} is better", metric.summary, metric.unit, name_of(metric.better)));
+  for (const LeftOut& each : results.left_out) {
+    const std::string where = each.case_label.empty() ? "" : fmt::format(" in {}", each.case_label);
+    const std::string layer = each.layer ? fmt::format(", layer {}", *each.layer) : "";
+    add("left out", each.policy.empty() ? each.metric : each.policy + where + layer, each.why);
+  }
   const Json options = parse_options(results.options);
   for (const auto& [key, value] : options.items()) {
     if (value.is_array()) continue;  // what it lists stands above

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/quoted.h"
 #include "core/base/trimmed.h"
 
 namespace kvreplay {
@@ -26,27 +27,28 @@ std::optional<std::int64_t> whole_number(std::string_view text) {
   return number;
 }
 
+// Quotes stay.
+std::vector<std::string> pieces_of(const std::string& text) {
+  std::vector<std::string> pieces;
+  for (const std::string_view whole : split_unquoted(text, ','))
+    if (const std::string_view piece = trimmed(whole); !piece.empty()) pieces.emplace_back(piece);
+  return pieces;
+}
+
 }  // namespace
 
 std::vector<std::string> split_list(const std::vector<std::string>& texts) {
-  std::vector<std::string> pieces;
-  for (const std::string& text : texts) {
-    std::size_t begin = 0;
-    while (begin <= text.size()) {
-      const std::size_t end = std::min(text.find(',', begin), text.size());
-      const std::string_view piece = trimmed(std::string_view(text).substr(begin, end - begin));
-      if (!piece.empty()) pieces.emplace_back(piece);
-      begin = end + 1;
-    }
-  }
-  return pieces;
+  std::vector<std::string> all;
+  for (const std::string& text : texts)
+    for (const std::string& piece : pieces_of(text)) all.push_back(unquoted(piece));
+  return all;
 }
 
 std::vector<std::string> split_with_parameters(const std::vector<std::string>& texts) {
   std::vector<std::string> policies;
   for (const std::string& text : texts) {
     bool first = true;
-    for (const std::string& piece : split_list({text})) {
+    for (const std::string& piece : pieces_of(text)) {
       if (!first && is_parameter(piece)) {
         policies.back() += "," + piece;
       } else {

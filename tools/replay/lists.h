@@ -8,11 +8,12 @@
 
 namespace kvreplay {
 
-/// Pieces between commas, in order, of all texts; blanks around a piece, and empty pieces, are dropped.
+/// Pieces between commas, in order, of all texts; blanks around a piece, and empty pieces, are dropped. A piece with a
+/// comma of its own stands in double quotes, which are dropped too.
 std::vector<std::string> split_list(const std::vector<std::string>& texts);
 
 /// The same for policies and metrics, whose parameters have commas of their own: a piece that begins with `name=`
-/// belongs to the piece before it. "snapkv:window=32,kernel=7+ada,knorm" is "snapkv:window=32,kernel=7+ada" and
+/// belongs to the piece before it, and quotes stay. "snapkv:window=32,kernel=7+ada,knorm" is "snapkv:window=32,kernel=7+ada" and
 /// "knorm".
 std::vector<std::string> split_with_parameters(const std::vector<std::string>& texts);
 

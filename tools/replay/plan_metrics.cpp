@@ -94,6 +94,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
       } else if (!metric.needs().sensitivity) {  // few traces have them; what else there is to rank by, compare says
         talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
       }
+      plan.left_out.push_back({.policy = "", .metric = metric.name(), .case_label = "", .layer = {}, .why = lack});
       continue;
     }
     if (std::ranges::any_of(plan.metrics, is_called(metric.name()))) {

@@ -18,27 +18,76 @@
 namespace kvreplay {
 namespace {
 
-// "" when every unit can feed the policy.
-std::string unmet_need(const ReplayPlan& plan, const Policy& policy) {
+// What each case lacks for the policy, [n_cases]; "" for those that can feed it.
+std::vector<std::string> unmet_needs(const ReplayPlan& plan, const Policy& policy) {
+  std::vector<std::string> needs(plan.cases.size());
   for (const ReplayUnit& unit : plan.units) {
+    if (!needs[unit.case_index].empty()) continue;
     const ReplayCase& each = plan.cases[unit.case_index];
     const Range candidates = candidates_at(each.point.position, plan.layer(unit), plan.evict_sliding);
     if (candidates.size() == 0) continue;
-    const std::string need = policy.unmet_need(plan.offer(unit, candidates));
-    if (!need.empty()) return fmt::format("{} in case {}, layer {}", need, each.label, plan.layer(unit).index);
+    if (const std::string need = policy.unmet_need(plan.offer(unit, candidates)); !need.empty())
+      needs[unit.case_index] = fmt::format("{} in layer {}", need, plan.layer(unit).index);
   }
-  return "";
+  return needs;
+}
+
+// "it needs W_O, and none is recorded in layer 3 of case a@prompt"
+std::string in_first_case(const ReplayPlan& plan, const std::vector<std::string>& needs) {
+  const auto first = std::ranges::find_if(needs, [](const std::string& need) { return !need.empty(); });
+  return fmt::format("{} of case {}", *first, plan.cases[static_cast<std::size_t>(first - needs.begin())].label);
+}
+
+// Says which policies are left out of some cases, those of one reason in one line.
+void tell_left_out(const ReplayPlan& plan, std::ostream& talk) {
+  for (const ReplayCase& each : plan.cases) {
+    std::vector<std::string> told;
+    for (const std::string& why : each.left_out) {
+      if (why.empty() || std::ranges::find(told, why) != told.end()) continue;
+      told.push_back(why);
+      std::vector<std::string> names;
+      for (std::size_t p = 0; p < plan.policies.size(); ++p)
+        if (each.left_out[p] == why) names.push_back(plan.policies[p].name());
+      talk << fmt::format("leaving {} {} out of case {}: {}\n", names.size() == 1 ? "policy" : "policies",
+                          fmt::join(names, ", "), each.label, why);
+    }
+  }
+}
+
+// Notes it for the results, and lets the cases know.
+void leave_out_of_cases(const std::vector<std::vector<std::string>>& needs, ReplayPlan& plan) {
+  for (std::size_t c = 0; c < plan.cases.size(); ++c) {
+    std::vector<std::string> reasons;
+    for (std::size_t p = 0; p < needs.size(); ++p) {
+      reasons.push_back(needs[p][c]);
+      if (!reasons.back().empty())
+        plan.left_out.push_back({.policy = plan.policies[p].name(),
+                                 .metric = "",
+                                 .case_label = plan.cases[c].label,
+                                 .layer = {},
+                                 .why = reasons.back()});
+    }
+    if (!std::ranges::all_of(reasons, &std::string::empty)) plan.cases[c].left_out = std::move(reasons);
+  }
+  // A case that feeds none has nothing to say.
+  for (const ReplayCase& each : plan.cases)
+    if (!each.left_out.empty() && std::ranges::none_of(each.left_out, &std::string::empty))
+      throw InputError(
+          fmt::format("case {} feeds none of the policies: {} (--sample and --compression-point choose others)",
+                      each.label, each.left_out.front()));
 }
 
 // Takes away what is replayed by request only.
-void leave_out_slow(const ReplayPlan& plan, std::vector<std::string>& policies, std::ostream& talk) {
+void leave_out_slow(ReplayPlan& plan, std::vector<std::string>& policies, std::ostream& talk) {
   std::vector<std::string> slow;
   for (const std::string& name : policies)
     if (Policy(name, plan.external_scorers).scorer().traits.by_request) slow.push_back(name);
   std::erase_if(policies, [&](const std::string& name) { return std::ranges::find(slow, name) != slow.end(); });
-  if (!slow.empty())
-    talk << fmt::format("leaving out {}: slow reference selectors, replayed when asked for by name\n",
-                        fmt::join(slow, ", "));
+  if (slow.empty()) return;
+  const std::string why = "slow reference selectors, replayed when asked for by name";
+  talk << fmt::format("leaving out {}: {}\n", fmt::join(slow, ", "), why);
+  for (const std::string& name : slow)
+    plan.left_out.push_back({.policy = name, .metric = "", .case_label = "", .layer = {}, .why = why});
 }
 
 }  // namespace
@@ -93,6 +142,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
   }
   if (wanted.empty()) throw UsageError("--policy names no policy");
   std::vector<bool> chosen_by_name;
+  std::vector<std::vector<std::string>> unmet;  // [n_policies][n_cases]
   for (const auto& [text, asked] : wanted) {
     Policy policy(text, plan.external_scorers);
     const auto same = std::ranges::find(plan.policies, policy.complete(), &Policy::complete);
@@ -103,15 +153,23 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
     }
     if (std::ranges::find(plan.policies, policy.name(), &Policy::name) != plan.policies.end())
       throw UsageError(fmt::format("two different policies would be called '{}' in the results", policy.name()));
-    if (const std::string need = unmet_need(plan, policy); !need.empty()) {
-      if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), need));
-      talk << "leaving out policy " << policy.name() << ": " << need << '\n';
+    std::vector<std::string> needs = unmet_needs(plan, policy);
+    const bool fed_somewhere = !std::ranges::none_of(needs, &std::string::empty);
+    const bool fed_everywhere = std::ranges::all_of(needs, &std::string::empty);
+    if (!fed_somewhere || (options.strict && !fed_everywhere)) {
+      const std::string why = in_first_case(plan, needs);
+      if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), why));
+      talk << "leaving out policy " << policy.name() << ": " << why << '\n';
+      plan.left_out.push_back({.policy = policy.name(), .metric = "", .case_label = "", .layer = {}, .why = why});
       continue;
     }
     std::ranges::copy(policy.files(), std::back_inserter(plan.inputs));
     plan.policies.push_back(std::move(policy));
     chosen_by_name.push_back(asked);
+    unmet.push_back(std::move(needs));
   }
+  leave_out_of_cases(unmet, plan);
+  tell_left_out(plan, talk);
 }
 
 }  // namespace kvreplay

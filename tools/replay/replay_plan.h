@@ -11,6 +11,7 @@
 #include "core/contracts/budget.h"
 #include "core/contracts/metric.h"
 #include "core/contracts/policy.h"
+#include "core/data/left_out.h"
 #include "traces/trace/trace_reader.h"
 
 namespace kvreplay {
@@ -27,7 +28,9 @@ struct ReplayOptions {
   std::vector<std::string> layers;              ///< empty: all recorded
   std::vector<std::string> compression_points;  ///< names or positions; empty: all that the traces name
   bool evict_sliding = false;
-  bool strict = false;  ///< refuse budgets of more tokens than a case has, instead of keeping all of it
+  /// Refuse budgets of more tokens than a case has, instead of keeping all of it, and policies that some case cannot
+  /// feed, instead of leaving them out of it.
+  bool strict = false;
   std::size_t seed = 1;
 };
 
@@ -37,6 +40,8 @@ struct ReplayCase {
   std::size_t trace = 0;
   std::size_t sample = 0;
   CompressionPoint point;
+  /// [n_policies] why a policy is left out of this case, "" for those that it feeds; empty where it feeds all.
+  std::vector<std::string> left_out = {};
 };
 
 /// One layer of one case.
@@ -60,6 +65,7 @@ struct ReplayPlan {
   std::uint64_t seed = 1;
   std::string options;                        ///< JSON: everything that the numbers depend on, nothing else
   std::vector<std::filesystem::path> inputs;  ///< files that this reads: traces, scores, those that policies name
+  std::vector<LeftOut> left_out;              ///< policies, of some cases or of all, and metrics
 
   const ModelInfo& model() const { return traces.front()->info().model; }
   const SampleInfo& sample(const ReplayCase& each) const { return traces[each.trace]->info().samples[each.sample]; }

@@ -1,8 +1,12 @@
 #include "tools/replay/replay_run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -45,7 +49,7 @@ class UnitQueue {
       std::vector<std::size_t> units, later;
       for (const std::size_t unit : pending)
         (plan_.units[unit].case_index == case_index ? units : later).push_back(unit);
-      std::vector<LayerBudgets> budgets;
+      CaseBudgets budgets;
       backend_.with(
           [&](Backend& chosen) { budgets = split_budgets(plan_, case_index, part_.in_flight, chosen, used_); });
       run_all(units, budgets);
@@ -54,17 +58,15 @@ class UnitQueue {
   }
 
  private:
-  // \param budgets  [n_layers] of the case, or empty
-  void run_all(const std::vector<std::size_t>& units, const std::vector<LayerBudgets>& budgets) {
+  void run_all(const std::vector<std::size_t>& units, const CaseBudgets& budgets) {
     parallel_in_order(units.size(), part_.in_flight, [&](std::size_t i) {
       // The one that starts next, when one of those at work now ends.
       if (i + part_.in_flight < units.size()) prefetch_unit(plan_, plan_.units[units[i + part_.in_flight]]);
-      const ReplayUnit& unit = plan_.units[units[i]];
-      journal_.write(units[i], run_one(units[i], budgets.empty() ? LayerBudgets{} : budgets[unit.layer]));
+      journal_.write(units[i], run_one(units[i], budgets));
     });
   }
 
-  Dataset run_one(std::size_t index, const LayerBudgets& budgets) {
+  Dataset run_one(std::size_t index, const CaseBudgets& budgets) {
     const ReplayUnit& unit = plan_.units[index];
     std::atomic<double> told = 0;
     const auto advance = [&](double share) {
@@ -75,6 +77,7 @@ class UnitQueue {
     UnitResult result;
     backend_.with(
         [&](Backend& chosen) { result = run_unit(plan_, unit, budgets, part_.kept.outputs, progress, chosen, used_); });
+    tell_left_out(unit, result);
     Dataset entry = unit_dataset(plan_, unit, result);
     if (part_.kept.retained) append_retained(result, entry);
     if (part_.kept.outputs) append_outputs(result, plan_.sample(plan_.cases[unit.case_index]).query_positions(), entry);
@@ -82,12 +85,26 @@ class UnitQueue {
     return entry;
   }
 
+  // What the plan did not know: once for each policy and case.
+  void tell_left_out(const ReplayUnit& unit, const UnitResult& result) {
+    const ReplayCase& each = plan_.cases[unit.case_index];
+    for (std::size_t p = 0; p < result.left_out.size(); ++p) {
+      if (result.left_out[p].empty() || (!each.left_out.empty() && !each.left_out[p].empty())) continue;
+      const std::lock_guard lock(told_mutex_);
+      if (told_.emplace(unit.case_index, p).second)
+        progress_.note(fmt::format("leaving policy {} out of case {}, layer {}: {}", plan_.policies[p].name(),
+                                   each.label, plan_.layer(unit).index, result.left_out[p]));
+    }
+  }
+
   const ReplayPlan& plan_;
   const WorkPart& part_;
   const UnitJournal& journal_;
   BackendChoice& backend_;
   const ReplayProgress& progress_;
-  std::vector<double> flops_;  // [n_units] of the plan
+  std::mutex told_mutex_;
+  std::set<std::pair<std::size_t, std::size_t>> told_;  // case, policy
+  std::vector<double> flops_;                           // [n_units] of the plan
   UsedSlices used_;
 };
 

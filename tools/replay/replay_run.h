@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <string>
 
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/output_files.h"
@@ -15,6 +16,7 @@ struct ReplayProgress {
   /// Units to do, without those that an interrupted replay has done, and their floating-point operations.
   std::function<void(std::size_t n_left, double flops)> begin;
   std::function<void(double flops)> advance;  ///< called from several threads at once, also within units
+  std::function<void(const std::string&)> note = [](const std::string&) {};  ///< told what turns out to be left out
 };
 
 /// Replays what is left of the part and writes its files. Finished units are kept in a journal until then

@@ -29,6 +29,37 @@ std::vector<double> by_span_name(const ReplayPlan& plan, const ReplayUnit& unit,
   return out;
 }
 
+// Nobody shall take these for results.
+void blank(const Dataset& dataset, const std::vector<std::string>& left_out, Variable& numerator) {
+  const std::size_t n_policies = left_out.size(), n_budgets = dataset.dimension("budget").size();
+  const bool of_others = numerator.dimensions.back() == "other_policy";
+  const auto at = std::ranges::find(numerator.dimensions, "policy");
+  const std::size_t below = dataset.volume({at + 1, numerator.dimensions.end()}), n_parts = below / n_budgets;
+  for (std::size_t i = 0; i < numerator.values.size(); ++i)
+    if (!left_out[i / below % n_policies].empty() || (of_others && !left_out[i % n_parts].empty()))
+      numerator.values[i] = kMissing;
+}
+
+void blank(const std::vector<std::string>& left_out, std::vector<float>& carried) {
+  const std::size_t below = carried.size() / left_out.size();
+  for (std::size_t i = 0; i < carried.size(); ++i)
+    if (!left_out[i / below].empty()) carried[i] = std::numeric_limits<float>::quiet_NaN();
+}
+
+// What turned out when the unit was replayed; what the plan knew stands in the frame.
+std::vector<LeftOut> left_out_of(const ReplayPlan& plan, const ReplayUnit& unit, const UnitResult& result) {
+  const ReplayCase& each = plan.cases[unit.case_index];
+  std::vector<LeftOut> all;
+  for (std::size_t p = 0; p < result.left_out.size(); ++p)
+    if (!result.left_out[p].empty() && (each.left_out.empty() || each.left_out[p].empty()))
+      all.push_back({.policy = plan.policies[p].name(),
+                     .metric = "",
+                     .case_label = each.label,
+                     .layer = static_cast<std::int64_t>(plan.layer(unit).index),
+                     .why = result.left_out[p]});
+  return all;
+}
+
 }  // namespace
 
 Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitResult& result) {
@@ -38,11 +69,15 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
   dataset.attributes["first_candidate"] = static_cast<std::int64_t>(result.first_candidate);
   dataset.attributes["backend"] = result.made_by;
   dataset.attributes["sample"] = static_cast<std::int64_t>(plan.cases[unit.case_index].sample);
+  if (const auto all = left_out_of(plan, unit, result); !all.empty())
+    dataset.attributes["left_out"] = left_out_json(all);
+  const bool lacks_some = !std::ranges::all_of(result.left_out, &std::string::empty);
   for (std::size_t m = 0; m < plan.computed.size(); ++m) {
     const Metric& metric = plan.computed[m].row();
     const std::string name = plan.computed[m].name();
     if (const CarriedSums& carried = result.sums[m].carried; !carried.empty()) {
       dataset.carried.push_back({name, carried.values});
+      if (lacks_some) blank(result.left_out, dataset.carried.back().values);
       dataset.carried.push_back({name + kCommon, carried.common});
     }
     if (plan.computed[m].of_case()) continue;
@@ -51,6 +86,8 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
       if (metric.parts == MetricParts::span) variable.values = by_span_name(plan, unit, sums);
       // A sample without spans has nothing to sum up.
       variable.values.resize(dataset.volume(variable.dimensions), 0.0);
+      if (lacks_some && std::ranges::find(variable.dimensions, "policy") != variable.dimensions.end())
+        blank(dataset, result.left_out, variable);
       dataset.variables.push_back(std::move(variable));
     };
     add("_numerator", numerator_dimensions(metric), result.sums[m].numerator);
@@ -79,6 +116,7 @@ class Assembly {
     variable("n_candidates").values[unit] = attribute("n_candidates");
     variable("n_queries").values[unit / frame_.n_layers()] = attribute("n_queries");
     const auto backend = sums.attributes.find("backend");
+    std::ranges::move(parse_left_out(text_attribute(sums.attributes, "left_out")), std::back_inserter(left_out_));
     made_by_.push_back(backend == sums.attributes.end() ? "cpu" : std::get<std::string>(backend->second));
     for (const ChosenMetric& metric : frame_.computed)
       for (const char* suffix : {"_numerator", "_denominator"}) {
@@ -116,6 +154,7 @@ class Assembly {
     for (const ChosenMetric& metric : frame_.metrics) values.push_back(value_of(metric));
     std::ranges::move(values, std::back_inserter(results_.variables));
     name_backends();
+    name_left_out();
     return std::move(results_);
   }
 
@@ -137,6 +176,14 @@ class Assembly {
     for (const std::string& name : made_by_)
       which.values.push_back(static_cast<double>(std::ranges::lower_bound(names, name) - names.begin()));
     add(std::move(which));
+  }
+
+  // After what the plan knew.
+  void name_left_out() {
+    if (left_out_.empty()) return;
+    std::vector<LeftOut> all = parse_left_out(text_attribute(results_.attributes, "left_out"));
+    all.insert(all.end(), left_out_.begin(), left_out_.end());
+    results_.attributes["left_out"] = left_out_json(all);
   }
 
   CaseSums finished(const ChosenMetric& carrier, const CaseLayers& layers, std::size_t case_index) const try {
@@ -220,6 +267,7 @@ class Assembly {
   const ResultsFrame& frame_;
   Dataset results_;
   std::vector<std::string> made_by_;  // [n_units], in canonical order
+  std::vector<LeftOut> left_out_;     // what units found
 };
 
 }  // namespace

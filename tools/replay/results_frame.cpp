@@ -52,6 +52,7 @@ class Frame {
                            {"model_layers", static_cast<std::int64_t>(plan_.model().n_layers)},
                            {"seed", static_cast<std::int64_t>(plan_.seed)},
                            {"budget_kind", std::string(name_of(plan_.budgets.kind))}};
+    if (!plan_.left_out.empty()) results_.attributes["left_out"] = left_out_json(plan_.left_out);
   }
 
   void add_dimensions() {

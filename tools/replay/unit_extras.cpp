@@ -58,6 +58,7 @@ void append_retained(const UnitResult& result, Dataset& entry) {
   const std::size_t t = result.first_candidate + result.n_candidates;  // of the first query that sees them
   const std::vector<Retention> retentions = result.retentions();
   for (std::size_t p = 0; p < retentions.size(); ++p) {
+    if (!result.left_out[p].empty()) continue;
     const std::vector<HeadRetention>& heads = retentions[p].heads();
     std::size_t n_cells = 0;
     for (const HeadRetention& head : heads) n_cells = std::max(n_cells, head.cells().n_cells());
@@ -109,6 +110,7 @@ std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, 
   for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
     const Dataset entry = read_unit(unit, DatasetPart::described);
     for (std::size_t p = 0; p < policies.size(); ++p) {
+      if (!entry.has_variable(cells_name(p))) continue;  // left out here
       const Variable& cells = entry.variable(cells_name(p));
       const Variable& holders = entry.variable(holders_name(p));
       const std::size_t n_heads = entry.dimension(cells.dimensions[0]).size();

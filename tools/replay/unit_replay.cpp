@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "core/base/error.h"
@@ -21,29 +22,48 @@ std::vector<Budget> budgets_of(const UnitTask& task, Range candidates) {
   return budgets;
 }
 
-// Calls `work` for each policy, and says whose fault an error is.
+// Why policies are left out so far, [n_policies].
+std::vector<std::string> left_out_of(const UnitTask& task) {
+  return task.left_out.empty() ? std::vector<std::string>(task.policies->size()) : task.left_out;
+}
+
+// Calls `work` for each policy that is not left out, and says whose fault an error is. A policy that cannot be computed
+// is left out from then on, as long as there are others.
 template <typename Work>
-void for_each_policy(const UnitTask& task, Work work) {
+void for_each_policy(const UnitTask& task, std::vector<std::string>& left_out, Work work) {
   parallel_for(task.policies->size(), [&](std::size_t p) {
+    if (!left_out[p].empty()) return;
     const Policy& policy = (*task.policies)[p];
     try {
       work(p, policy);
+    } catch (const UnfitError& error) {
+      left_out[p] = error.what();
     } catch (const InputError& error) {
       throw InputError(fmt::format("policy '{}', layer {}: {}", policy.name(), task.data->layer.index, error.what()));
     }
   });
+  const auto is_replayed = [](const std::string& why) { return why.empty(); };
+  if (std::ranges::any_of(left_out, is_replayed)) return;
+  throw InputError(fmt::format("policy '{}', layer {}: {}", task.policies->front().name(), task.data->layer.index,
+                               left_out.front()));
 }
 
-std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view, Range candidates) {
+// The same tokens in all heads, at every budget.
+LayerSelection keeping(const UnitTask& task, std::size_t n_candidates) {
+  std::vector<std::uint32_t> tokens(n_candidates);
+  std::iota(tokens.begin(), tokens.end(), 0u);
+  const std::vector<std::size_t> counts(task.budgets->values.size(), n_candidates);
+  return {.axis = HeadAxis::kv,
+          .heads = std::vector<CellPlan>(task.data->model.n_kv_heads, plan_nested(tokens, counts)),
+          .evicts = n_candidates == 0};
+}
+
+std::vector<LayerSelection> select(const UnitTask& task, const PromptView& view, Range candidates,
+                                   std::vector<std::string>& left_out) {
+  std::vector<LayerSelection> selections(task.policies->size(), keeping(task, candidates.size()));
+  if (candidates.size() == 0) return selections;
   const std::vector<Budget> budgets = budgets_of(task, candidates);
-  if (candidates.size() == 0) {
-    const std::vector<std::size_t> nothing(budgets.size(), 0);
-    const LayerSelection none{.axis = HeadAxis::kv,
-                              .heads = std::vector<CellPlan>(task.data->model.n_kv_heads, plan_nested({}, nothing))};
-    return std::vector<LayerSelection>(task.policies->size(), none);
-  }
-  std::vector<LayerSelection> selections(task.policies->size());
-  for_each_policy(task, [&](std::size_t p, const Policy& policy) {
+  for_each_policy(task, left_out, [&](std::size_t p, const Policy& policy) {
     const bool splits = policy.splits_layers();
     selections[p] = policy.select(view, budgets, splits ? &task.layer_budgets.at(p) : nullptr);
     if (task.progress != nullptr)
@@ -98,17 +118,18 @@ Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool 
   return {compression_point > reach ? compression_point - reach : 0, compression_point};
 }
 
-std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend& backend) {
+UnitSurvey survey_unit(const UnitTask& task, Backend& backend) {
   const Range candidates = candidates_at(task.compression_point, task.data->layer, task.evict_sliding);
-  std::vector<std::vector<LayerSurvey>> surveys(task.policies->size());
-  if (candidates.size() == 0) return surveys;
+  UnitSurvey survey{.policies = std::vector<std::vector<LayerSurvey>>(task.policies->size()),
+                    .left_out = left_out_of(task)};
+  if (candidates.size() == 0) return survey;
   const std::vector<Budget> budgets = budgets_of(task, candidates);
   const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
   const PromptView view(*task.data, candidates, backend, task.identity);
-  for_each_policy(task, [&](std::size_t p, const Policy& policy) {
-    if (policy.splits_layers()) surveys[p] = policy.survey(view, budgets);
+  for_each_policy(task, survey.left_out, [&](std::size_t p, const Policy& policy) {
+    if (policy.splits_layers()) survey.policies[p] = policy.survey(view, budgets);
   });
-  return surveys;
+  return survey;
 }
 
 std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend) {
@@ -116,7 +137,8 @@ std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage
   if (candidates.size() == 0) return {};
   const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
   const PromptView view(*task.data, candidates, backend, task.identity);
-  const LayerSelection selection = std::move(select(task, view, candidates).front());
+  std::vector<std::string> left_out = left_out_of(task);
+  const LayerSelection selection = std::move(select(task, view, candidates, left_out).front());
   const std::size_t n_heads = task.data->model.n_kv_heads;
   if (damage == Damage::fisher) return predicted_damage(*task.data, candidates, selection, n_heads, backend);
   const auto squared = evaluation_errors(*task.data, candidates, selection, true, backend).squared;
@@ -146,9 +168,11 @@ UnitResult replay_unit(const UnitTask& task, Backend& backend) {
                     .n_candidates = input.candidates.size(),
                     .n_queries = input.query_rows.size(),
                     .sums = {},
-                    .selections = select(task, view, input.candidates),
+                    .selections = {},
+                    .left_out = left_out_of(task),
                     .outputs = {},
                     .made_by = std::string(backend.name())};
+  result.selections = select(task, view, input.candidates, result.left_out);
   if (held != nullptr) result.made_by += " " + held->device();
   if (task.keep_outputs) result.outputs = Tensor(data.model.n_q_heads, result.n_queries, data.model.value_dim);
   const PromptView lookahead = view.with_lookahead();

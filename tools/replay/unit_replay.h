@@ -38,6 +38,7 @@ struct UnitTask {
   std::span<const ChosenMetric> metrics;  ///< those with sums of their own
   UnitIdentity identity;
   std::vector<HeadBudgets> layer_budgets = {};  ///< [n_policies] of this layer, for policies that split between layers
+  std::vector<std::string> left_out = {};       ///< [n_policies] why not this policy, "" for those to replay; {}: all
   bool keep_outputs = false;                    ///< fill UnitResult::outputs
   const UnitProgress* progress = nullptr;       ///< told by replay_unit(); nullptr: nobody asks
 };
@@ -46,8 +47,12 @@ struct UnitResult {
   std::size_t first_candidate = 0;  ///< position
   std::size_t n_candidates = 0;
   std::size_t n_queries = 0;
-  std::vector<MetricSums> sums;            ///< [n_metrics]
-  std::vector<LayerSelection> selections;  ///< [n_policies]
+  std::vector<MetricSums> sums;  ///< [n_metrics]
+  /// [n_policies]; of policies that are left out, everything.
+  std::vector<LayerSelection> selections;
+  /// [n_policies] why the policy has no results here, "" for those that have: as the task says, or because it cannot be
+  /// computed on this layer's numbers.
+  std::vector<std::string> left_out;
   /// Full-cache attention outputs of the evaluation queries, [n_q_heads, n_queries, value_dim]: what the recorded
   /// model's own attention gave.
   Tensor outputs;
@@ -57,9 +62,14 @@ struct UnitResult {
   std::vector<Retention> retentions() const;
 };
 
-/// What the policies that split budgets between layers note of this one, [n_policies]; empty for the others and where
-/// nothing is up for eviction. To be done for all layers of a case before any of them is replayed.
-std::vector<std::vector<LayerSurvey>> survey_unit(const UnitTask& task, Backend& backend);
+struct UnitSurvey {
+  std::vector<std::vector<LayerSurvey>> policies;  ///< [n_policies]
+  std::vector<std::string> left_out;               ///< [n_policies] as UnitResult::left_out
+};
+
+/// What the policies that split budgets between layers note of this one; empty for the others and where nothing is up
+/// for eviction. To be done for all layers of a case before any of them is replayed.
+UnitSurvey survey_unit(const UnitTask& task, Backend& backend);
 
 /// What damage is measured by.
 enum class Damage {
@@ -72,7 +82,8 @@ enum class Damage {
 /// InputError when the trace lacks what it takes.
 std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend);
 
-/// Replays one unit. Throws InputError with the policy's name when the trace lacks what a policy needs.
+/// Replays one unit. Throws InputError with the policy's name when the trace lacks what a policy needs, or when no
+/// policy can be computed on it.
 UnitResult replay_unit(const UnitTask& task, Backend& backend);
 
 }  // namespace kvreplay

@@ -33,7 +33,8 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
                 .identity = {.sample = each.sample,
                              .compression_point = each.point.name,
                              .seed = plan.unit_seed(unit),
-                             .prompt = prompt_digest(plan.sample(each))}};
+                             .prompt = prompt_digest(plan.sample(each))},
+                .left_out = each.left_out};
   try {
     auto result = work(task);
     used.give(std::move(data));
@@ -50,10 +51,11 @@ void prefetch_unit(const ReplayPlan& plan, const ReplayUnit& unit) {
   plan.traces[each.trace]->prefetch_layer(each.sample, plan.layer_place(unit), plan.layer_parts(unit));
 }
 
-UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, LayerBudgets layer_budgets, bool keep_outputs,
+UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, const CaseBudgets& budgets, bool keep_outputs,
                     const UnitProgress& progress, Backend& backend, UsedSlices& used) {
   return with_task(plan, unit, used, [&](UnitTask& task) {
-    task.layer_budgets = std::move(layer_budgets);
+    if (!budgets.layers.empty()) task.layer_budgets = budgets.layers[unit.layer];
+    if (!budgets.left_out.empty()) task.left_out = budgets.left_out;
     task.keep_outputs = keep_outputs;
     task.progress = &progress;
     return replay_unit(task, backend);
@@ -69,22 +71,28 @@ std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const R
   });
 }
 
-std::vector<LayerBudgets> split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once,
-                                        Backend& backend, UsedSlices& used) {
+CaseBudgets split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once, Backend& backend,
+                          UsedSlices& used) {
   const std::size_t n_layers = plan.layers.size();
-  std::vector<std::vector<std::vector<LayerSurvey>>> surveys(n_layers);  // [n_layers][n_policies]
+  std::vector<UnitSurvey> surveys(n_layers);
   parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
     if (layer + max_at_once < n_layers) prefetch_unit(plan, {.case_index = case_index, .layer = layer + max_at_once});
     surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer}, used,
                                [&](UnitTask& task) { return survey_unit(task, backend); });
   });
-  std::vector<LayerBudgets> budgets(n_layers, LayerBudgets(plan.policies.size()));
+  CaseBudgets budgets{.layers = std::vector<LayerBudgets>(n_layers, LayerBudgets(plan.policies.size())),
+                      .left_out = std::vector<std::string>(plan.policies.size())};
   for (std::size_t p = 0; p < plan.policies.size(); ++p) {
+    const auto is_lacking = [&](const UnitSurvey& survey) { return !survey.left_out[p].empty(); };
+    if (const auto lacking = std::ranges::find_if(surveys, is_lacking); lacking != surveys.end()) {
+      budgets.left_out[p] = lacking->left_out[p];
+      continue;
+    }
     if (!plan.policies[p].splits_layers()) continue;
     std::vector<std::vector<LayerSurvey>> layers;
-    for (auto& survey : surveys) layers.push_back(std::move(survey[p]));
+    for (UnitSurvey& survey : surveys) layers.push_back(std::move(survey.policies[p]));
     std::vector<HeadBudgets> split = plan.policies[p].split_layers(layers);
-    for (std::size_t l = 0; l < n_layers; ++l) budgets[l][p] = std::move(split[l]);
+    for (std::size_t l = 0; l < n_layers; ++l) budgets.layers[l][p] = std::move(split[l]);
   }
   return budgets;
 }

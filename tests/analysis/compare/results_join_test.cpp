@@ -37,6 +37,12 @@ std::string message_of(const std::vector<ResultsFile>& files) {
   return "";
 }
 
+void check_all_in_common(const Dataset& joined) {
+  std::vector<std::string> notes;
+  CHECK(in_common(read_results(joined), notes).cases.size() == joined.dimension("case").size());
+  CHECK(notes.empty());
+}
+
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
@@ -47,7 +53,7 @@ TEST_CASE("other samples are other cases") {
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", more, 0.8)}).data;
   CHECK(labels(joined, "case") == std::vector<std::string>{"a@prompt", "b@prompt", "c@prompt"});
   CHECK(joined.variable("n_queries").values == std::vector<double>{10, 10, 10});
-  require_complete(read_results(joined));
+  check_all_in_common(joined);
   // 2 cases of 4 units at 0.2, 1 case of 4 units at 0.8: 4.8 / 12.
   CHECK(pool(joined, "recall", Level::all).front().value(0, 0, 0) == doctest::Approx(0.4));
 }
@@ -59,7 +65,7 @@ TEST_CASE("other policies on the same cases stand beside the first") {
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", more, 0.8)}).data;
   CHECK(labels(joined, "case").size() == 2);
   CHECK(labels(joined, "policy") == std::vector<std::string>{"snapkv", "random", "h2o"});
-  require_complete(read_results(joined));
+  check_all_in_common(joined);
   const PooledMetric pooled = pool(joined, "recall", Level::all).front();
   CHECK(pooled.value(0, 1, 2) == doctest::Approx(0.2));
   CHECK(pooled.value(0, 2, 2) == doctest::Approx(0.8));
@@ -72,7 +78,7 @@ TEST_CASE("other layers of the same cases are put in order") {
   second.layers = {1, 5};
   const Dataset joined = join_results(std::vector{results("1", first, 0.2), results("2", second, 0.8)}).data;
   CHECK(labels(joined, "layer") == std::vector<std::string>{"1", "3", "5"});
-  require_complete(read_results(joined));
+  check_all_in_common(joined);
   const PooledMetric pooled = pool(joined, "recall", Level::by_layer).front();
   CHECK(pooled.value(0, 0, 0) == doctest::Approx(0.8));
   CHECK(pooled.value(1, 0, 0) == doctest::Approx(0.2));
@@ -97,15 +103,90 @@ TEST_CASE("the same replay twice is one when the values agree and refused when t
   CHECK(contains(message, "is 0.2 there and 0.25 here"));
 }
 
-TEST_CASE("a policy that lacks some of the work of others is refused by name") {
+TEST_CASE("where a policy lacks a case, all are compared on what they have in common, and that is said") {
   ResultsFixture part;
   part.samples = {"a"};
   part.policies = {"h2o"};
   part.oracles = {0};
   const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", part, 0.8)}).data;
-  CHECK_THROWS_WITH_AS(require_complete(read_results(joined)),
-                       doctest::Contains("case 'b@prompt', layer 0 was replayed with 'snapkv' but not with 'h2o'"),
-                       UsageError);
+  std::vector<std::string> notes;
+  const Results common = in_common(read_results(joined), notes);
+  CHECK(common.case_labels() == std::vector<std::string>{"a@prompt"});
+  CHECK(common.policy_names() == std::vector<std::string>{"snapkv", "random", "h2o"});
+  CHECK(notes ==
+        std::vector<std::string>{"figures are of the 1 of 2 cases that every policy was replayed on; not of "
+                                 "b@prompt (without h2o). --policy chooses policies that have more in common"});
+  // 1 case of 4 units, not 2.
+  CHECK(pool_metric(common, *common.find("recall"), Level::all).front().n_units[0] == 4);
+}
+
+TEST_CASE("policies that have no case in common are refused by name") {
+  ResultsFixture part;
+  part.layers = {0};
+  part.policies = {"h2o"};
+  part.oracles = {0};
+  const Dataset joined = join_results(std::vector{results("1", {}, 0.2), results("2", part, 0.8)}).data;
+  std::vector<std::string> notes;
+  CHECK_THROWS_WITH_AS(in_common(read_results(joined), notes),
+                       doctest::Contains("case 'a@prompt', layer 1 was with 'snapkv' but not with 'h2o'"), UsageError);
+}
+
+TEST_CASE("what a file says that it left out counts as not replayed, for the reason it gives") {
+  ResultsFile file = results("1", {}, 0.2);
+  file.data.attributes["left_out"] = left_out_json(std::vector<LeftOut>{
+      {.policy = "snapkv", .metric = "", .case_label = "b@prompt", .layer = {}, .why = "its window is too long"},
+      {.policy = "kvzip", .metric = "", .case_label = "", .layer = {}, .why = "it needs probe queries"}});
+  const auto shown = [](std::vector<ResultsFile> files, std::vector<std::string>& notes) {
+    return in_common(read_results(join_results(std::move(files)).data), notes);
+  };
+  std::vector<std::string> notes;
+  CHECK(shown({file}, notes).case_labels() == std::vector<std::string>{"a@prompt"});
+  CHECK(notes.size() == 1);
+  CHECK(contains(notes.front(), "not of b@prompt (without snapkv: its window is too long)"));
+
+  SUBCASE("a layer is enough") {
+    file.data.attributes["left_out"] = left_out_json(std::vector<LeftOut>{
+        {.policy = "random", .metric = "", .case_label = "a@prompt", .layer = 1, .why = "a score is NaN"}});
+    notes.clear();
+    CHECK(shown({file}, notes).case_labels() == std::vector<std::string>{"b@prompt"});
+    CHECK(contains(notes.front(), "a@prompt (without random: a score is NaN)"));
+  }
+  SUBCASE("another file may have it") {
+    notes.clear();
+    CHECK(shown({file, results("2", {}, 0.2)}, notes).cases.size() == 2);
+    CHECK(notes.empty());
+  }
+  SUBCASE("a policy that was left out of everything is not shown") {
+    file.data.attributes["left_out"] = left_out_json(std::vector<LeftOut>{
+        {.policy = "snapkv", .metric = "", .case_label = "a@prompt", .layer = {}, .why = "its window is too long"},
+        {.policy = "snapkv", .metric = "", .case_label = "b@prompt", .layer = {}, .why = "its window is too long"}});
+    notes.clear();
+    CHECK(shown({file}, notes).policy_names() == std::vector<std::string>{"random"});
+    CHECK(notes == std::vector<std::string>{"snapkv is not shown: it was replayed on no case: its window is too long"});
+  }
+  SUBCASE("what is no list of such things is refused with the file's name") {
+    file.data.attributes["left_out"] = std::string("[1]");
+    CHECK(contains(message_of({file}), "'1': attribute left_out: "));
+  }
+}
+
+TEST_CASE("budgets of different files stand together, and curves are compared where all are known") {
+  ResultsFixture other;
+  other.budgets = {0.125, 0.5, 0.75};
+  other.policies = {"h2o"};
+  other.oracles = {0};
+  const JoinedResults joined = join_results(std::vector{results("1", {}, 0.2), results("2", other, 0.8)});
+  CHECK(joined.budgets_differ);
+  CHECK(std::get<std::vector<double>>(joined.data.dimension("budget").labels) ==
+        std::vector<double>{0.125, 0.25, 0.5, 0.75, 1});
+  const PooledMetric pooled = pool(joined.data, "recall", Level::all).front();
+  const auto known = [&](std::size_t p) {
+    std::string text;
+    for (std::size_t b = 0; b < 5; ++b) text += std::isnan(pooled.value(0, p, b)) ? '-' : 'x';
+    return text;
+  };
+  CHECK(known(0) == "-xx-x");  // snapkv: 0.25, 0.5, 1
+  CHECK(known(2) == "x-xx-");  // h2o: 0.125, 0.5, 0.75
 }
 
 TEST_CASE("what cannot be compared is refused with both files and values") {
@@ -119,10 +200,6 @@ TEST_CASE("what cannot be compared is refused with both files and values") {
   const std::string model = joined_with([](ResultsFixture& f) { f.model_id = "other"; });
   CHECK(contains(model, "'first.h5' and 'second.h5' cannot be compared"));
   CHECK(contains(model, "hand-made and other"));
-  CHECK(contains(joined_with([](ResultsFixture& f) {
-                   f.budgets = {0.25, 0.5, 0.75};
-                 }),
-                 "0.25, 0.5, 1 and 0.25, 0.5, 0.75"));
   CHECK(contains(joined_with([](ResultsFixture& f) { f.budget_kind = "compression_ratio"; }),
                  "fraction and compression_ratio"));
   CHECK(contains(joined_with([](ResultsFixture& f) { f.n_q_heads = 4; }), "query heads"));

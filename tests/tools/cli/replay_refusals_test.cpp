@@ -70,8 +70,10 @@ TEST_CASE("one policy in two spellings is refused, as is a metric given twice") 
 
 TEST_CASE("an observation window longer than what it observes is bad input") {
   const TemporaryFolder folder;
-  CHECK(contains(refused(folder, 3, {write_trace(folder), "-p", "snapkv:window=250"}),
-                 "policy 'snapkv:window=250': its observation window of 250 queries is longer than the 224 tokens"));
+  // 224 tokens before `context`, 256 before `prompt`: too long for both.
+  CHECK(contains(refused(folder, 3, {write_trace(folder), "-p", "snapkv:window=260"}),
+                 "policy 'snapkv:window=260': its observation window of 260 queries is longer than the 224 tokens up "
+                 "for eviction in layer 0 of case synthetic-0000@context"));
 }
 
 TEST_CASE("compression points lie inside the sample") {

@@ -39,6 +39,23 @@ StoredNumbers<Number> stored_numbers(const std::string& path, const std::string&
   return numbers;
 }
 
+/// Puts a float32 in place of another.
+/// \param element  row-major
+inline void change_number(const std::string& path, const std::string& name, hsize_t element, float number) {
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  REQUIRE(file >= 0);
+  const hid_t dataset = H5Dopen2(file, name.c_str(), H5P_DEFAULT);
+  REQUIRE_MESSAGE(dataset >= 0, name);
+  const hid_t space = H5Dget_space(dataset);
+  std::vector<float> values(static_cast<std::size_t>(H5Sget_simple_extent_npoints(space)));
+  CHECK(H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0);
+  values.at(element) = number;
+  CHECK(H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0);
+  H5Sclose(space);
+  H5Dclose(dataset);
+  CHECK(H5Fclose(file) >= 0);
+}
+
 /// A string attribute of an object, "/" for the file's own.
 inline std::string stored_text(const std::string& path, const std::string& object, const std::string& attribute) {
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);

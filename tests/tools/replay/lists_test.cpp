@@ -18,6 +18,7 @@ TEST_CASE("lists are split at commas, over repeated options") {
   CHECK(split_list({",a,,b,"}) == Texts{"a", "b"});
   CHECK(split_list({"a, b ,\tc", " , "}) == Texts{"a", "b", "c"});
   CHECK(split_list({""}).empty());
+  CHECK(split_list({"\"a, b@prompt\",c"}) == Texts{"a, b@prompt", "c"});
 }
 
 TEST_CASE("the commas of a policy's parameters do not split the list") {
@@ -28,6 +29,8 @@ TEST_CASE("the commas of a policy's parameters do not split the list") {
         Texts{"snapkv:window=32,kernel=7+ada", "h2o+ada:alpha=1,safeguard=interp"});
   CHECK(split_with_parameters({"snapkv", "kernel=7"}) ==
         Texts{"snapkv", "kernel=7"});  // another option is another policy
+  CHECK(split_with_parameters({"knorm+file:table=\"a,x=b+c.txt\",snapkv"}) ==
+        Texts{"knorm+file:table=\"a,x=b+c.txt\"", "snapkv"});
   CHECK(split_with_parameters({"snapkv:window=32, kernel=7, knorm"}) == Texts{"snapkv:window=32,kernel=7", "knorm"});
 }
 

@@ -68,6 +68,12 @@ class Replay:
         points = _texts(self.results["case_point"])
         n_queries = self.results["n_queries"][()]
         self.cases = [self._case(*each) for each in zip(samples, points, n_queries)]
+        labels = dict(zip(_texts(self.results["case"]), self.cases))
+        self._left_out = {
+            (labels[each["case"]].name, each["policy"])
+            for each in json.loads(self.results.attrs.get("left_out", "[]"))
+            if "policy" in each and each.get("case") in labels
+        }
 
     def _case(self, sample_name: str, point: str, n_queries: float) -> Case:
         where = f"{self.trace_path}: '{sample_name}@{point}'"
@@ -103,6 +109,10 @@ class Replay:
             decode_start,
             str(sample.attrs["token_source"]) == "greedy" and "eos_masked_at" not in sample.attrs,
         )
+
+    def is_left_out(self, case: Case, policy: str) -> bool:
+        """Whether some layer of the case has no retained sets of the policy, as the results say."""
+        return (case.name, policy) in self._left_out
 
     def retained_sets(self, case: Case, policy: str, budget: int) -> dict[int, np.ndarray]:
         """By layer, bool [n_kv_heads or n_q_heads, position]: which tokens before the compression point are kept."""

@@ -46,7 +46,8 @@ class Study:
         for c, case in enumerate(replay.cases):
             live: LiveCase = open_case(case)
             known: dict[bytes, LiveLoss] = {}  # policies agree where budgets are very small or whole
-            for done, (policy, budget) in enumerate((p, b) for p in chosen for b in levels):
+            replayed = [policy for policy in chosen if not replay.is_left_out(case, policy)]
+            for done, (policy, budget) in enumerate((p, b) for p in replayed for b in levels):
                 p, b = replay.policies.index(policy), replay.budgets.index(budget)
                 sets = replay.retained_sets(case, policy, b)
                 keeps_all = all(kept.all() for kept in sets.values())
@@ -54,7 +55,7 @@ class Study:
                 values = {name: float(array[c, p, b]) for name, (array, _) in surrogates.items()}
                 trace = replay.trace_path.name
                 self.rows.append(Row(trace, case.name, policy, budget, loss.kl, loss.nll_increase, keeps_all, values))
-                progress(case, done + 1, len(chosen) * len(levels))
+                progress(case, done + 1, len(replayed) * len(levels))
 
     def cases(self) -> list[tuple[str, str]]:
         """(trace, case), in the order they were measured in."""
