@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "analysis/compare/pooling.h"
 
@@ -30,6 +31,45 @@ void describe_spending(const Results& results, std::vector<ComparedPolicy>& poli
   }
 }
 
+/// Tokens that a budget asks of n, where it does not ask for all of them.
+std::optional<double> tokens_asked(const Results& results, std::size_t budget, double n) {
+  const double asked =
+      results.budget_kind == "tokens" ? results.budgets[budget] : std::floor(results.budgets[budget] * n + 0.5);
+  if (asked >= n) return std::nullopt;
+  return asked;
+}
+
+void describe_windows(const Results& results, std::vector<ComparedPolicy>& policies) {
+  if (results.n_newest.empty() || results.n_sinks.empty() || results.n_candidates.empty()) return;
+  const std::size_t n_units = results.n_candidates.size();
+  const auto is_below = [&](std::size_t p, std::size_t b) {
+    bool anywhere = false;
+    for (std::size_t unit = 0; unit < n_units; ++unit) {
+      const double n = results.n_candidates[unit];
+      if (!(n > 0)) continue;  // a sliding window's layer, or one that was not replayed
+      const double newest = results.n_newest[unit * policies.size() + p];
+      const double guarded = newest + results.n_sinks[unit * policies.size() + p];
+      const std::optional<double> asked = tokens_asked(results, b, n);
+      // The newest token alone is no window.
+      if (!asked || !(newest > 1) || !(*asked <= guarded)) return false;
+      anywhere = true;
+    }
+    return anywhere;
+  };
+  for (std::size_t p = 0; p < policies.size(); ++p) {
+    if (policies[p].keeps_all) continue;
+    for (std::size_t b = 0; b < results.budgets.size(); ++b)
+      if (is_below(p, b)) policies[p].below_window.push_back(b);
+    if (policies[p].below_window.empty()) continue;
+    for (std::size_t unit = 0; unit < n_units; ++unit) {
+      const std::size_t at = unit * policies.size() + p;
+      if (results.n_newest[at] > static_cast<double>(policies[p].window))
+        policies[p].window = static_cast<std::size_t>(results.n_newest[at]);
+      policies[p].has_sinks = policies[p].has_sinks || results.n_sinks[at] > 0;
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<ComparedPolicy> describe_policies(const Results& results) {
@@ -37,6 +77,7 @@ std::vector<ComparedPolicy> describe_policies(const Results& results) {
   for (const ResultsPolicy& policy : results.policies)
     policies.push_back({.name = policy.name, .parameters = policy.parameters, .oracle = policy.oracle});
   describe_spending(results, policies);
+  describe_windows(results, policies);
   return policies;
 }
 

@@ -14,7 +14,13 @@ struct ComparedPolicy {
   std::string name;
   std::string parameters;  ///< every one written out
   bool oracle = false;
-  bool keeps_all = false;   ///< retains everything at every budget
+  bool keeps_all = false;  ///< retains everything at every budget
+  /// Budgets, by index, at which the policy's window, which it keeps before any score counts, takes the whole budget
+  /// in every case and layer.
+  std::vector<std::size_t> below_window = {};
+  std::size_t window =
+      0;  ///< the newest tokens that it keeps so, where `below_window` has budgets: the most of any layer
+  bool has_sinks = false;   ///< it keeps the first tokens likewise
   bool overspends = false;  ///< keeps far more than some budget asks for: what it keeps is an outcome, not the budget
 
   /// A line to measure by, not a contestant.

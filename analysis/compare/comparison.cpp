@@ -185,8 +185,10 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
     comparison.against = {.policy = against, .metrics = {}};
     paired.emplace(results, comparison.policies, against);
   }
-  for (const std::size_t m : find_metrics(results, options.metrics)) {
+  const std::vector<std::size_t> metrics = find_metrics(results, options.metrics);
+  for (const std::size_t m : metrics) {
     const ResultsMetric& each = results.metrics[m];
+    options.advance(1 / static_cast<double>(metrics.size()));
     for (PooledMetric& pooled : pool_metric(results, each, Level::all)) {
       std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
       CurveFigures figures = curve_figures(pooled, kept, 0, comparison.policies, bounds);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,8 @@ struct ComparisonOptions {
   bool surrogates = false;       ///< whether surrogates tell the truth; `metrics` narrows both
   std::string against;           ///< the policy to compare all others with; "": none
   std::optional<double> budget;  ///< for what is shown at one budget; default: the nearest to a quarter of the cache
+  /// Told how far the metrics are, in shares.
+  std::function<void(double share)> advance = [](double) {};
 };
 
 /// Smallest budgets that a comparison looks for unless told otherwise.

@@ -1,9 +1,11 @@
 // What a reader of the tables must know before believing them. Each function adds lines on one subject.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string_view>
 
 #include "analysis/compare/comparison.h"
@@ -188,11 +190,35 @@ void note_pooled_points(const Comparison& comparison, Notes& notes) {
                            fmt::join(comparison.points, ", "), comparison.points.front())});
 }
 
+/// Such rows look alike, and worse than they are where the window has room.
+void note_windows(const Comparison& comparison, Notes& notes) {
+  std::map<std::size_t, std::vector<std::string>> without_sinks;  // by window
+  std::vector<std::string> with_sinks;
+  for (const ComparedPolicy& policy : comparison.policies) {
+    if (policy.below_window.empty() || policy.is_reference()) continue;
+    if (policy.has_sinks)
+      with_sinks.push_back(policy.name);
+    else
+      without_sinks[policy.window].push_back(policy.name);
+  }
+  for (const auto& [window, names] : without_sinks)
+    notes.push_back({.metric = "",
+                     .text = fmt::format("below a window of {} tokens {} {} the newest tokens alone, and no sinks; "
+                                         "SCORER+protect:sinks=4, as in snapkv+protect:sinks=4, keeps these too",
+                                         window, fmt::join(names, ", "), names.size() == 1 ? "keeps" : "keep")});
+  if (!with_sinks.empty())
+    notes.push_back(
+        {.metric = "",
+         .text = fmt::format("below its window {} keeps the first and the newest tokens, whatever the scores",
+                             fmt::join(with_sinks, ", "))});
+}
+
 }  // namespace
 
 std::vector<Note> comparison_notes(const Comparison& comparison) {
   Notes notes;
   note_pooled_points(comparison, notes);
+  note_windows(comparison, notes);
   for (const ComparedMetric& metric : comparison.metrics) {
     note_missing_values(comparison, metric, notes);
     if (metric.pooled.metric == "kept_fraction") note_kept_fractions(comparison, metric, notes);

@@ -77,6 +77,19 @@ std::string worth(const PooledMetric& metric) {
   return metric.monotone ? direction(metric.better) : "more than the full cache has is no gain";
 }
 
+/// Where a budget is smaller than the window that a policy keeps anyway, the policy's scores do not matter.
+std::vector<std::string> window_remarks(const Comparison& comparison) {
+  std::vector<std::string> remarks;
+  for (const ComparedPolicy& policy : comparison.policies) {
+    double largest = 0;
+    for (const std::size_t b : policy.below_window) largest = std::max(largest, comparison.budgets[b]);
+    remarks.push_back(policy.below_window.empty() || policy.is_reference()
+                          ? ""
+                          : fmt::format("below its window to {}", compact(largest)));
+  }
+  return remarks;
+}
+
 std::string metric_table(const Comparison& comparison, const ComparedMetric& metric) {
   const PooledMetric& pooled = metric.pooled;
   const std::size_t n_budgets = comparison.budgets.size();
@@ -108,7 +121,8 @@ std::string metric_table(const Comparison& comparison, const ComparedMetric& met
   if (!contest) return text + render_collapsed(comparison, "budget", std::move(headers), rows);
   if (pooled.monotone) mark_best(comparison.policies, pooled.better, headers.size(), value, rows);
   const std::vector<std::size_t> order = row_order(comparison.policies, pooled.better, metric.figures.areas);
-  return text + render_policies(comparison.policies, order, "budget", std::move(headers), std::move(rows));
+  return text + render_policies(comparison.policies, order, "budget", std::move(headers), std::move(rows),
+                                window_remarks(comparison));
 }
 
 /// The smallest budgets of all shown metrics in one table.

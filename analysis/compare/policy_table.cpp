@@ -46,13 +46,15 @@ std::vector<std::size_t> row_order(std::span<const ComparedPolicy> policies, Bet
 }
 
 std::string render_policies(std::span<const ComparedPolicy> policies, std::span<const std::size_t> order,
-                            const std::string& corner, std::vector<std::string> headers, std::vector<Cells> rows) {
+                            const std::string& corner, std::vector<std::string> headers, std::vector<Cells> rows,
+                            std::vector<std::string> remarks) {
+  remarks.resize(policies.size());
   TextTable table(corner, std::move(headers));
   bool reference = false;
   for (const std::size_t p : order) {
     if (!reference && policies[p].is_reference()) table.add_rule();
     reference = policies[p].is_reference();
-    table.add_row(policies[p].name, std::move(rows[p]));
+    table.add_row(policies[p].name, std::move(rows[p]), std::move(remarks[p]));
   }
   return table.render(kTextWidth);
 }

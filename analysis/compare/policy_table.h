@@ -31,8 +31,10 @@ std::vector<std::size_t> row_order(std::span<const ComparedPolicy> policies, Bet
 /// With a rule between contestants and references.
 /// \param order  indices of the policies to show;
 /// \param rows  [n_policies]
+/// \param remarks  [n_policies] what stands behind the rows; empty for nothing
 std::string render_policies(std::span<const ComparedPolicy> policies, std::span<const std::size_t> order,
-                            const std::string& corner, std::vector<std::string> headers, std::vector<Cells> rows);
+                            const std::string& corner, std::vector<std::string> headers, std::vector<Cells> rows,
+                            std::vector<std::string> remarks = {});
 
 /// "3 layers", "1 layer".
 std::string counted(std::size_t n, const char* one, const char* many);

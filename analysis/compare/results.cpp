@@ -65,6 +65,8 @@ class ResultsReader {
     results.spans = labels_or_none(data_, "span");
     results.other_policies = labels_or_none(data_, "other_policy");
     results.n_candidates = values_or_none(data_, "n_candidates");
+    results.n_sinks = values_or_none(data_, "n_sinks");
+    results.n_newest = values_or_none(data_, "n_newest");
     results.left_out = parse_left_out(text_attribute(data_.attributes, "left_out"));
     results.has_sensitivity_ranges = data_.has_variable("sensitivity_range");
     results.replayed.assign(results.cases.size() * results.layers.size() * results.policies.size(), true);
@@ -238,16 +240,22 @@ Results taken(Results results, ResultsAxis along, std::span<const std::size_t> i
       results.cases = chosen(results.cases, indices);
       results.n_candidates = chosen_blocks(results.n_candidates, size, n_layers, indices);
       results.replayed = chosen_blocks(results.replayed, size, n_layers * n_policies, indices);
+      results.n_sinks = chosen_blocks(results.n_sinks, size, n_layers * n_policies, indices);
+      results.n_newest = chosen_blocks(results.n_newest, size, n_layers * n_policies, indices);
       break;
     case ResultsAxis::layers:
       size = n_layers;
       results.layers = chosen(results.layers, indices);
       results.n_candidates = chosen_blocks(results.n_candidates, size, 1, indices);
       results.replayed = chosen_blocks(results.replayed, size, n_policies, indices);
+      results.n_sinks = chosen_blocks(results.n_sinks, size, n_policies, indices);
+      results.n_newest = chosen_blocks(results.n_newest, size, n_policies, indices);
       break;
     case ResultsAxis::policies:
       results.policies = chosen(results.policies, indices);
       results.replayed = chosen_blocks(results.replayed, size, 1, indices);
+      results.n_sinks = chosen_blocks(results.n_sinks, size, 1, indices);
+      results.n_newest = chosen_blocks(results.n_newest, size, 1, indices);
       break;
     case ResultsAxis::heads:
     case ResultsAxis::budgets:

@@ -84,7 +84,10 @@ struct Results {
   std::vector<std::string> spans, other_policies;  ///< likewise
   std::vector<double> n_candidates;                ///< [n_cases, n_layers]; empty where the file does not say
   std::vector<bool> replayed;                      ///< [n_cases, n_layers, n_policies]
-  std::vector<LeftOut> left_out;                   ///< what the files say that they lack, and why
+  /// [n_cases, n_layers, n_policies] first and newest tokens that are kept before any score counts; empty where the
+  /// file does not say.
+  std::vector<double> n_sinks, n_newest;
+  std::vector<LeftOut> left_out;  ///< what the files say that they lack, and why
   bool has_sensitivity_ranges = false;
   std::vector<ResultsMetric> metrics;  ///< in the order of the file
 

@@ -22,8 +22,9 @@ std::string spaces(std::size_t n) { return std::string(n, ' '); }
 TextTable::TextTable(std::string corner, std::vector<std::string> headers)
     : corner_(std::move(corner)), headers_(std::move(headers)) {}
 
-void TextTable::add_row(std::string name, std::vector<Cell> cells) {
-  rows_.push_back({.name = std::move(name), .cells = std::move(cells), .rule_above = rule_pending_});
+void TextTable::add_row(std::string name, std::vector<Cell> cells, std::string remark) {
+  rows_.push_back(
+      {.name = std::move(name), .cells = std::move(cells), .remark = std::move(remark), .rule_above = rule_pending_});
   rule_pending_ = false;
 }
 
@@ -45,6 +46,7 @@ std::string TextTable::render_columns(const Widths& widths, std::size_t begin, s
       text += spaces(widths.gap + widths.columns[c] - display_width(cell.text) - (cell.marked ? 1 : 0));
       text += (cell.marked ? "*" : "") + cell.text;
     }
+    if (end == headers_.size() && !row.remark.empty()) text += "  " + row.remark;
     text += "\n";
   }
   return text;

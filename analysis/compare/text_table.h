@@ -18,8 +18,9 @@ class TextTable {
   /// \param headers  [n_columns]
   TextTable(std::string corner, std::vector<std::string> headers);
 
-  /// \param cells  [n_columns]
-  void add_row(std::string name, std::vector<Cell> cells);
+  /// \param cells   [n_columns]
+  /// \param remark  stands behind the last of them
+  void add_row(std::string name, std::vector<Cell> cells, std::string remark = "");
   /// A line across, above the next row.
   void add_rule();
 
@@ -31,6 +32,7 @@ class TextTable {
   struct Row {
     std::string name;
     std::vector<Cell> cells;
+    std::string remark;
     bool rule_above = false;
   };
 

@@ -63,6 +63,10 @@ std::string_view name_of(BudgetKind kind) {
   return "?";
 }
 
+std::string_view name_of(RatioRounding rounding) {
+  return rounding == RatioRounding::kvpress ? "kvpress" : "kvpress-0.5.4";
+}
+
 std::size_t BudgetGrid::tokens(std::size_t budget, std::size_t n_candidates) const {
   const double value = values[budget], n = static_cast<double>(n_candidates);
   switch (kind) {
@@ -73,9 +77,12 @@ std::size_t BudgetGrid::tokens(std::size_t budget, std::size_t n_candidates) con
         throw UsageError(
             fmt::format("budget of {} tokens is above the {} tokens up for eviction", value, n_candidates));
       return static_cast<std::size_t>(value);
-    case BudgetKind::compression_ratio:
+    case BudgetKind::compression_ratio: {
       // The order of operations is kvpress's and matters: 1000 * (1 - 0.9) is 99.99999999999997.
-      return std::min(n_candidates, std::max<std::size_t>(1, static_cast<std::size_t>(n * (1 - value))));
+      const auto kept = static_cast<std::size_t>(n * (1 - value));
+      const std::size_t least = rounding == RatioRounding::kvpress && value < 1 ? 1 : 0;
+      return std::min(n_candidates, std::max(least, kept));
+    }
   }
   return 0;
 }
@@ -140,14 +147,12 @@ BudgetGrid parse_budgets(std::string_view text) {
   return grid;
 }
 
-BudgetGrid parse_compression_ratios(std::string_view text) {
-  BudgetGrid grid;
-  grid.kind = BudgetKind::compression_ratio;
+BudgetGrid parse_compression_ratios(std::string_view text, RatioRounding rounding) {
+  BudgetGrid grid{.kind = BudgetKind::compression_ratio, .values = {}, .rounding = rounding};
   for (const std::string_view part : split(text, ',')) {
     const double ratio = parse_number(part, text);
-    if (ratio < 0 || ratio >= 1)
-      throw UsageError(
-          fmt::format("compression ratio '{}': {} is the share removed, from 0 up to but not 1", text, part));
+    if (ratio < 0 || ratio > 1)
+      throw UsageError(fmt::format("compression ratio '{}': {} is the share removed, from 0 to 1", text, part));
     for (const double other : grid.values)
       if (other == ratio) throw UsageError(fmt::format("compression ratio '{}' names {} twice", text, ratio));
     grid.values.push_back(ratio);

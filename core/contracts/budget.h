@@ -11,10 +11,17 @@ namespace kvreplay {
 enum class BudgetKind {
   fraction,           ///< share kept, (0, 1]: round half up, at least one token
   tokens,             ///< tokens kept per KV head
-  compression_ratio,  ///< share removed, [0, 1), in kvpress's arithmetic: max(1, int(n * (1 - ratio)))
+  compression_ratio,  ///< share removed, [0, 1], in kvpress's arithmetic
+};
+
+/// How kvpress comes from compression ratios to tokens. Its versions differ where next to nothing is kept.
+enum class RatioRounding {
+  kvpress,        ///< since 0.5.5: 0 at ratio 1, else max(1, int(n * (1 - ratio)))
+  kvpress_0_5_4,  ///< int(n * (1 - ratio)): short prompts may lose all
 };
 
 std::string_view name_of(BudgetKind kind);
+std::string_view name_of(RatioRounding rounding);  ///< "kvpress", "kvpress-0.5.4"
 
 /// One budget as a policy meets it in one layer.
 struct Budget {
@@ -28,6 +35,7 @@ struct Budget {
 struct BudgetGrid {
   BudgetKind kind = BudgetKind::fraction;
   std::vector<double> values;  ///< fractions, tokens or compression ratios as given
+  RatioRounding rounding = RatioRounding::kvpress;
 
   /// Tokens kept of n. Throws UsageError when more tokens are asked for than there are.
   std::size_t tokens(std::size_t budget, std::size_t n_candidates) const;
@@ -46,6 +54,6 @@ inline constexpr std::string_view kDefaultBudgets = "0.02:1:16";
 BudgetGrid parse_budgets(std::string_view text);
 
 /// Reads `--compression-ratio`: a list of shares removed, as kvpress counts them.
-BudgetGrid parse_compression_ratios(std::string_view text);
+BudgetGrid parse_compression_ratios(std::string_view text, RatioRounding rounding = RatioRounding::kvpress);
 
 }  // namespace kvreplay

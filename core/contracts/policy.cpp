@@ -267,6 +267,8 @@ LayerSelection Policy::select(const PromptView& view, std::span<const Budget> bu
       const HeadBudgets counts = allocate(view, scores, budgets, layer_budgets);
       selection.axis = scores.axis;
       selection.evicts = !scorer_.row.traits.keeps_all;
+      selection.n_sinks = scores.protection.sinks;
+      selection.n_newest = scores.protection.recent;
       std::vector<std::size_t> head_counts(budgets.size());
       for (std::size_t h = 0; h < scores.n_heads(); ++h) {
         for (std::size_t b = 0; b < budgets.size(); ++b) head_counts[b] = counts.tokens[b][h];
@@ -280,6 +282,8 @@ LayerSelection Policy::select(const PromptView& view, std::span<const Budget> bu
   RetainedSets sets;
   for_each_scoring(view, budgets, [&](const Scores& scores, std::size_t first, std::span<const Budget> some) {
     selection.axis = scores.axis;
+    selection.n_sinks = scores.protection.sinks;
+    selection.n_newest = scores.protection.recent;
     HeadBudgets mine;
     if (layer_budgets != nullptr)
       mine.tokens.assign(&layer_budgets->tokens[first], &layer_budgets->tokens[first] + some.size());

@@ -52,6 +52,8 @@ MetricFormula metric_formula(std::string_view name) {
 
 double metric_value(MetricFormula formula, double numerator, double denominator) {
   if (formula == MetricFormula::sum) return numerator;
+  // Of outputs that are zero, nothing can be lost.
+  if (formula == MetricFormula::sqrt_ratio && numerator == 0 && denominator == 0) return 0;
   if (denominator == 0 || std::isnan(denominator)) return std::numeric_limits<double>::quiet_NaN();
   if (formula == MetricFormula::sqrt_over) return std::sqrt(numerator) / denominator;
   const double ratio = numerator / denominator;

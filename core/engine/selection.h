@@ -44,6 +44,8 @@ struct LayerSelection {
   HeadAxis axis = HeadAxis::kv;
   std::vector<CellPlan> heads;  ///< [n_kv_heads] or [n_q_heads]
   bool evicts = true;           ///< false: everything is kept whatever the budget, and nothing needs to be walked
+  std::size_t n_sinks = 0;      ///< first tokens that are kept before any score counts
+  std::size_t n_newest = 0;     ///< newest tokens likewise: a window; a budget below both leaves scores no say
 };
 
 }  // namespace kvreplay

@@ -7,6 +7,7 @@
 namespace kvreplay {
 
 Command compare_command();
+Command completion_command();
 Command fit_budgets_command();
 Command inspect_command();
 Command merge_command();

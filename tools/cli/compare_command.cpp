@@ -15,6 +15,8 @@
 #include "core/data/results.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
+#include "tools/cli/progress.h"
+#include "tools/cli/trace_description.h"
 #include "tools/replay/file_roles.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/output_file.h"
@@ -94,17 +96,27 @@ ComparisonOptions comparison_options(const CompareOptions& options) {
           .at_least = parse_bounds("at-least", options.at_least),
           .surrogates = options.surrogates,
           .against = options.against,
-          .budget = options.budget};
+          .budget = options.budget,
+          .advance = [](double) {}};
 }
 
-std::vector<ResultsFile> read_files(const std::vector<std::string>& names) {
+std::vector<ResultsFile> read_files(const std::vector<std::string>& names, std::ostream& err) {
   std::vector<ResultsFile> files;
+  std::vector<std::uintmax_t> sizes;
+  std::uintmax_t total = 0;
+  for (const std::string& name : names) {
+    std::error_code unknown;
+    const std::uintmax_t size = std::filesystem::file_size(name, unknown);
+    total += sizes.emplace_back(unknown ? 0 : size);
+  }
+  Progress progress(err, progress_form(err, false), "reading", static_cast<double>(total), bytes_text(total));
   for (const std::string& name : names) {
     const FileFormat format = file_format(name);
     if (format.name != results::kFormat) {
       throw InputError(fmt::format("{}: expected {}, found {}", name, results::kFormat, format.name));
     }
     files.push_back({.name = name, .data = read_dataset(name)});
+    progress.advance(static_cast<double>(sizes[files.size() - 1]));
   }
   return files;
 }
@@ -137,7 +149,7 @@ void check_roles(const CompareOptions& given) {
   check_file_roles(inputs, outputs);
 }
 
-int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
+int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
   CompareOptions given;
   Options options(
       "compare [OPTIONS] RESULTS...",
@@ -190,12 +202,17 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
     throw UsageError("--surrogates is a report of its own, by layer and head: leave out --by and --against");
   if (given.budget && *given.budget <= 0)
     throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
-  const ComparisonOptions chosen = comparison_options(given);
+  ComparisonOptions chosen = comparison_options(given);
   check_roles(given);
   Target csv(given.csv, given.force);
   Target json(given.json, given.force);
 
-  const Comparison comparison = compare(read_files(given.files), chosen);
+  std::vector<ResultsFile> files = read_files(given.files, err);
+  std::optional<Progress> progress;
+  progress.emplace(err, progress_form(err, false), "comparing", 1, "the metrics");
+  chosen.advance = [&](double share) { progress->advance(share); };
+  const Comparison comparison = compare(std::move(files), chosen);
+  progress.reset();
   if (csv.wanted())
     csv.write(comparison.surrogates ? surrogate_csv(*comparison.surrogates) : comparison_csv(comparison), out);
   if (json.wanted()) json.write(comparison_json(comparison), out);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/base/error.h"
 #include "core/contracts/metric.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
@@ -67,16 +68,21 @@ Json to_json(const Metric& metric) {
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream&) {
   std::vector<std::string> names;
-  bool json = false;
+  bool json = false, names_only = false;
   Options options("metrics [OPTIONS] [NAME]", "Lists what a replay measures, or tells everything on one metric.");
   options.positional("NAME", names, 0, 1);
   options.flag("json", json, "write one JSON array");
+  options.flag("names", names_only, "write the names alone, one on a line: for scripts and for completion");
   options.example("kvreplay metrics");
   options.example("kvreplay metrics capacity");
   if (!options.parse(args, out)) return 0;
 
+  if (json && names_only) throw UsageError("--json and --names are two forms of the list: give one of them");
   const Metric* one = names.empty() ? nullptr : &find_metric(names.front());
-  if (json) {
+  if (names_only) {
+    for (const Metric& metric : all_metrics())
+      if (one == nullptr || one == &metric) out << metric.name << '\n';
+  } else if (json) {
     Json all = Json::array();
     for (const Metric& metric : all_metrics())
       if (one == nullptr || one == &metric) all.push_back(to_json(metric));

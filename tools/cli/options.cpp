@@ -6,6 +6,7 @@
 #include <boost/program_options.hpp>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/base/nearest_name.h"
@@ -103,6 +104,7 @@ void Options::values(std::string_view names, std::vector<std::string>& target, s
 
 void Options::choice(std::string_view names, std::string& target, std::vector<std::string> choices, std::string help) {
   std::string value_name = fmt::format("{}", fmt::join(choices, "|"));
+  std::vector<std::string> known = choices;
   add(names, std::move(value_name), std::move(help), target,
       [&target, name = long_name(names), choices = std::move(choices)](const std::string& text) {
         if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
@@ -111,6 +113,7 @@ void Options::choice(std::string_view names, std::string& target, std::vector<st
         }
         target = text;
       });
+  options_.back().choices = std::move(known);
 }
 
 void Options::positional(std::string value_name, std::vector<std::string>& target, std::size_t min, std::size_t max) {
@@ -143,6 +146,11 @@ bool Options::parse(std::span<const std::string> args, std::ostream& out) {
   if (std::none_of(options_.begin(), options_.end(), is_help)) {
     group_ = "Help";
     add("help,h", "", "show this help", "", [](const std::string&) {});
+  }
+
+  if (args.size() == 1 && args.front() == kTable) {
+    out << table().dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+    return false;
   }
 
   // Boost only splits words into names and values; all values come back as text and are converted by `set`.
@@ -196,6 +204,24 @@ bool Options::parse(std::span<const std::string> args, std::ostream& out) {
   if (positional.size() < positional_min_) refuse(fmt::format("{} is missing", positional_value_name_));
   if (positional_ != nullptr) *positional_ = std::move(positional);
   return true;
+}
+
+nlohmann::ordered_json Options::table() const {
+  auto options = nlohmann::ordered_json::array();
+  for (const Option& option : options_)
+    options.push_back({{"name", option.name},
+                       {"letter", option.letter == '\0' ? "" : std::string(1, option.letter)},
+                       {"value", option.value_name},
+                       {"choices", option.choices},
+                       {"help", option.help},
+                       {"default", option.default_text},
+                       {"group", option.group},
+                       {"repeatable", option.repeatable}});
+  return {{"usage", usage_},
+          {"summary", summary_},
+          {"positional", positional_value_name_},
+          {"options", std::move(options)},
+          {"examples", examples_}};
 }
 
 void Options::print_help(std::ostream& out) const {

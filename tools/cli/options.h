@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <ostream>
 #include <span>
@@ -65,6 +66,9 @@ class Options {
   /// Whether parse() met this option; `name` is the long one.
   bool given(std::string_view name) const;
 
+  /// The option that writes table() instead of doing anything: for the manual page and the completion of shells.
+  static constexpr std::string_view kTable = "--options-table";
+
  private:
   struct Option {
     std::string name;
@@ -73,6 +77,7 @@ class Options {
     std::string help;
     std::string default_text;
     std::string group;
+    std::vector<std::string> choices = {};
     bool repeatable = false;
     std::function<void(const std::string& text)> set;
     bool given = false;
@@ -82,6 +87,7 @@ class Options {
            std::function<void(const std::string&)> set, bool repeatable = false);
   Option& find(std::string_view name);
   void print_help(std::ostream& out) const;
+  nlohmann::ordered_json table() const;
   std::string command_name() const;
   [[noreturn]] void refuse(const std::string& message) const;
 

@@ -52,6 +52,10 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
                 "what is kept: fractions (0.1,0.5,1), tokens (64,256) or a range FROM:TO:COUNT, log-spaced");
   options.value("compression-ratio", replay.compression_ratios, "LIST",
                 "instead of --budget: shares removed, rounded to tokens as kvpress does");
+  options.choice("rounding", replay.rounding,
+                 {std::string(name_of(RatioRounding::kvpress)), std::string(name_of(RatioRounding::kvpress_0_5_4))},
+                 "of --compression-ratio: at least one token is kept below a ratio of 1, as kvpress does since 0.5.5, "
+                 "or as many as int(tokens * (1 - ratio)) comes to, perhaps none, as it did before");
   options.values("compression-point", replay.compression_points, "NAME",
                  "where the policies act: a name in the trace or a position; without it every named one");
   options.values("sample", replay.samples, "NAME", "only this sample; several");
@@ -122,6 +126,8 @@ std::vector<std::filesystem::path> named_inputs(const ReplayOptions& replay) {
 void check(const Options& options, const ReplayOptions& replay, const OutputOptions& output) {
   if (options.given("budget") && options.given("compression-ratio"))
     throw UsageError("--budget and --compression-ratio say the same thing; give one");
+  if (options.given("rounding") && !options.given("compression-ratio"))
+    throw UsageError("--rounding says how --compression-ratio is rounded; there is none");
   if (options.given("compression-ratio") && replay.compression_ratios.empty())
     throw UsageError("--compression-ratio is empty");
   if (output.threads == 0) throw UsageError("--threads 0: at least one thread has to work");

@@ -40,6 +40,7 @@ std::string options_json(const ReplayPlan& plan, const nlohmann::ordered_json& s
   for (const Policy& policy : plan.policies) json["policies"].push_back({policy.name(), policy.complete()});
   json["budget_kind"] = name_of(plan.budgets.kind);
   json["budgets"] = plan.budgets.values;
+  if (plan.budgets.rounding != RatioRounding::kvpress) json["rounding"] = name_of(plan.budgets.rounding);
   for (const ChosenMetric& metric : plan.metrics)
     json["metrics"].push_back(metric.row().name + metric.parameters().complete());
   json["evict_sliding"] = plan.evict_sliding;
@@ -96,8 +97,10 @@ ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
   ReplayPlan plan;
   plan.evict_sliding = options.evict_sliding;
   plan.seed = options.seed;
+  const auto rounding =
+      options.rounding == name_of(RatioRounding::kvpress) ? RatioRounding::kvpress : RatioRounding::kvpress_0_5_4;
   plan.budgets = options.compression_ratios.empty() ? parse_budgets(options.budgets)
-                                                    : parse_compression_ratios(options.compression_ratios);
+                                                    : parse_compression_ratios(options.compression_ratios, rounding);
   open_traces(options, plan);
   const nlohmann::ordered_json scores = open_scores(options, plan);
   choose_layers(options, plan, notes);

@@ -13,6 +13,7 @@ namespace kvreplay {
 namespace {
 
 constexpr const char* kCommon = "_common";  // after the name of what a metric carries
+constexpr const char *kSinks = "n_sinks", *kNewest = "n_newest";
 constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 // A unit's sums have one entry per span of its sample; the results have one per name. Spans of one name add up.
@@ -72,6 +73,15 @@ Dataset unit_dataset(const ReplayPlan& plan, const ReplayUnit& unit, const UnitR
   if (const auto all = left_out_of(plan, unit, result); !all.empty())
     dataset.attributes["left_out"] = left_out_json(all);
   const bool lacks_some = !std::ranges::all_of(result.left_out, &std::string::empty);
+  Variable sinks{.name = kSinks, .dimensions = {"policy"}, .values = {}, .attributes = {}}, newest = sinks;
+  newest.name = kNewest;
+  for (std::size_t p = 0; p < result.selections.size(); ++p) {
+    const LayerSelection& selection = result.selections[p];
+    const bool is_replayed = result.left_out[p].empty();
+    sinks.values.push_back(is_replayed ? static_cast<double>(selection.n_sinks) : kMissing);
+    newest.values.push_back(is_replayed ? static_cast<double>(selection.n_newest) : kMissing);
+  }
+  dataset.variables = {std::move(sinks), std::move(newest)};
   for (std::size_t m = 0; m < plan.computed.size(); ++m) {
     const Metric& metric = plan.computed[m].row();
     const std::string name = plan.computed[m].name();
@@ -118,13 +128,10 @@ class Assembly {
     const auto backend = sums.attributes.find("backend");
     std::ranges::move(parse_left_out(text_attribute(sums.attributes, "left_out")), std::back_inserter(left_out_));
     made_by_.push_back(backend == sums.attributes.end() ? "cpu" : std::get<std::string>(backend->second));
+    add_protected(unit, sums);
     for (const ChosenMetric& metric : frame_.computed)
-      for (const char* suffix : {"_numerator", "_denominator"}) {
-        if (metric.of_case()) continue;
-        const Variable& part = sums.variable(metric.name() + suffix);
-        std::ranges::copy(part.values,
-                          variable(part.name).values.begin() + static_cast<std::ptrdiff_t>(unit * part.values.size()));
-      }
+      for (const char* suffix : {"_numerator", "_denominator"})
+        if (!metric.of_case()) put_unit(unit, sums.variable(metric.name() + suffix));
   }
 
   /// When all of its units have been added.
@@ -200,6 +207,25 @@ class Assembly {
       if (array.name == metric + kCommon) sums.common = std::move(array.values);
     }
     return sums;
+  }
+
+  // Units from before 1.3 do not say.
+  void add_protected(std::size_t unit, const Dataset& sums) {
+    for (const auto& [name, which] : {std::pair{kSinks, "first"}, {kNewest, "newest"}}) {
+      if (!sums.has_variable(name)) continue;
+      if (!results_.has_variable(name))
+        add({.name = name,
+             .dimensions = {"case", "layer", "policy"},
+             .values = {},
+             .attributes = {{"long_name", fmt::format("{} tokens that are kept before any score counts", which)},
+                            {"units", "tokens"}}});
+      put_unit(unit, sums.variable(name));
+    }
+  }
+
+  void put_unit(std::size_t unit, const Variable& part) {
+    std::ranges::copy(part.values,
+                      variable(part.name).values.begin() + static_cast<std::ptrdiff_t>(unit * part.values.size()));
   }
 
   void put(const std::string& name, std::size_t case_index, const std::vector<double>& sums) {
@@ -281,6 +307,8 @@ void check_unit(const ResultsFrame& frame, const Dataset& unit) {
     const std::size_t expected = frame.dataset.volume(dimensions), found = unit.variable(name).values.size();
     if (found != expected) throw InputError(fmt::format("{}: expected {} values, found {}", name, expected, found));
   };
+  for (const char* name : {kSinks, kNewest})
+    if (unit.has_variable(name)) check(name, {"policy"});
   for (const ChosenMetric& metric : frame.computed) {
     if (metric.of_case()) continue;
     check(metric.name() + "_numerator", numerator_dimensions(metric.row()));

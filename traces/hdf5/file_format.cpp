@@ -6,6 +6,17 @@
 
 namespace kvreplay {
 
+bool is_hdf5_file(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  try {
+    hdf5::open_file(path);
+    return true;
+  } catch (const std::runtime_error&) {  // Violation, Failure
+    return false;
+  }
+}
+
 FileFormat file_format(const std::filesystem::path& path) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);

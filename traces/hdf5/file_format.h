@@ -12,6 +12,9 @@ struct FileFormat {
   std::string version;
 };
 
+/// Whether the file is there and HDF5 opens it.
+bool is_hdf5_file(const std::filesystem::path& path);
+
 /// Throws InputError: no such file, not HDF5, no format attribute.
 FileFormat file_format(const std::filesystem::path& path);
 

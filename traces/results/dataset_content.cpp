@@ -152,7 +152,7 @@ void attach_scale(const hdf5::Dataset& dataset, const hdf5::Dataset& scale, std:
 Attributes read_attributes(hid_t object) {
   Attributes attributes;
   for (const std::string& name : hdf5::attribute_names(object)) {
-    if (is_reserved(name)) continue;
+    if (is_reserved(name) || name.starts_with('_')) continue;  // those of netCDF: _FillValue, _Netcdf4Dimid
     switch (hdf5::kind_of_attribute(object, name)) {
       case hdf5::ValueKind::string:
         attributes[name] = hdf5::read_string_attribute(object, name);
@@ -209,18 +209,27 @@ std::vector<std::string> dimensions_of(const hdf5::StoredArray& array, const Dat
   return names;
 }
 
-void read_object(const std::string& name, const hdf5::StoredArray& array, Dataset& dataset) {
-  using hdf5::ValueKind;
-  const ValueKind kind = hdf5::kind_of_type(hdf5::type_of(array.dataset));
-  if (kind == ValueKind::other)
+hdf5::ValueKind kind_of(const std::string& name, const hdf5::StoredArray& array) {
+  const hdf5::ValueKind kind = hdf5::kind_of_type(hdf5::type_of(array.dataset));
+  if (kind == hdf5::ValueKind::other)
     throw hdf5::Violation(fmt::format("/{}: expected strings or numbers, found another type", name));
-  const bool is_scale = hdf5::check("read", array.dataset, "", [&] { return H5DSis_scale(array.dataset); }) > 0;
-  if (is_scale) {
-    if (array.dims.size() != 1)
-      throw hdf5::Violation(fmt::format("/{}: expected one axis, found shape {}", name, hdf5::shape_text(array.dims)));
-    dataset.dimensions.push_back({name, read_labels(array.dataset, kind), read_attributes(array.dataset)});
-    return;
-  }
+  return kind;
+}
+
+bool is_scale(const hdf5::StoredArray& array) {
+  return hdf5::check("read", array.dataset, "", [&] { return H5DSis_scale(array.dataset); }) > 0;
+}
+
+void read_scale(const std::string& name, const hdf5::StoredArray& array, Dataset& dataset) {
+  if (array.dims.size() != 1)
+    throw hdf5::Violation(fmt::format("/{}: expected one axis, found shape {}", name, hdf5::shape_text(array.dims)));
+  dataset.dimensions.push_back(
+      {name, read_labels(array.dataset, kind_of(name, array)), read_attributes(array.dataset)});
+}
+
+void read_variable(const std::string& name, const hdf5::StoredArray& array, Dataset& dataset) {
+  using hdf5::ValueKind;
+  const ValueKind kind = kind_of(name, array);
   std::vector<std::string> dimensions = dimensions_of(array, dataset);
   if (kind != ValueKind::string) {
     dataset.variables.push_back(
@@ -266,10 +275,17 @@ Dataset read_dataset_content(const hdf5::Group& root, std::uint64_t file_size, D
   if (part != DatasetPart::described) dataset.carried = read_carried(root, file_size);
   if (part == DatasetPart::carried) return dataset;
   dataset.attributes = read_attributes(root);
-  // Dimensions come first: write_dataset_content() creates them first, and links are listed in that order.
-  for (const std::string& name : hdf5::link_names(root))
-    if (name != kMembersGroup && name != kCarriedGroup)
-      read_object(name, hdf5::open_array(root, name, file_size), dataset);
+  // Dimensions first: what others have saved again lists its links in any order.
+  std::vector<std::pair<std::string, hdf5::StoredArray>> variables;
+  for (const std::string& name : hdf5::link_names(root)) {
+    if (name == kMembersGroup || name == kCarriedGroup) continue;
+    hdf5::StoredArray array = hdf5::open_array(root, name, file_size);
+    if (is_scale(array))
+      read_scale(name, array, dataset);
+    else
+      variables.emplace_back(name, std::move(array));
+  }
+  for (const auto& [name, array] : variables) read_variable(name, array, dataset);
   return dataset;
 }
 

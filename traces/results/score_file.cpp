@@ -3,13 +3,35 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/error.h"
 #include "traces/hdf5/file_bytes.h"
-#include "traces/hdf5/hdf5.h"
+#include "traces/hdf5/hdf5_values.h"
 #include "traces/hdf5/tensor_reader.h"
 
 namespace kvreplay {
+
+namespace {
+
+bool is_float64(const hdf5::Dataset& dataset) {
+  const hdf5::Type type = hdf5::type_of(dataset);
+  const hdf5::Lock lock;
+  return H5Tequal(type, H5T_IEEE_F64LE) > 0;
+}
+
+// numpy's default. Scores are ranked as float32.
+void read_float64(const hdf5::Dataset& dataset, const std::string& name, std::size_t n_tokens, std::span<float> out) {
+  const std::vector<double> values = hdf5::read_reals(dataset);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    out[i] = static_cast<float>(values[i]);
+    if (!std::isfinite(out[i]))
+      throw hdf5::Violation(fmt::format("/{}: expected numbers that float32 holds, found {} at head {}, token {}", name,
+                                        values[i], i / n_tokens, i % n_tokens));
+  }
+}
+
+}  // namespace
 
 struct ScoreFile::Impl {
   std::filesystem::path path;
@@ -44,8 +66,11 @@ Scores ScoreFile::read(const PromptView& view) const try {
     throw hdf5::Violation(fmt::format("/{} is {}; expected [{} or {}, at least {}]", name, hdf5::shape_text(array.dims),
                                       model.n_kv_heads, model.n_q_heads, view.compression_point()));
   Tensor stored(1, n_heads, n_tokens);
-  hdf5::read_tensor(array, impl_->bytes, {0, n_heads}, stored.values(),
-                    [](std::span<const hsize_t> at) { return fmt::format("head {}, token {}", at[0], at[1]); });
+  const auto place = [](std::span<const hsize_t> at) { return fmt::format("head {}, token {}", at[0], at[1]); };
+  if (is_float64(array.dataset))
+    read_float64(array.dataset, name, n_tokens, stored.values());
+  else
+    hdf5::read_tensor(array, impl_->bytes, {0, n_heads}, stored.values(), place);
   Scores scores =
       Scores::for_heads(n_heads == model.n_kv_heads ? HeadAxis::kv : HeadAxis::query, n_heads, view.n_candidates());
   for (std::size_t h = 0; h < n_heads; ++h)

@@ -37,6 +37,8 @@ Comparison small_comparison(Level level = Level::all) {
   return compare({{"r.h5", data}}, options);
 }
 
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 }  // namespace
 
 TEST_CASE("the text ranks policies, marks the best, and puts oracles below a rule") {
@@ -70,6 +72,35 @@ TEST_CASE("the text ranks policies, marks the best, and puts oracles below a rul
       "knorm                                   0.917              0.833              0.667\n"
       "-----------------------------------------------------------------------------------\n"
       "oracle                                    0.5             <=0.25             <=0.25\n");
+}
+
+TEST_CASE("where a window takes the whole budget, the row and a note say so") {
+  // 100 candidates; budgets 25, 50, 100. SnapKV's window of 32 takes all of the first; a protected one has sinks too.
+  ResultsFixture fixture;
+  fixture.policies = {"snapkv", "streaming-llm", "lagkv"};
+  fixture.oracles = {0, 0, 0};
+  Dataset data = fixture.build();
+  add_metric(
+      data, "error", "q_head", "ratio", "lower", [](const Place& at) { return 3.0 - static_cast<double>(at.b); },
+      always(1));
+  const auto add_protected = [&](const char* name, double snapkv, double streaming, double lagkv) {
+    Variable variable{.name = name, .dimensions = {"case", "layer", "policy"}, .values = {}, .attributes = {}};
+    for (std::size_t unit = 0; unit < 4; ++unit)
+      variable.values.insert(variable.values.end(), {snapkv, streaming, lagkv});
+    data.variables.push_back(std::move(variable));
+  };
+  add_protected("n_newest", 32, 0, 46);
+  add_protected("n_sinks", 0, 4, 4);
+  const Comparison comparison = compare({{.name = "r.h5", .data = data}}, {});
+  CHECK(comparison.policies[0].below_window == std::vector<std::size_t>{0});
+  CHECK(comparison.policies[1].below_window.empty());
+  CHECK(comparison.policies[2].below_window == std::vector<std::size_t>{0, 1});  // 46 + 4 = 50
+  const std::string text = comparison_text(comparison, {"error"});
+  CHECK(contains(text, "below its window to 0.25\n"));
+  CHECK(contains(text, "below its window to 0.5\n"));
+  CHECK(contains(text, "below a window of 32 tokens snapkv keeps the newest tokens alone, and no sinks"));
+  CHECK(contains(text, "SCORER+protect:sinks=4"));
+  CHECK(contains(text, "below its window lagkv keeps the first and the newest tokens"));
 }
 
 TEST_CASE("equal rows of what the budget decides become one, metrics without values say so") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,41 @@ TEST_CASE("compression ratios round as kvpress does, one token short where float
   CHECK(kvpress(0.5, 101) == 50);
   CHECK(kvpress(0, 101) == 101);
   CHECK(kvpress(0.99, 50) == 1);
+}
+
+TEST_CASE("of few tokens kvpress keeps at least one since 0.5.5, and nothing at ratio 1; before, it may keep none") {
+  const auto kept = [](RatioRounding rounding, double ratio) {
+    const BudgetGrid grid{.kind = BudgetKind::compression_ratio, .values = {ratio}, .rounding = rounding};
+    return std::vector<std::size_t>{grid.tokens(0, 0), grid.tokens(0, 1), grid.tokens(0, 2), grid.tokens(0, 3)};
+  };
+  using Tokens = std::vector<std::size_t>;
+  // n (1 - 0.5) = 0, 0.5, 1, 1.5; n (1 - 0.7) = 0, 0.3, 0.6, 0.9; of no tokens there is none to keep.
+  CHECK(kept(RatioRounding::kvpress, 0.5) == Tokens{0, 1, 1, 1});
+  CHECK(kept(RatioRounding::kvpress_0_5_4, 0.5) == Tokens{0, 0, 1, 1});
+  CHECK(kept(RatioRounding::kvpress, 0.7) == Tokens{0, 1, 1, 1});
+  CHECK(kept(RatioRounding::kvpress_0_5_4, 0.7) == Tokens{0, 0, 0, 0});
+  CHECK(kept(RatioRounding::kvpress, 1) == Tokens{0, 0, 0, 0});
+  CHECK(kept(RatioRounding::kvpress_0_5_4, 1) == Tokens{0, 0, 0, 0});
+  CHECK(kept(RatioRounding::kvpress, 0) == Tokens{0, 1, 2, 3});
+}
+
+TEST_CASE("compression ratios round as two versions of kvpress did") {
+  std::ifstream golden(KVREPLAY_SOURCE_DIR "/tests/golden/n_kept.tsv");
+  std::string line, version, kept;
+  std::getline(golden, line);
+  double ratio = 0;
+  std::size_t n = 0, n_lines = 0;
+  while (golden >> version >> ratio >> n >> kept) {
+    CAPTURE(version);
+    CAPTURE(ratio);
+    CAPTURE(n);
+    const RatioRounding rounding = version == "0.5.4" ? RatioRounding::kvpress_0_5_4 : RatioRounding::kvpress;
+    const BudgetGrid grid{.kind = BudgetKind::compression_ratio, .values = {ratio}, .rounding = rounding};
+    // "-": kvpress 0.5.5 asks for one token of none, and fails.
+    CHECK(std::to_string(grid.tokens(0, n)) == (kept == "-" ? "0" : kept));
+    ++n_lines;
+  }
+  CHECK(n_lines == 140);  // 2 versions, 10 ratios, 7 lengths
 }
 
 TEST_CASE("fractions round half up, and keep at least one token") {
@@ -119,7 +155,7 @@ TEST_CASE("a range stays within its ends and rises") {
   }
 }
 
-TEST_CASE("compression ratios are shares removed, from 0 up to but not 1") {
+TEST_CASE("compression ratios are shares removed, from 0 to 1") {
   const BudgetGrid grid = parse_compression_ratios("0,0.25,0.9");
   CHECK(grid.kind == BudgetKind::compression_ratio);
   CHECK(grid.values == std::vector<double>{0, 0.25, 0.9});
@@ -127,8 +163,9 @@ TEST_CASE("compression ratios are shares removed, from 0 up to but not 1") {
   CHECK(grid.label(1) == 0.75);
   CHECK(grid.label(2) == 0.1);  // 1 - 0.9 alone would be 0.09999999999999998
   CHECK(parse_budgets("0.3").label(0) == 0.3);
-  CHECK_THROWS_WITH_AS(parse_compression_ratios("0.5,1"),
-                       "compression ratio '0.5,1': 1 is the share removed, from 0 up to but not 1", UsageError);
+  CHECK(parse_compression_ratios("0.5,1").label(1) == 0);
+  CHECK_THROWS_WITH_AS(parse_compression_ratios("0.5,1.5"),
+                       "compression ratio '0.5,1.5': 1.5 is the share removed, from 0 to 1", UsageError);
   CHECK_THROWS_AS(parse_compression_ratios("-0.1"), UsageError);
   CHECK_THROWS_WITH_AS(parse_compression_ratios("0.5,0.5"), "compression ratio '0.5,0.5' names 0.5 twice", UsageError);
 }

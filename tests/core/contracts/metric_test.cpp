@@ -12,6 +12,9 @@ using namespace kvreplay;
 
 TEST_CASE("a metric is a formula of two sums") {
   CHECK(metric_value(MetricFormula::ratio, 1, 4) == 0.25);
+  // Outputs that are zero lose nothing; a share of nothing is no number.
+  CHECK(metric_value(MetricFormula::sqrt_ratio, 0, 0) == 0);
+  CHECK(std::isnan(metric_value(MetricFormula::ratio, 0, 0)));
   CHECK(metric_value(MetricFormula::sqrt_ratio, 1, 4) == 0.5);
   CHECK(metric_value(MetricFormula::sum, 3, 4) == 3);
   CHECK(metric_value(MetricFormula::sum, 3, 0) == 3);
@@ -20,7 +23,6 @@ TEST_CASE("a metric is a formula of two sums") {
 TEST_CASE("a ratio over nothing has no value") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const MetricFormula formula : {MetricFormula::ratio, MetricFormula::sqrt_ratio}) {
-    CHECK(std::isnan(metric_value(formula, 0, 0)));
     CHECK(std::isnan(metric_value(formula, 1, 0)));
     CHECK(std::isnan(metric_value(formula, 1, nan)));
     CHECK(metric_value(formula, 0, 5) == 0);

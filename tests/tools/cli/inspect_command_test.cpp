@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "tests/analysis/compare/results_fixture.h"
@@ -7,8 +8,11 @@
 #include "tests/support/random_layer.h"
 #include "tests/support/trace_fixture.h"
 #include "tests/tools/cli/program_run.h"
+#include "tests/tools/cli/replay_fixture.h"
+#include "tests/tools/cli/stored_array.h"
 #include "tools/cli/trace_description.h"
 #include "traces/learned/learned_policy_file.h"
+#include "traces/results/array_file.h"
 #include "traces/results/dataset_file.h"
 
 using namespace kvreplay;
@@ -66,6 +70,59 @@ TEST_CASE("synth writes a trace that inspect describes") {
   std::vector<std::string> forced = synth;
   forced.emplace_back("--force");
   CHECK(run(forced).exit_code == 0);
+}
+
+TEST_CASE("inspect reads the values of a trace, and names what is no number") {
+  const TemporaryFolder folder;
+  SyntheticTraceOptions options = small_trace();
+  options.dtype = DType::float32;
+  const std::string trace = write_trace(folder, "nan.h5", options);
+  CHECK(run({"inspect", trace}).exit_code == 0);
+  // Head 0, token 1, channel 3 of 16.
+  change_number(trace, "/samples/0000/layers/01/values", 19, std::nanf(""));
+  const ProgramRun refused = run({"inspect", trace});
+  CHECK(refused.exit_code == 3);
+  CHECK(refused.out.empty());
+  CHECK(contains(refused.err, trace + ": /samples/0000/layers/01/values: "));
+  CHECK(contains(refused.err, "head 0, token 1, channel 3"));
+  CHECK(run({"inspect", "--quick", trace}).exit_code == 0);
+}
+
+TEST_CASE("inspect describes shards, retained sets, outputs and scores") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder), results = folder.file("r.h5"), sets = folder.file("sets.h5"),
+                    outputs = folder.file("outputs.h5"), scores = folder.file("scores.h5");
+  const std::vector<std::string> what{"-p", "knorm,random", "-b", "0.25,0.5", "-m", "kept_fraction"};
+  const auto replay_with = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), {trace, "-o", results});
+    args.insert(args.end(), what.begin(), what.end());
+    REQUIRE(replay(args).exit_code == 0);
+  };
+  replay_with({"--save-retained", sets, "--save-outputs", outputs});
+  replay_with({"--shard", "1/2"});
+
+  const std::string retained = run({"inspect", sets}).out;
+  CHECK(contains(retained, sets + ": retained sets, format 1.0, "));
+  CHECK(contains(retained, "samples/0000/context/layers/LL/retained/knorm"));
+  CHECK(contains(retained, "uint8 [2, 2, 224] in layers 0-1"));
+  const std::string full = run({"inspect", outputs}).out;
+  CHECK(contains(full, outputs + ": full-cache outputs, format 1.0, "));
+  CHECK(contains(full, "float32 [4, 16, 16] in layers 0-1"));  // 4 query heads, 16 decoded tokens
+  const std::string shard = run({"inspect", folder.file("r.shard-1-of-2.h5")}).out;
+  CHECK(contains(shard, ": a shard of a replay, format 1.1, "));
+  CHECK(contains(shard, "1/2: 2 of 4 units"));
+  CHECK(contains(shard, "knorm, random"));
+  ArrayFile file(scores, {});
+  const std::vector<float> values(2 * 256, 1);
+  file.write("samples/0000/layers/01/scores", std::vector<std::size_t>{2, 256}, std::span<const float>(values));
+  file.commit();
+  const std::string described = run({"inspect", scores}).out;
+  CHECK(contains(described, scores + ": scores, "));
+  CHECK(contains(described, "float32 [2, 256] in layer 1"));
+  const auto json = nlohmann::json::parse(run({"inspect", "--json", sets, scores}).out)["files"];
+  CHECK(json[0]["format"] == "kvreplay-retained");
+  CHECK(json[0]["arrays"].size() == 8);  // 2 points, 2 layers, 2 policies
+  CHECK(json[1]["arrays"][0]["shape"] == nlohmann::json::parse("[2, 256]"));
 }
 
 TEST_CASE("inspect shows the probes of a trace") {

@@ -26,7 +26,7 @@ TEST_CASE("budgets that mean nothing are usage errors") {
   CHECK(contains(refused(folder, 2, {trace, "--budget", "16,1000", "--strict"}),
                  "case synthetic-0000@context: budget of 1000 tokens is above the 224 tokens"));
   CHECK(contains(refuse(""), "not a number"));
-  for (const std::string ratio : {"1", "-0.1", "nan", "0.5,0.5", ""})
+  for (const std::string ratio : {"1.5", "-0.1", "nan", "0.5,0.5", ""})
     refused(folder, 2, {trace, "--compression-ratio", ratio});
 }
 

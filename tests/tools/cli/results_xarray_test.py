@@ -112,6 +112,61 @@ class ReplayFilesTest(unittest.TestCase):
                 expected = FORMULAS[value.attrs["formula"]](above, below).transpose(*value.dims)
             np.testing.assert_allclose(value.values, expected.values, rtol=1e-12, err_msg=name)
 
+    def test_what_xarray_saves_again_compares_as_before(self):
+        again = str(self.folder / "again.h5")
+        self.results.to_netcdf(again, engine="h5netcdf")
+        before = self.run_program("compare", str(self.folder / "r.h5"), "--csv", "-").stdout
+        self.assertEqual(self.run_program("compare", again, "--csv", "-").stdout, before)
+        self.assertIn("results, format", self.run_program("inspect", again).stdout)
+
+    def test_a_part_that_xarray_saves_compares_too(self):
+        part = str(self.folder / "part.h5")
+        chosen = self.results.sel(policy=["snapkv", "random"], layer=[1])
+        chosen[["output_error", "output_error_numerator", "output_error_denominator", "n_queries", "policy_is_oracle"]] \
+            .to_netcdf(part, engine="h5netcdf")  # fmt: skip
+        text = self.run_program("compare", part, "--metric", "output_error").stdout
+        whole = self.run_program(
+            "compare", str(self.folder / "r.h5"), "-m", "output_error", "-p", "snapkv,random", "--layer", "1"
+        ).stdout
+        row = [line for line in whole.splitlines() if line.startswith("snapkv")][0]
+        self.assertEqual(
+            row.split()[:5], [line for line in text.splitlines() if line.startswith("snapkv")][0].split()[:5]
+        )
+
+    def test_what_is_missing_is_named(self):
+        poor = str(self.folder / "poor.h5")
+        self.results.drop_vars("output_error_denominator").to_netcdf(poor, engine="h5netcdf")
+        done = subprocess.run([PROGRAM, "compare", poor], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("the denominator 'output_error_denominator' of 'output_error' is missing", done.stderr)
+
+    def test_scores_may_be_float64(self):
+        # numpy's default: the same scores as float32 retain the same tokens.
+        retained = {}
+        for dtype in ("float32", "float64"):
+            scores, sets = str(self.folder / f"{dtype}.h5"), str(self.folder / f"{dtype}-sets.h5")
+            with h5py.File(scores, "w") as file:
+                for layer in (0, 1):
+                    values = np.random.default_rng(layer).random((2, N_TOKENS)).astype("float32")
+                    file[f"samples/0000/layers/{layer:02}/scores"] = values.astype(dtype)
+            out = str(self.folder / "scored.h5")
+            options = ["-p", "mine", "-b", "0.25", "-m", "kept_fraction", "--force"]
+            self.run_program(
+                "replay", self.trace, "--scores", f"mine={scores}", "-o", out, *options, "--save-retained", sets
+            )
+            with h5py.File(sets) as file:
+                retained[dtype] = file["samples/0000/prompt/layers/01/retained/mine"][()]
+        np.testing.assert_array_equal(retained["float32"], retained["float64"])
+        with h5py.File(scores, "r+") as file:
+            file["samples/0000/layers/01/scores"][1, 7] = 1e300
+        done = subprocess.run(
+            [PROGRAM, "replay", self.trace, "--scores", f"mine={scores}", "-o", out, *options],
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("expected numbers that float32 holds, found 1e+300 at head 1, token 7", done.stderr)
+
     def test_retained_sets_are_what_was_measured(self):
         with h5py.File(self.sets) as file:
             self.assertEqual(file.attrs["format"], "kvreplay-retained")

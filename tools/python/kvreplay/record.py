@@ -17,7 +17,7 @@ from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 from .common.prompts import Prompt, read_prompts
 from .recorder.command_line import PROGRAM, build_parser
 from .recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording
-from .recorder.progress import note
+from .recorder.progress import RecorderProgress
 from .recorder.recording_report import describe_trace
 from .recorder.sample_plan import SamplePlan, plan_sample
 from .recorder.sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities
@@ -43,7 +43,12 @@ def record(options: argparse.Namespace) -> None:
     prompts = read_prompts(options.prompts)
     texts = [path for prompt in prompts for path in prompt.files]
     check_outputs([options.output], [options.prompts, options.model, *texts], options.force)
+    with RecorderProgress(quiet=options.quiet) as progress:
+        _record(options, prompts, progress)
 
+
+def _record(options: argparse.Namespace, prompts: list[Prompt], progress: RecorderProgress) -> None:
+    progress.show("loading PyTorch")
     start_torch(options.threads, options.device)
     # Only now what needs it.
     import torch
@@ -55,10 +60,11 @@ def record(options: argparse.Namespace) -> None:
     from .recorder.recording import Recording
     from .recorder.trace_file import TraceFile
 
+    progress.show("loading the model")
     source = open_model(options.model, options.model_id)
-    plans = _plan_samples(prompts, source.tokenizer, options)
-    probes = _plan_probes(prompts, plans, source.tokenizer, options)
-    sensitivities = _plan_sensitivities(prompts, plans, options)
+    plans = _plan_samples(prompts, source.tokenizer, options, progress.note)
+    probes = _plan_probes(prompts, plans, source.tokenizer, options, progress.note)
+    sensitivities = _plan_sensitivities(prompts, plans, options, progress.note)
 
     with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace:
         hook = AttentionHook()
@@ -68,16 +74,16 @@ def record(options: argparse.Namespace) -> None:
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)
             trace.write_model(facts, source.model_id, model_config_json(source, model))
-            _note_missing_cosine(facts)
+            _note_missing_cosine(facts, progress.note)
             end_ids = end_tokens(model, source.tokenizer)
-            recording = Recording(model, source.tokenizer, end_ids, facts, hook, witness, trace)
+            recording = Recording(model, source.tokenizer, end_ids, facts, hook, witness, trace, progress)
             for index, plan in enumerate(plans):
                 recording.record(index, plan, sensitivities[index], probes[index])
         trace.commit()
-    print(describe_trace(options.output, facts, len(plans), options.dtype))
+    progress.say(describe_trace(options.output, facts, len(plans), options.dtype))
 
 
-def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace) -> list[SamplePlan]:
+def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace, note) -> list[SamplePlan]:
     from .common.prompt_tokens import tokenize_prompt
 
     plans = [
@@ -91,7 +97,7 @@ def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace)
 
 
 def _plan_probes(
-    prompts: list[Prompt], plans: list[SamplePlan], tokenizer, options: argparse.Namespace
+    prompts: list[Prompt], plans: list[SamplePlan], tokenizer, options: argparse.Namespace, note
 ) -> list[list[ProbePlan]]:
     """The probes of each sample."""
     if options.probes == "none":
@@ -108,7 +114,7 @@ def _plan_probes(
 
 
 def _plan_sensitivities(
-    prompts: list[Prompt], plans: list[SamplePlan], options: argparse.Namespace
+    prompts: list[Prompt], plans: list[SamplePlan], options: argparse.Namespace, note
 ) -> list[list[SensitivityPlan]]:
     """The sensitivities of each sample."""
     if not options.sensitivity:
@@ -139,7 +145,7 @@ def _refuse_long_samples(plans: list[SamplePlan], probes: list[list[ProbePlan]],
                 )
 
 
-def _note_missing_cosine(facts) -> None:
+def _note_missing_cosine(facts, note) -> None:
     without = [str(layer.index) for layer in facts.layers if layer.block is None]
     if without:
         layers = ",".join(without)

@@ -13,14 +13,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 from . import VERSION
 from .common.command_line import OneLineParser, add_model_options
 from .common.errors import InputError
 from .common.file_roles import check_outputs
-from .common.program import clear_progress, run_program, start_torch, stop_cleanly_on_terminate
+from .common.program import run_program, start_torch, stop_cleanly_on_terminate
+from .common.progress import Progress
 
 PROGRAM = "kvreplay-validate"
 
@@ -86,35 +86,42 @@ def validate(options: argparse.Namespace) -> None:
     """Measures all replays and reports."""
     outputs = [output for output in (options.csv, options.json) if output is not None]
     check_outputs(outputs, [options.model, *(path for files in options.replay for path in files)], options.force)
-    start_torch(options.threads, options.device)
-    # Only now what needs it.
-    from .common.attention_hook import ATTENTION_NAME, AttentionHook
-    from .common.model_loader import load_model, open_model
-    from .validation.live_model import LiveCase
-    from .validation.replay_files import Replay
-    from .validation.report import text_report, write_csv, write_json
-    from .validation.study import Study
+    with Progress() as progress:
+        progress.show("loading PyTorch and the model")
+        start_torch(options.threads, options.device)
+        # Only now what needs it.
+        from .common.attention_hook import ATTENTION_NAME, AttentionHook
+        from .common.model_loader import load_model, open_model
+        from .validation.live_model import LiveCase
+        from .validation.replay_files import Replay
+        from .validation.report import text_report, write_csv, write_json
+        from .validation.study import Study
 
-    replays = [Replay(*files) for files in options.replay]
-    hook = AttentionHook()
-    hook.register()
-    model = load_model(open_model(options.model, None), ATTENTION_NAME, options.compute_dtype, options.device)
-    study = Study()
-    for replay in replays:
-        _check_model(model, replay)
-        if replay.unreplayed:
-            _note(f"{replay.results_path}: {replay.unreplayed} layers were not replayed; they keep everything")
+        replays = [Replay(*files) for files in options.replay]
+        hook = AttentionHook()
+        hook.register()
+        model = load_model(open_model(options.model, None), ATTENTION_NAME, options.compute_dtype, options.device)
+        study = Study()
+        for replay in replays:
+            _check_model(model, replay)
+            if replay.unreplayed:
+                progress.clear()
+                _note(f"{replay.results_path}: {replay.unreplayed} layers were not replayed; they keep everything")
 
-        def open_case(case, replay=replay) -> LiveCase:
-            live = LiveCase(model, hook, case)
-            live.check(replay.trace, replay.layers)
-            return live
+            def open_case(case, replay=replay) -> LiveCase:
+                live = LiveCase(model, hook, case)
+                live.check(replay.trace, replay.layers)
+                return live
 
-        begun = time.monotonic()
-        study.add(replay, options.policy, options.budget, open_case,
-                  lambda case, done, n, begun=begun: _show_progress(case, done, n, begun))  # fmt: skip
-        clear_progress()
-        replay.close()
+            study.add(
+                replay,
+                options.policy,
+                options.budget,
+                open_case,
+                lambda case, done, n: progress.show(f"{case.name}: {done} of {n} evictions"),
+            )
+            progress.clear()
+            replay.close()
     print(text_report(study, options.rows))
     for path, write in ((options.csv, write_csv), (options.json, write_json)):
         if path is not None:
@@ -140,13 +147,6 @@ def _check_model(model, replay) -> None:
 
 def _note(message: str) -> None:
     print(f"{PROGRAM}: note: {message}", file=sys.stderr)
-
-
-def _show_progress(case, done: int, n: int, begun: float) -> None:
-    if sys.stderr.isatty():
-        seconds = time.monotonic() - begun
-        text = f"{case.name}: {done} of {n} evictions, {seconds:.0f} s"
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--prompts", required=True, type=Path, metavar="FILE", help="prompts, one JSON object per line (see below)")
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
     add("--force", action="store_true", help="replace the output if it exists")
+    add("-q", "--quiet", action="store_true", help="say nothing but errors")
     add(
         "--decode",
         type=whole_number,

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from ..common.attention_hook import AttentionHook
 from ..common.model_survey import ModelFacts
-from ..common.program import clear_progress
 from ..common.rotary_embedding import RotationWitness
 from .context_probe import ProbeCapture, run_probe
 from .greedy_decode import run_sample
 from .probe_plan import ProbePlan
-from .progress import show_passes, show_sketches, show_tokens
+from .progress import RecorderProgress
 from .recording_report import TensorSummary, describe_probe, describe_sample, describe_sensitivity
 from .sample_capture import SampleCapture
 from .sample_plan import SamplePlan
@@ -32,6 +31,7 @@ class Recording:
     hook: AttentionHook
     witness: RotationWitness
     trace: TraceFile
+    progress: RecorderProgress
 
     def record(
         self, index: int, plan: SamplePlan, sensitivities: list[SensitivityPlan], probes: list[ProbePlan]
@@ -48,15 +48,25 @@ class Recording:
         """Runs one prompt and writes it, layer by layer. Returns its tokens and its cache."""
         begun = time.monotonic()
         with SampleCapture(self.facts, plan, self.trace.dtype, self.witness) as capture:
-            self.hook.listener = capture.listen
-            decoded = run_sample(self.model, plan, capture, self.end_ids, lambda done: show_tokens(plan, done))
-        clear_progress()
+            done = 0
+
+            def listen(call) -> None:
+                self.progress.layer(plan, done, call.layer, self.facts.n_layers)
+                capture.listen(call)
+
+            def tell(now: int) -> None:
+                nonlocal done
+                done = now
+                self.progress.tokens(plan, done)
+
+            self.hook.listener = listen
+            decoded = run_sample(self.model, plan, capture, self.end_ids, tell)
         token_ids = plan.prompt_ids + decoded.ids
         token_texts = [self.tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
         self.trace.write_sample(index, plan, token_ids, token_texts, capture.forward_begins, decoded.eos_masked_at)
         tensors = _write_layers(capture.layers, lambda layer, buffers: self.trace.write_layer(index, layer, buffers))
         answer = self.tokenizer.decode(decoded.ids)
-        print(describe_sample(plan, tensors, decoded.eos_masked_at, answer, time.monotonic() - begun))
+        self.progress.say(describe_sample(plan, tensors, decoded.eos_masked_at, answer, time.monotonic() - begun))
         return token_ids, decoded.cache
 
     def _record_probe(self, index: int, plan: SamplePlan, probe: ProbePlan, token_ids: list[int]) -> None:
@@ -64,13 +74,12 @@ class Recording:
         begun = time.monotonic()
         capture = ProbeCapture(self.facts, probe, self.trace.dtype, self.witness)
         self.hook.listener = capture.listen
-        run_probe(self.model, probe, token_ids, capture, lambda done: show_passes(plan, probe, done))
-        clear_progress()
+        run_probe(self.model, probe, token_ids, capture, lambda done: self.progress.passes(plan, probe, done))
         self.trace.write_probe(index, probe)
         tensors = _write_layers(
             capture.layers, lambda layer, buffers: self.trace.write_probe_layer(index, probe, layer, buffers)
         )
-        print(describe_probe(plan, probe, tensors, time.monotonic() - begun))
+        self.progress.say(describe_probe(plan, probe, tensors, time.monotonic() - begun))
 
     def _record_sensitivity(
         self, index: int, plan: SamplePlan, sensitivity: SensitivityPlan, token_ids: list[int], cache
@@ -84,10 +93,9 @@ class Recording:
             self.facts.n_q_heads * self.facts.value_dim,
         )
         run = SensitivityRun(self.model, self.facts, self.hook, self.witness, sensitivity, token_ids, cache)
-        perturbed_kl = run.run(rows.store, lambda done: show_sketches(plan, sensitivity, done, begun))
-        clear_progress()
+        perturbed_kl = run.run(rows.store, lambda done: self.progress.sketches(plan, sensitivity, done, begun))
         n_bytes = rows.finish(perturbed_kl)
-        print(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
+        self.progress.say(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
 
 
 def _write_layers(layers: dict, write) -> dict[str, TensorSummary]:

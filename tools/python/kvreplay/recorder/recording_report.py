@@ -78,11 +78,22 @@ def _describe_tensors(tensors: dict[str, TensorSummary]) -> list[str]:
 def describe_trace(path: Path, facts, n_samples: int, dtype: str) -> str:
     """`facts`: ModelFacts, whose module needs torch."""
     samples = f"{n_samples} sample" if n_samples == 1 else f"{n_samples} samples"
-    layers = ",".join(str(layer.index) for layer in facts.layers)
+    layers = ranges_text([layer.index for layer in facts.layers])
     return (
         f"{path}: {_megabytes(path.stat().st_size)}, {samples}, layers {layers} of {facts.n_layers}, "
         f"{facts.n_q_heads} query and {facts.n_kv_heads} KV heads of {facts.head_dim}, {dtype}"
     )
+
+
+def ranges_text(numbers: list[int]) -> str:
+    """Ascending numbers as "0-3,7"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _megabytes(n_bytes: int) -> str:
