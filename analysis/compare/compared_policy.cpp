@@ -51,7 +51,7 @@ void describe_windows(const Results& results, std::vector<ComparedPolicy>& polic
       const double guarded = newest + results.n_sinks[unit * policies.size() + p];
       const std::optional<double> asked = tokens_asked(results, b, n);
       // The newest token alone is no window.
-      if (!asked || !(newest > 1) || !(*asked <= guarded)) return false;
+      if (!asked || *asked < 1 || !(newest > 1) || !(*asked <= guarded)) return false;
       anywhere = true;
     }
     return anywhere;

@@ -92,8 +92,8 @@ class UnitQueue {
       if (result.left_out[p].empty() || (!each.left_out.empty() && !each.left_out[p].empty())) continue;
       const std::lock_guard lock(told_mutex_);
       if (told_.emplace(unit.case_index, p).second)
-        progress_.note(fmt::format("leaving policy {} out of case {}, layer {}: {}", plan_.policies[p].name(),
-                                   each.label, plan_.layer(unit).index, result.left_out[p]));
+        progress_.note(fmt::format("leaving policy {} out of case {}: {}", plan_.policies[p].name(), each.label,
+                                   result.left_out[p]));
     }
   }
 

@@ -37,15 +37,14 @@ void for_each_policy(const UnitTask& task, std::vector<std::string>& left_out, W
     try {
       work(p, policy);
     } catch (const UnfitError& error) {
-      left_out[p] = error.what();
+      left_out[p] = fmt::format("{} in layer {}", error.what(), task.data->layer.index);
     } catch (const InputError& error) {
       throw InputError(fmt::format("policy '{}', layer {}: {}", policy.name(), task.data->layer.index, error.what()));
     }
   });
   const auto is_replayed = [](const std::string& why) { return why.empty(); };
   if (std::ranges::any_of(left_out, is_replayed)) return;
-  throw InputError(fmt::format("policy '{}', layer {}: {}", task.policies->front().name(), task.data->layer.index,
-                               left_out.front()));
+  throw InputError(fmt::format("policy '{}': {}", task.policies->front().name(), left_out.front()));
 }
 
 // The same tokens in all heads, at every budget.

@@ -114,13 +114,13 @@ TEST_CASE("numbers that one policy cannot be computed on cost that policy, and t
   const ProgramRun done = replay({trace, "-p", "snapkv:window=16,random,streaming-llm", "-b", "0.5", "-m",
                                   "kept_fraction", "-o", results, "--compression-point", "prompt"});
   REQUIRE_MESSAGE(done.exit_code == 0, done.err);
-  CHECK(
-      contains(done.err, "leaving policy snapkv:window=16 out of case synthetic-0000@prompt, layer 1: the score of "));
+  CHECK(contains(done.err, "leaving policy snapkv:window=16 out of case synthetic-0000@prompt: the score of "));
   const Dataset read = read_dataset(results);
   const std::vector<LeftOut> left_out = parse_left_out(text_attribute(read.attributes, "left_out"));
   REQUIRE(left_out.size() == 1);
   CHECK(left_out.front().policy == "snapkv:window=16");
   CHECK(left_out.front().layer == 1);
+  CHECK(left_out.front().why.ends_with(" is NaN in layer 1"));
   for_each_value(read, "kept_fraction", [&](const Index& at, double value) {
     const bool is_missing = at.at("layer") == 1 && at.at("policy") == index_of(read, "policy", "snapkv:window=16");
     CHECK(std::isnan(value) == is_missing);
@@ -128,5 +128,5 @@ TEST_CASE("numbers that one policy cannot be computed on cost that policy, and t
   CHECK(contains(run({"compare", results}).out + run({"compare", results}).err, "snapkv:window=16"));
   // Alone it is an error: there is nothing to compare it with.
   CHECK(contains(refused(folder, 3, {trace, "-p", "snapkv:window=16", "-b", "0.5", "-m", "kept_fraction"}),
-                 "policy 'snapkv:window=16', layer 1: the score of token "));
+                 "policy 'snapkv:window=16': the score of token "));
 }
