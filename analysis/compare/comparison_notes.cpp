@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "analysis/compare/comparison.h"
+#include "core/base/counted.h"
 
 namespace kvreplay {
 namespace {
@@ -202,10 +203,11 @@ void note_windows(const Comparison& comparison, Notes& notes) {
       without_sinks[policy.window].push_back(policy.name);
   }
   for (const auto& [window, names] : without_sinks)
-    notes.push_back({.metric = "",
-                     .text = fmt::format("below a window of {} tokens {} {} the newest tokens alone, and no sinks; "
-                                         "SCORER+protect:sinks=4, as in snapkv+protect:sinks=4, keeps these too",
-                                         window, fmt::join(names, ", "), names.size() == 1 ? "keeps" : "keep")});
+    notes.push_back(
+        {.metric = "",
+         .text = fmt::format("below a window of {} {} {} the newest tokens alone, and no sinks; "
+                             "SCORER+protect:sinks=4, as in snapkv+protect:sinks=4, keeps these too",
+                             counted(window, "token"), fmt::join(names, ", "), names.size() == 1 ? "keeps" : "keep")});
   if (!with_sinks.empty())
     notes.push_back(
         {.metric = "",

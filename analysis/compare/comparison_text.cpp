@@ -9,6 +9,7 @@
 #include "analysis/compare/policy_table.h"
 #include "analysis/compare/surrogate_text.h"
 #include "analysis/compare/text_table.h"
+#include "core/base/counted.h"
 #include "core/base/text_wrap.h"
 
 namespace kvreplay {

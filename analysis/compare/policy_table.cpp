@@ -59,10 +59,6 @@ std::string render_policies(std::span<const ComparedPolicy> policies, std::span<
   return table.render(kTextWidth);
 }
 
-std::string counted(std::size_t n, const char* one, const char* many) {
-  return fmt::format("{} {}", n, n == 1 ? one : many);
-}
-
 std::string direction(Better better) { return better == Better::lower ? "lower is better" : "higher is better"; }
 
 std::string bound_sign(Better better) { return better == Better::lower ? "<=" : ">="; }

@@ -36,8 +36,6 @@ std::string render_policies(std::span<const ComparedPolicy> policies, std::span<
                             const std::string& corner, std::vector<std::string> headers, std::vector<Cells> rows,
                             std::vector<std::string> remarks = {});
 
-/// "3 layers", "1 layer".
-std::string counted(std::size_t n, const char* one, const char* many);
 /// "lower is better"
 std::string direction(Better better);
 /// "<=" or ">="

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "analysis/compare/policy_table.h"
+#include "core/base/counted.h"
 #include "core/base/text_wrap.h"
 
 namespace kvreplay {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <optional>
 
+#include "core/base/counted.h"
 #include "core/base/error.h"
 #include "core/base/trimmed.h"
 
@@ -75,7 +76,7 @@ std::size_t BudgetGrid::tokens(std::size_t budget, std::size_t n_candidates) con
     case BudgetKind::tokens:
       if (value > n)
         throw UsageError(
-            fmt::format("budget of {} tokens is above the {} tokens up for eviction", value, n_candidates));
+            fmt::format("budget of {} tokens is above the {} up for eviction", value, counted(n_candidates, "token")));
       return static_cast<std::size_t>(value);
     case BudgetKind::compression_ratio: {
       // The order of operations is kvpress's and matters: 1000 * (1 - 0.9) is 99.99999999999997.

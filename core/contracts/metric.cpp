@@ -22,7 +22,7 @@ const Metric& find_metric(std::string_view name) {
   if (found != metrics().end()) return *found;
   std::vector<std::string> known;
   for (const Metric& metric : metrics()) known.push_back(metric.name);
-  throw UsageError(unknown_name("metric", name, known));
+  throw UsageError(unknown_name("metric", name, known, "kvreplay metrics"));
 }
 
 ChosenMetric::ChosenMetric(std::string_view text)

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "core/base/count.h"
+#include "core/base/counted.h"
 #include "core/base/error.h"
 
 namespace kvreplay {
@@ -71,8 +72,8 @@ Tensor PromptView::sum_attention(Range query_rows, std::size_t last_key) const {
 
 std::string missing_queries(std::span<const std::size_t> query_positions, Range candidates, std::size_t window) {
   if (window != kAll && window > candidates.size())
-    return fmt::format("its observation window of {} queries is longer than the {} tokens up for eviction", window,
-                       candidates.size());
+    return fmt::format("its observation window of {} is longer than the {} up for eviction",
+                       counted(window, "query", "queries"), counted(candidates.size(), "token"));
   std::size_t expected = candidates.end - std::min(window, candidates.size());
   for (auto it = std::ranges::lower_bound(query_positions, expected); expected < candidates.end; ++it, ++expected)
     if (it == query_positions.end() || *it != expected)

@@ -11,6 +11,7 @@
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
+#include "core/base/printable.h"
 #include "core/base/quoted.h"
 #include "tools/cli/backend_options.h"
 #include "tools/cli/commands.h"
@@ -212,7 +213,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!command.quiet) {
     report_fit(out, table);
-    fmt::print(err, "wrote {} in {}\n", command.output, duration_text(seconds));
+    fmt::print(err, "wrote {} in {}\n", printable(command.output), duration_text(seconds));
   }
   return 0;
 }

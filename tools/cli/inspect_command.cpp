@@ -9,6 +9,7 @@
 
 #include "analysis/compare/results_check.h"
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "core/data/results.h"
 #include "tools/cli/array_description.h"
 #include "tools/cli/commands.h"
@@ -72,7 +73,7 @@ Description describe_shard(const std::string& path, std::uintmax_t bytes, const 
                             {"shard", shard_text(shard.shard())},
                             {"units", shard.units()},
                             {"n_units", frame.n_units()}});
-  return {.text = fmt::format("{}: a shard of a replay, format {}, {}\n{}", path, version, bytes_text(bytes),
+  return {.text = fmt::format("{}: a shard of a replay, format {}, {}\n{}", printable(path), version, bytes_text(bytes),
                               two_columns(rows)),
           .json = std::move(json)};
 }
@@ -84,8 +85,9 @@ Description describe_array_file(const std::string& path, std::uintmax_t bytes, c
   if (!format.name.empty()) json["format"] = format.name;
   if (!format.version.empty()) json["format_version"] = format.version;
   const std::string version = format.version.empty() ? "" : fmt::format(", format {}", format.version);
-  return {.text = describe_arrays(fmt::format("{}: {}{}, {}", path, what, version, bytes_text(bytes)), arrays),
-          .json = std::move(json)};
+  return {
+      .text = describe_arrays(fmt::format("{}: {}{}, {}", printable(path), what, version, bytes_text(bytes)), arrays),
+      .json = std::move(json)};
 }
 
 // Files of scores are made by others, and have no format attribute.

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/base/printable.h"
 #include "tools/cli/trace_description.h"
 #include "tools/cli/two_columns.h"
 
@@ -51,7 +52,8 @@ std::string describe_learned(const std::string& path, std::uintmax_t bytes, cons
         fmt::format("{} tokens, the first {} among them", budgets.least_tokens, budgets.keep_first));
     add("budgets", "fitted on", prompts_text(budgets.trained_on));
   }
-  return fmt::format("{}: a learned policy, format kvlkv-1, {}\n{}", path, bytes_text(bytes), two_columns(rows));
+  return fmt::format("{}: a learned policy, format kvlkv-1, {}\n{}", printable(path), bytes_text(bytes),
+                     two_columns(rows));
 }
 
 Json learned_json(const std::string& path, std::uintmax_t bytes, const LearnedPolicy& policy) {

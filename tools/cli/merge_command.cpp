@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/replay/output_files.h"
@@ -157,7 +158,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     throw;
   }
   journal.remove();
-  if (!quiet) fmt::print(err, "wrote {} ({} units of {} shards)\n", files.results, holders.size(), first.shard().count);
+  if (!quiet)
+    fmt::print(err, "wrote {} ({} units of {} shards)\n", printable(files.results), holders.size(),
+               first.shard().count);
   return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "tools/cli/backend_options.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/interrupt_note.h"
@@ -181,7 +182,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
                   {.begin = begin,
                    .advance = [&](double flops) { line->advance(flops); },
                    .note = [&](const std::string& text) { line->note(talk, text); }})) {
-    fmt::print(talk, "{} was there already, written by the same replay\n", files.results);
+    fmt::print(talk, "{} was there already, written by the same replay\n", printable(files.results));
     return 0;
   }
   line.reset();
@@ -189,9 +190,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::string of_shard =
       shard ? fmt::format("; shard {}: {} of {} units", shard_text(*shard), part.units.size(), plan.units.size()) : "";
-  fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}{}) in {}\n", files.results,
-             plan.policies.size(), plan.budgets.values.size(), plan.cases.size(), plan.layers.size(), of_shard,
-             duration_text(seconds));
+  fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}{}) in {}\n",
+             printable(files.results), plan.policies.size(), plan.budgets.values.size(), plan.cases.size(),
+             plan.layers.size(), of_shard, duration_text(seconds));
   return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/base/counted.h"
 #include "tools/cli/two_columns.h"
 #include "tools/replay/memory_size.h"
 #include "tools/replay/replay_estimate.h"
@@ -33,8 +34,8 @@ std::string case_text(const ReplayPlan& plan, const ReplayCase& each) {
   std::size_t n_queries = 0;
   for (const Range& range : sample.query_ranges)
     n_queries += std::max(range.end, each.point.position) - std::max(range.begin, each.point.position);
-  return fmt::format("{} ({} of {} tokens up for eviction, {} evaluation queries)", each.label, each.point.position,
-                     sample.n_tokens, n_queries);
+  return fmt::format("{} ({} of {} up for eviction, {})", each.label, each.point.position,
+                     counted(sample.n_tokens, "token"), counted(n_queries, "evaluation query", "evaluation queries"));
 }
 
 std::string units_text(const ReplayPlan& plan, const WorkPart& part, std::size_t n_done) {

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/compare/results_check.h"
+#include "core/base/counted.h"
+#include "core/base/printable.h"
 #include "tools/cli/trace_description.h"
 #include "tools/cli/two_columns.h"
 
@@ -35,13 +37,16 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   add("", "written by", results.creator);
   add("", "model", results.model_id);
   add("", "layers", fmt::format("{}", fmt::join(results.layers, ",")));
-  add("", "heads", fmt::format("{} query heads, {} KV heads", results.q_heads.size(), results.kv_heads.size()));
+  add("", "heads",
+      fmt::format("{}, {}", counted(results.q_heads.size(), "query head"),
+                  counted(results.kv_heads.size(), "KV head")));
   add("", "budgets", fmt::format("{} ({})", fmt::join(results.budgets, " "), budget_meaning(results)));
   if (!results.spans.empty()) add("", "spans", fmt::format("{}", fmt::join(results.spans, ", ")));
   for (const ResultsCase& each : results.cases)
     add("cases", each.label,
-        fmt::format("{} evaluation queries, trace {} ({})", each.n_queries, each.trace,
-                    each.fingerprint.substr(0, kShortFingerprint)));
+        fmt::format("{}, trace {} ({})",
+                    counted(static_cast<std::size_t>(each.n_queries), "evaluation query", "evaluation queries"),
+                    each.trace, each.fingerprint.substr(0, kShortFingerprint)));
   for (const ResultsPolicy& policy : results.policies)
     add("policies", policy.name, (policy.oracle ? "oracle; " : "") + policy.parameters);
   for (const ResultsMetric& metric : results.metrics)
@@ -57,7 +62,7 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
     if (value.is_array()) continue;  // what it lists stands above
     add("options", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
-  return fmt::format("{}: results, format {}, {}\n", path, results.format_version, bytes_text(bytes)) +
+  return fmt::format("{}: results, format {}, {}\n", printable(path), results.format_version, bytes_text(bytes)) +
          two_columns(rows);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/ostream.h>
 
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/replay/output_file.h"
@@ -71,7 +72,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
 
   trace.dtype = dtype_named(dtype);
   write_synthetic_trace(output, trace, force);
-  fmt::print(err, "wrote {}\n", output);
+  fmt::print(err, "wrote {}\n", printable(output));
   return 0;
 }
 

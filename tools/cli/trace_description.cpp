@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/base/counted.h"
+#include "core/base/printable.h"
 #include "tools/cli/two_columns.h"
 
 namespace kvreplay {
@@ -100,9 +102,9 @@ void add_model(const TraceInfo& trace, Rows& rows) {
   std::sort(windows.begin(), windows.end());
   windows.erase(std::unique(windows.begin(), windows.end()), windows.end());
   for (const std::size_t window : windows) {
-    add("sliding window", fmt::format("{} tokens in layers {}", window, layers_with(trace, [&](const LayerInfo& l) {
-                                        return l.sliding_window == window;
-                                      })));
+    add("sliding window",
+        fmt::format("{} in layers {}", counted(window, "token"),
+                    layers_with(trace, [&](const LayerInfo& l) { return l.sliding_window == window; })));
   }
   add("dtype", std::string(name_of(trace.dtype)));
   add("output projection", layers_with(trace, [](const LayerInfo& layer) { return layer.has_output_projection; }));
@@ -118,9 +120,10 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
   for (const Range& range : sample.query_ranges) ranges.append(" ").append(range_text(range));
   add("queries", fmt::format("{} recorded at{}", sample.n_recorded_queries(), ranges));
   for (const CompressionPoint& point : sample.compression_points) {
-    add("compression point", fmt::format("{} at {}: {} evaluation queries; {} queries recorded directly before it",
-                                         point.name, point.position, n_evaluation_queries(sample, point.position),
-                                         n_window_queries(sample, point.position)));
+    add("compression point",
+        fmt::format("{} at {}: {}; {} recorded directly before it", point.name, point.position,
+                    counted(n_evaluation_queries(sample, point.position), "evaluation query", "evaluation queries"),
+                    counted(n_window_queries(sample, point.position), "query", "queries")));
   }
   std::string spans;
   for (const Span& span : sample.spans)
@@ -130,14 +133,15 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
                               sample.has_block_cosine ? "yes" : "no"));
   for (const ProbeInfo& probe : sample.probes) {
     const Range repeated = {probe.chunks.front().context.begin, probe.chunks.back().context.end};
-    add("probe", fmt::format("{}: repeats {} in {} {}, {} queries and keys, {}", probe.compression_point,
-                             range_text(repeated), probe.chunks.size(), probe.chunks.size() == 1 ? "chunk" : "chunks",
-                             probe.n_rows, bytes_text(probe_bytes(trace, probe))));
+    add("probe",
+        fmt::format("{}: repeats {} in {}, {} queries and keys, {}", probe.compression_point, range_text(repeated),
+                    counted(probe.chunks.size(), "chunk"), probe.n_rows, bytes_text(probe_bytes(trace, probe))));
   }
   for (const SensitivityInfo& each : sample.sensitivities) {
     add("sensitivities",
-        fmt::format("{}: {} sketches at levels {}, {} of {} queries are targets, passes lost up to {:.3g} nats, {}",
-                    each.compression_point, each.n_sketches(), levels_text(each), each.n_targets(), each.n_queries(),
+        fmt::format("{}: {} at levels {}, {} of {} scored, passes lost up to {:.3g} nats, {}", each.compression_point,
+                    counted(each.n_sketches(), "sketch", "sketches"), levels_text(each), each.n_targets(),
+                    counted(each.n_queries(), "query is", "queries are"),
                     *std::max_element(each.perturbed_kl.begin(), each.perturbed_kl.end()),
                     bytes_text(sensitivity_bytes(trace, each))));
   }
@@ -245,7 +249,8 @@ std::string describe_trace(const TraceFileFacts& file, const TraceInfo& trace) {
   rows.push_back({"", "fingerprint", file.fingerprint});
   add_model(trace, rows);
   for (std::size_t s = 0; s < trace.samples.size(); ++s) add_sample(trace, trace.samples[s], s, rows);
-  return fmt::format("{}: a trace, format {}, {}\n", file.path, file.format_version, bytes_text(file.bytes)) +
+  return fmt::format("{}: a trace, format {}, {}\n", printable(file.path), file.format_version,
+                     bytes_text(file.bytes)) +
          two_columns(rows);
 }
 

@@ -13,8 +13,8 @@ namespace kvreplay {
 std::vector<std::string> split_list(const std::vector<std::string>& texts);
 
 /// The same for policies and metrics, whose parameters have commas of their own: a piece that begins with `name=`
-/// belongs to the piece before it, and quotes stay. "snapkv:window=32,kernel=7+ada,knorm" is "snapkv:window=32,kernel=7+ada" and
-/// "knorm".
+/// belongs to the piece before it, and quotes stay. "snapkv:window=32,kernel=7+ada,knorm" is
+/// "snapkv:window=32,kernel=7+ada" and "knorm".
 std::vector<std::string> split_with_parameters(const std::vector<std::string>& texts);
 
 /// Whole numbers and ranges, ends included: "0,3,5-8" is 0 3 5 6 7 8. Ascending, each once.

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/base/counted.h"
 #include "core/base/error.h"
 #include "core/data/prompt_digest.h"
 #include "tools/replay/plan_steps.h"
@@ -25,7 +26,7 @@ void check_budgets(const ReplayPlan& plan, bool strict, std::ostream& talk) {
     if (strict)
       throw UsageError(fmt::format("case {}: budget of {} tokens is above the {} tokens up for eviction", each.label,
                                    largest, each.point.position));
-    shorter.push_back(fmt::format("{} ({} tokens)", each.label, each.point.position));
+    shorter.push_back(fmt::format("{} ({})", each.label, counted(each.point.position, "token")));
   }
   if (!shorter.empty())
     talk << fmt::format("budgets above the tokens that there are keep all of them: {} (--strict refuses)\n",

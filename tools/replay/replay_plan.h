@@ -22,7 +22,7 @@ struct ReplayOptions {
   std::vector<std::string> policies;  ///< empty, or `default` among them: all whose needs the traces meet
   std::vector<std::string> scores;    ///< FILE or NAME=FILE
   std::string budgets{kDefaultBudgets};
-  std::string compression_ratios;               ///< instead of budgets when not empty
+  std::string compression_ratios;  ///< instead of budgets when not empty
   std::string rounding{name_of(RatioRounding::kvpress)};
   std::vector<std::string> metrics;             ///< empty, or `default` among them: all that the traces allow
   std::vector<std::string> samples;             ///< empty: all

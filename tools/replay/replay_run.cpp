@@ -35,12 +35,15 @@ class UnitQueue {
         flops_(flops_of(part.costs)) {}
 
   void run(std::vector<std::size_t> pending) {
+    const bool surveys = std::ranges::any_of(plan_.policies, &Policy::splits_layers);
     double flops = 0;
     for (const std::size_t unit : pending) flops += flops_[unit];
+    if (surveys)
+      for (const std::size_t unit : units_of_cases(pending)) flops += survey_flops(unit);
     progress_.begin(pending.size(), flops);
     // Long ones first, so that no thread is left alone with one at the end.
     std::ranges::stable_sort(pending, std::greater{}, [&](std::size_t unit) { return flops_[unit]; });
-    if (std::ranges::none_of(plan_.policies, &Policy::splits_layers)) return run_all(pending, {});
+    if (!surveys) return run_all(pending, {});
 
     // Before any layer can be replayed, policies that split budgets between layers have to see them all. Case by case:
     // what is seen of one is held no longer than its units need it, and is all that a killed replay has to see again.
@@ -50,14 +53,31 @@ class UnitQueue {
       for (const std::size_t unit : pending)
         (plan_.units[unit].case_index == case_index ? units : later).push_back(unit);
       CaseBudgets budgets;
-      backend_.with(
-          [&](Backend& chosen) { budgets = split_budgets(plan_, case_index, part_.in_flight, chosen, used_); });
+      const auto layer_done = [&](std::size_t layer) {
+        progress_.advance(survey_flops(case_index * plan_.layers.size() + layer));
+      };
+      backend_.with([&](Backend& chosen) {
+        budgets = split_budgets(plan_, case_index, part_.in_flight, chosen, used_, layer_done);
+      });
       run_all(units, budgets);
       pending = std::move(later);
     }
   }
 
  private:
+  // All units of the cases that these are of: policies that split budgets see them again.
+  std::vector<std::size_t> units_of_cases(const std::vector<std::size_t>& pending) const {
+    std::set<std::size_t> cases;
+    for (const std::size_t unit : pending) cases.insert(plan_.units[unit].case_index);
+    std::vector<std::size_t> units;
+    for (std::size_t unit = 0; unit < plan_.units.size(); ++unit)
+      if (cases.contains(plan_.units[unit].case_index)) units.push_back(unit);
+    return units;
+  }
+
+  // About what it takes to survey a unit: its scores.
+  double survey_flops(std::size_t unit) const { return flops_[unit] * scoring_share(part_.costs[unit]); }
+
   void run_all(const std::vector<std::size_t>& units, const CaseBudgets& budgets) {
     parallel_in_order(units.size(), part_.in_flight, [&](std::size_t i) {
       // The one that starts next, when one of those at work now ends.

@@ -72,13 +72,14 @@ std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const R
 }
 
 CaseBudgets split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once, Backend& backend,
-                          UsedSlices& used) {
+                          UsedSlices& used, const std::function<void(std::size_t layer)>& layer_done) {
   const std::size_t n_layers = plan.layers.size();
   std::vector<UnitSurvey> surveys(n_layers);
   parallel_in_order(n_layers, max_at_once, [&](std::size_t layer) {
     if (layer + max_at_once < n_layers) prefetch_unit(plan, {.case_index = case_index, .layer = layer + max_at_once});
     surveys[layer] = with_task(plan, {.case_index = case_index, .layer = layer}, used,
                                [&](UnitTask& task) { return survey_unit(task, backend); });
+    layer_done(layer);
   });
   CaseBudgets budgets{.layers = std::vector<LayerBudgets>(n_layers, LayerBudgets(plan.policies.size())),
                       .left_out = std::vector<std::string>(plan.policies.size())};

@@ -1,6 +1,7 @@
 #pragma once
 // Work on one unit: its slice of the trace, read and handed to the engine.
 
+#include <functional>
 #include <vector>
 
 #include "core/base/scratch_pool.h"
@@ -32,8 +33,9 @@ UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, const CaseBu
 
 /// Lets the policies that split budgets between layers look at all layers of a case.
 /// \param max_at_once  layers surveyed at a time
+/// \param layer_done   told of each layer, by its place in the plan; called from several threads at once
 CaseBudgets split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once, Backend& backend,
-                          UsedSlices& used);
+                          UsedSlices& used, const std::function<void(std::size_t layer)>& layer_done);
 
 /// unit_damage() of a plan with one policy, at other budgets than the plan's: [n_kv_heads][n_budgets].
 std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
