@@ -113,11 +113,14 @@ Json ranking(const Comparison& comparison) {
 std::string comparison_json(const Comparison& comparison) {
   Json policies = Json::array();
   for (const ComparedPolicy& policy : comparison.policies) {
+    std::vector<double> below_window;
+    for (const std::size_t b : policy.below_window) below_window.push_back(comparison.budgets[b]);
     policies.push_back({{"name", policy.name},
                         {"parameters", policy.parameters},
                         {"oracle", policy.oracle},
                         {"keeps_all", policy.keeps_all},
-                        {"overspends", policy.overspends}});
+                        {"overspends", policy.overspends},
+                        {"below_window", below_window}});
   }
   Json metrics = Json::array();
   for (std::size_t m = 0; m < comparison.metrics.size(); ++m) {

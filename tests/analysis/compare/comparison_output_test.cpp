@@ -100,6 +100,8 @@ TEST_CASE("where a window takes the whole budget, the row and a note say so") {
   CHECK(contains(text, "below its window to 0.5\n"));
   CHECK(contains(text, "below a window of 32 tokens snapkv keeps the newest tokens alone, and no sinks"));
   CHECK(contains(text, "SCORER+protect:sinks=4"));
+  const auto json = nlohmann::json::parse(comparison_json(comparison));
+  CHECK(json["policies"][2]["below_window"] == nlohmann::json::parse("[0.25, 0.5]"));
   CHECK(contains(text, "below its window lagkv keeps the first and the newest tokens"));
 }
 
