@@ -131,6 +131,10 @@ class TraceStorage(RecorderTest):
         self.assertEqual(len(decoded), 6)
         self.assertIn(f"position {start + step}", outcome.out)
 
+    def test_quiet_says_nothing(self):
+        outcome = self.record("--decode", 2, "--quiet")
+        self.assertEqual((outcome.out, outcome.err), ("", ""))
+
     def test_the_report_says_what_was_stored(self):
         prompts = self.prompts({"name": "a", "text": [{"text": "the cat", "span": "context"}, " sat"]})
         outcome = self.record("--decode", 2, prompts=prompts)
@@ -143,7 +147,7 @@ class TraceStorage(RecorderTest):
             "keys: ",
             "largest magnitude",
             "decoded: ",
-            "1 sample, layers 0,1,2 of 3",
+            "1 sample, layers 0-2 of 3",
             "float32",
         ):
             self.assertIn(words, outcome.out)
