@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "analysis/compare/pooling.h"
+#include "core/contracts/budget.h"
 
 namespace kvreplay {
 namespace {
@@ -31,17 +31,18 @@ void describe_spending(const Results& results, std::vector<ComparedPolicy>& poli
   }
 }
 
-/// Tokens that a budget asks of n, where it does not ask for all of them.
-std::optional<double> tokens_asked(const Results& results, std::size_t budget, double n) {
-  const double asked =
-      results.budget_kind == "tokens" ? results.budgets[budget] : std::floor(results.budgets[budget] * n + 0.5);
-  if (asked >= n) return std::nullopt;
-  return asked;
+/// The budgets as they were asked for.
+BudgetGrid grid_of(const Results& results) {
+  for (const BudgetKind kind : {BudgetKind::tokens, BudgetKind::compression_ratio})
+    if (results.budget_kind == name_of(kind))
+      return {.kind = kind, .values = kind == BudgetKind::tokens ? results.budgets : results.compression_ratios};
+  return {.kind = BudgetKind::fraction, .values = results.budgets};
 }
 
 void describe_windows(const Results& results, std::vector<ComparedPolicy>& policies) {
   if (results.n_newest.empty() || results.n_sinks.empty() || results.n_candidates.empty()) return;
   const std::size_t n_units = results.n_candidates.size();
+  const BudgetGrid budgets = grid_of(results);
   const auto is_below = [&](std::size_t p, std::size_t b) {
     bool anywhere = false;
     for (std::size_t unit = 0; unit < n_units; ++unit) {
@@ -49,9 +50,9 @@ void describe_windows(const Results& results, std::vector<ComparedPolicy>& polic
       if (!(n > 0)) continue;  // a sliding window's layer, or one that was not replayed
       const double newest = results.n_newest[unit * policies.size() + p];
       const double guarded = newest + results.n_sinks[unit * policies.size() + p];
-      const std::optional<double> asked = tokens_asked(results, b, n);
+      const auto asked = static_cast<double>(budgets.at(b, static_cast<std::size_t>(n)).tokens);
       // The newest token alone is no window.
-      if (!asked || *asked < 1 || !(newest > 1) || !(*asked <= guarded)) return false;
+      if (asked < 1 || asked >= n || !(newest > 1) || !(asked <= guarded)) return false;
       anywhere = true;
     }
     return anywhere;

@@ -209,10 +209,11 @@ void note_windows(const Comparison& comparison, Notes& notes) {
                              "SCORER+protect:sinks=4, as in snapkv+protect:sinks=4, keeps these too",
                              counted(window, "token"), fmt::join(names, ", "), names.size() == 1 ? "keeps" : "keep")});
   if (!with_sinks.empty())
-    notes.push_back(
-        {.metric = "",
-         .text = fmt::format("below its window {} keeps the first and the newest tokens, whatever the scores",
-                             fmt::join(with_sinks, ", "))});
+    notes.push_back({.metric = "",
+                     .text = fmt::format("below {} {} the first and the newest tokens, whatever the scores: {}",
+                                         with_sinks.size() == 1 ? "its window" : "their windows",
+                                         with_sinks.size() == 1 ? "a policy keeps" : "policies keep",
+                                         fmt::join(with_sinks, ", "))});
 }
 
 }  // namespace

@@ -253,16 +253,21 @@ void mark_replayed(std::span<const ResultsFile> files, const IndexMaps& maps, Da
   std::vector<LeftOut> all;
   for (std::size_t f = 0; f < files.size(); ++f) {
     const std::vector<LeftOut> left_out = left_out_of(files[f], maps.at("case")[f], joined);
-    const auto holds = [&](std::size_t c, std::size_t l, std::size_t p) {
-      return std::ranges::none_of(left_out, [&](const LeftOut& each) {
-        return each.policy == policies[p] && each.case_label == cases[c] &&
-               (!each.layer || fmt::to_string(*each.layer) == layers[l]);
-      });
-    };
+    std::vector<bool> absent(replayed.values.size());
+    for (const LeftOut& each : left_out) {
+      const auto c = std::ranges::find(cases, each.case_label), p = std::ranges::find(policies, each.policy);
+      if (c == cases.end() || p == policies.end()) continue;
+      for (std::size_t l = 0; l < layers.size(); ++l)
+        if (!each.layer || fmt::to_string(*each.layer) == layers[l])
+          absent[(static_cast<std::size_t>(c - cases.begin()) * layers.size() + l) * policies.size() +
+                 static_cast<std::size_t>(p - policies.begin())] = true;
+    }
     for (const std::size_t c : maps.at("case")[f]) {
       for (const std::size_t l : maps.at("layer")[f]) {
-        for (const std::size_t p : maps.at("policy")[f])
-          if (holds(c, l, p)) replayed.values[(c * layers.size() + l) * policies.size() + p] = 1;
+        for (const std::size_t p : maps.at("policy")[f]) {
+          const std::size_t at = (c * layers.size() + l) * policies.size() + p;
+          if (!absent[at]) replayed.values[at] = 1;
+        }
       }
     }
     std::ranges::copy_if(left_out, std::back_inserter(all),

@@ -183,6 +183,11 @@ void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& 
       throw UsageError(fmt::format("two cases are called '{}' ({} and {}): give each trace and compression point once",
                                    each.label, plan.traces[first->second]->path().string(),
                                    plan.traces[each.trace]->path().string()));
+  set_units(plan);
+}
+
+void set_units(ReplayPlan& plan) {
+  plan.units.clear();
   for (std::size_t c = 0; c < plan.cases.size(); ++c)
     for (std::size_t l = 0; l < plan.layers.size(); ++l) plan.units.push_back({.case_index = c, .layer = l});
 }

@@ -69,12 +69,19 @@ void leave_out_of_cases(const std::vector<std::vector<std::string>>& needs, Repl
     }
     if (!std::ranges::all_of(reasons, &std::string::empty)) plan.cases[c].left_out = std::move(reasons);
   }
-  // A case that feeds none has nothing to say.
+}
+
+// A case that feeds no policy has nothing to say. Every policy is fed by some case, so that others remain.
+void drop_idle_cases(ReplayPlan& plan, std::ostream& talk) {
+  const auto is_idle = [](const ReplayCase& each) {
+    return !each.left_out.empty() && std::ranges::none_of(each.left_out, &std::string::empty);
+  };
   for (const ReplayCase& each : plan.cases)
-    if (!each.left_out.empty() && std::ranges::none_of(each.left_out, &std::string::empty))
-      throw InputError(
-          fmt::format("case {} feeds none of the policies: {} (--sample and --compression-point choose others)",
-                      each.label, each.left_out.front()));
+    if (is_idle(each))
+      talk << fmt::format("leaving out case {}, which feeds none of the policies: {}\n", each.label,
+                          each.left_out.front());
+  std::erase_if(plan.cases, is_idle);
+  set_units(plan);
 }
 
 // Takes away what is replayed by request only.
@@ -169,6 +176,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
     unmet.push_back(std::move(needs));
   }
   leave_out_of_cases(unmet, plan);
+  drop_idle_cases(plan, talk);
   tell_left_out(plan, talk);
 }
 

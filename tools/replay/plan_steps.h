@@ -34,7 +34,10 @@ void choose_layers(const ReplayOptions& options, ReplayPlan& plan, std::ostream&
 /// \param talk  takes what is left out
 void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk);
 
-/// \param talk  takes what is left out
+/// All layers of all cases, in canonical order.
+void set_units(ReplayPlan& plan);
+
+/// \param talk  takes what is left out, cases that feed no policy among it
 void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk);
 
 /// Metrics to report, and those to compute.

@@ -102,7 +102,7 @@ TEST_CASE("where a window takes the whole budget, the row and a note say so") {
   CHECK(contains(text, "SCORER+protect:sinks=4"));
   const auto json = nlohmann::json::parse(comparison_json(comparison));
   CHECK(json["policies"][2]["below_window"] == nlohmann::json::parse("[0.25, 0.5]"));
-  CHECK(contains(text, "below its window lagkv keeps the first and the newest tokens"));
+  CHECK(contains(text, "below its window a policy keeps the first and the newest tokens, whatever the scores: lagkv"));
 }
 
 TEST_CASE("equal rows of what the budget decides become one, metrics without values say so") {

@@ -95,12 +95,20 @@ TEST_CASE("shards and interrupted replays leave out the same") {
   CHECK(content_of(merged) == content_of(whole));
 }
 
-TEST_CASE("--strict refuses what a case cannot feed, and so does a case that feeds nothing") {
+TEST_CASE("a case that feeds no policy is left out, and the others are replayed") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder), results = folder.file("r.h5");
+  const ProgramRun done = replay({trace, "-p", kWindow, "-b", "0.5", "-m", "kept_fraction", "-o", results});
+  REQUIRE_MESSAGE(done.exit_code == 0, done.err);
+  CHECK(
+      contains(done.err, "leaving out case synthetic-0000@context, which feeds none of the policies: its observation"));
+  CHECK(labels<std::string>(read_dataset(results), "case") == std::vector<std::string>{"synthetic-0000@prompt"});
+}
+
+TEST_CASE("--strict refuses what a case cannot feed") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder);
   CHECK(contains(refused(folder, 3, with({trace, "--strict"}, kArgs)), "policy 'snapkv:window=240': its observation"));
-  CHECK(contains(refused(folder, 3, {trace, "-p", kWindow}),
-                 "case synthetic-0000@context feeds none of the policies: its observation window"));
 }
 
 TEST_CASE("numbers that one policy cannot be computed on cost that policy, and the layer is named") {
