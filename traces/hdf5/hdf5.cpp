@@ -65,6 +65,8 @@ PropertyList file_access(H5F_libver_t newest) {
   // No chunk cache unless a dataset asks for one: whole chunks are read and written, then without a copy. And on a full
   // disk there is nothing left for H5Dclose() to write, to fail, and to keep the file open.
   check("set up", -1, "file access", [&] { return H5Pset_cache(access, 0, 1, 0, 1); });
+  // For the same reason small contiguous arrays go to the file when they are written, not when they are closed.
+  check("set up", -1, "file access", [&] { return H5Pset_sieve_buf_size(access, 0); });
   return access;
 }
 

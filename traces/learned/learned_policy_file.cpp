@@ -227,9 +227,10 @@ void write_array(hid_t group, const std::string& name, const std::vector<std::si
   const PropertyList creation = dataset_creation();
   check("chunk", group, name, [&] { return H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data()); });
   check("protect", group, name, [&] { return H5Pset_fletcher32(creation); });
-  const Dataset dataset = create_dataset(group, name, H5T_IEEE_F32LE, new_space(dims), creation);
+  hdf5::Dataset dataset = create_dataset(group, name, H5T_IEEE_F32LE, new_space(dims), creation);
   check("write", group, name,
         [&] { return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()); });
+  dataset.close();
 }
 
 void write_fractions(hid_t group, const std::string& name, const std::vector<double>& values) {

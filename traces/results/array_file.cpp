@@ -34,10 +34,11 @@ struct ArrayFile::Impl {
                   [&] { return H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()); });
       hdf5::compress(creation, 1);
     }
-    const hdf5::Dataset dataset = hdf5::create_dataset(root, name, type, space, creation);
+    hdf5::Dataset dataset = hdf5::create_dataset(root, name, type, space, creation);
     if (size > 0)
       hdf5::check("write", root, name, [&] { return H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values); });
     for (const auto& [key, value] : attributes) hdf5::write_attribute(dataset, key, value);
+    dataset.close();
   }
 
   static constexpr std::size_t kWorthCompressing = 1024;  // elements

@@ -75,13 +75,14 @@ void write_carried(const hdf5::Group& root, const std::vector<CarriedArray>& arr
   if (arrays.empty()) return;
   const hdf5::Group group = hdf5::create_group(root, kCarriedGroup, true);
   for (const CarriedArray& array : arrays) {
-    const hdf5::Dataset dataset =
+    hdf5::Dataset dataset =
         hdf5::create_dataset(group, array.name, H5T_IEEE_F32LE,
                              hdf5::new_space(std::array<hsize_t, 1>{array.values.size()}), hdf5::dataset_creation());
     if (!array.values.empty())
       hdf5::check("write", dataset, "", [&] {
         return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array.values.data());
       });
+    dataset.close();
   }
 }
 
@@ -261,12 +262,17 @@ void write_dataset_content(const hdf5::Group& root, const Dataset& dataset) {
   for (const Variable& variable : dataset.variables) {
     std::vector<hsize_t> dims;
     for (const std::string& name : variable.dimensions) dims.push_back(dataset.dimension(name).size());
-    const hdf5::Dataset written = write_values(root, variable, dims);
+    hdf5::Dataset written = write_values(root, variable, dims);
     for (std::size_t i = 0; i < dims.size(); ++i) attach_scale(written, scales[variable.dimensions[i]], i);
     write_attributes(written, variable.attributes);
+    written.close();
   }
-  for (const TextVariable& text : dataset.texts)
-    attach_scale(hdf5::write_strings(root, text.name, text.values), scales[text.dimension], 0);
+  for (const TextVariable& text : dataset.texts) {
+    hdf5::Dataset written = hdf5::write_strings(root, text.name, text.values);
+    attach_scale(written, scales[text.dimension], 0);
+    written.close();
+  }
+  for (auto& [name, scale] : scales) scale.close();
   write_carried(root, dataset.carried);
 }
 
