@@ -15,6 +15,6 @@ int main(int argc, char** argv) {
     const std::vector<std::string> args(argv + 2, argv + argc);
     return kvreplay::run_program(args, std::cout, std::cerr);
   }
-  kvreplay::set_learned_policy_reader(kvreplay::read_learned_policy_file);
+  kvreplay::use_learned_policy_files();
   return doctest::Context(argc, argv).run();
 }

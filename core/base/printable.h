@@ -6,6 +6,8 @@
 
 namespace kvreplay {
 
+bool is_utf8(std::string_view text);
+
 /// Whether the text is valid UTF-8 without control characters.
 bool is_printable(std::string_view text);
 

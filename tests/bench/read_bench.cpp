@@ -31,11 +31,12 @@ struct Piece {
 
 // The middle one of the recorded layers.
 struct Layer {
-  explicit Layer(const std::string& path) : trace(path), bytes(path), layer(trace.info().layers.size() / 2) {
-    const hdf5::File file = hdf5::open_file(path);
+  explicit Layer(const std::string& path) : file(path), trace(file), layer(trace.info().layers.size() / 2) {
+    const hdf5::StoredGroup root = hdf5::root_of(file.stored());
     const auto add = [&](const std::string& group, const char* name) {
-      const hdf5::StoredArray array = hdf5::open_array(hdf5::open_group(file, group), name, bytes.size());
-      for (const hdf5::ChunkPlace& chunk : hdf5::find_chunks(array, {0, array.dims[array.dims.size() - 2]}))
+      const hdf5::IndexedArray& array = hdf5::open_array(hdf5::open_group(root, group), name).indexed();
+      const hdf5::IndexedChunk whole{.address = array.address, .size = array.size};
+      for (const hdf5::IndexedChunk& chunk : array.chunks.empty() ? std::vector{whole} : array.chunks)
         for (std::uint64_t done = 0; done < chunk.size; done += kPiece) {
           const std::size_t size = std::min<std::uint64_t>(kPiece, chunk.size - done);
           pieces.push_back({chunk.address + done, size, n_bytes});
@@ -47,8 +48,8 @@ struct Layer {
     if (info.has_output_projection) add(trace_schema::model_layer_path(info.index), "output_projection");
   }
 
+  InputFile file;
   TraceReader trace;
-  FileBytes bytes;
   std::size_t layer;
   LayerData data;
   std::vector<Piece> pieces;

@@ -72,7 +72,7 @@ std::span<const Command> all_commands() {
 }
 
 int run_program(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
-  set_learned_policy_reader(read_learned_policy_file);
+  use_learned_policy_files();
   try {
     return dispatch(args, out, err);
   } catch (const Error& error) {

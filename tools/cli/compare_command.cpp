@@ -20,7 +20,6 @@
 #include "tools/replay/file_roles.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/output_file.h"
-#include "traces/hdf5/file_format.h"
 #include "traces/results/dataset_file.h"
 
 namespace kvreplay {
@@ -111,11 +110,12 @@ std::vector<ResultsFile> read_files(const std::vector<std::string>& names, std::
   }
   Progress progress(err, progress_form(err, false), "reading", static_cast<double>(total), bytes_text(total));
   for (const std::string& name : names) {
-    const FileFormat format = file_format(name);
+    const InputFile file(name);
+    const FileFormat format = file.format();
     if (format.name != results::kFormat) {
       throw InputError(fmt::format("{}: expected {}, found {}", name, results::kFormat, format.name));
     }
-    files.push_back({.name = name, .data = read_dataset(name)});
+    files.push_back({.name = name, .data = read_dataset(file)});
     progress.advance(static_cast<double>(sizes[files.size() - 1]));
   }
   return files;

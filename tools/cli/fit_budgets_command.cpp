@@ -162,13 +162,13 @@ std::size_t max_at_once(const ReplayPlan& plan, const CommandOptions& command) {
 }
 
 // The file whose scorer the output takes along; empty for none.
-std::filesystem::path scorer_file(const ReplayPlan& plan, const LearnedPolicy& table, std::ostream& err) {
+std::optional<InputFile> scorer_file(const ReplayPlan& plan, const LearnedPolicy& table, std::ostream& err) {
   const LearnedPolicy* scorer = plan.policies.front().learned_scorer();
-  if (scorer == nullptr) return {};
-  if (scorer->layers == table.layers && scorer->model_id == table.model_id) return scorer->path;
+  if (scorer == nullptr) return std::nullopt;
+  if (scorer->layers == table.layers && scorer->model_id == table.model_id) return InputFile(scorer->path);
   fmt::print(err, "warning: the scorer of {} is of other layers or of another model: the output holds budgets alone\n",
              scorer->path.string());
-  return {};
+  return std::nullopt;
 }
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {

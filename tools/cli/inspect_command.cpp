@@ -20,7 +20,7 @@
 #include "tools/cli/trace_description.h"
 #include "tools/cli/two_columns.h"
 #include "tools/replay/shard_file.h"
-#include "traces/hdf5/file_format.h"
+#include "traces/input/input_file.h"
 #include "traces/learned/learned_policy_file.h"
 #include "traces/results/dataset_file.h"
 #include "traces/trace/trace_reader.h"
@@ -53,8 +53,10 @@ void check_values(const TraceReader& trace, std::uintmax_t bytes, std::ostream& 
     }
 }
 
-Description describe_shard(const std::string& path, std::uintmax_t bytes, const std::string& version) {
-  const ShardFile shard(path);
+Description describe_shard(const InputFile& file, const std::string& version) {
+  const std::string path = file.path();
+  const std::uintmax_t bytes = file.bytes().size();
+  const ShardFile shard(file);
   const ResultsFrame& frame = shard.frame();
   const Dataset& results = frame.dataset;
   std::vector<TwoColumnRow> rows;
@@ -78,9 +80,10 @@ Description describe_shard(const std::string& path, std::uintmax_t bytes, const 
           .json = std::move(json)};
 }
 
-Description describe_array_file(const std::string& path, std::uintmax_t bytes, const std::string& what,
-                                const FileFormat& format) {
-  const std::vector<ListedArray> arrays = list_arrays(path);
+Description describe_array_file(const InputFile& file, const std::string& what, const FileFormat& format) {
+  const std::string path = file.path();
+  const std::uintmax_t bytes = file.bytes().size();
+  const std::vector<ListedArray> arrays = list_arrays(file);
   Json json = Json::object({{"file", path}, {"bytes", bytes}, {"arrays", arrays_json(arrays)}});
   if (!format.name.empty()) json["format"] = format.name;
   if (!format.version.empty()) json["format_version"] = format.version;
@@ -91,42 +94,51 @@ Description describe_array_file(const std::string& path, std::uintmax_t bytes, c
 }
 
 // Files of scores are made by others, and have no format attribute.
-bool holds_scores(const std::string& path) {
-  return std::ranges::any_of(list_arrays(path), [](const ListedArray& array) {
+bool holds_scores(const InputFile& file) {
+  return std::ranges::any_of(list_arrays(file), [](const ListedArray& array) {
     return array.path.starts_with("samples/") && array.path.ends_with("/scores");
   });
 }
 
-Description inspect(const std::string& path, bool quick, std::ostream& err) {
+Description describe(const InputFile& file, bool quick, std::ostream& err) {
   FileFormat format;
   try {
-    format = file_format(path);
+    format = file.format();
   } catch (const InputError&) {
-    if (!is_hdf5_file(path) || !holds_scores(path)) throw;
-    return describe_array_file(path, std::filesystem::file_size(path), "scores", {});
+    if (!holds_scores(file)) throw;
+    return describe_array_file(file, "scores", {});
   }
-  const std::uintmax_t bytes = std::filesystem::file_size(path);
-  if (format.name == "kvreplay-shard") return describe_shard(path, bytes, format.version);
-  if (format.name == "kvreplay-retained") return describe_array_file(path, bytes, "retained sets", format);
-  if (format.name == "kvreplay-outputs") return describe_array_file(path, bytes, "full-cache outputs", format);
+  const std::string path = file.path();
+  const std::uintmax_t bytes = file.bytes().size();
+  if (format.name == "kvreplay-shard") return describe_shard(file, format.version);
+  if (format.name == "kvreplay-retained") return describe_array_file(file, "retained sets", format);
+  if (format.name == "kvreplay-outputs") return describe_array_file(file, "full-cache outputs", format);
   if (format.name == results::kFormat) {
-    Dataset results = read_dataset(path);
+    Dataset results = read_dataset(file);
     check_results(path, results);
     Json json = results_json(path, bytes, results);
     return {.text = describe_results(path, bytes, read_results(std::move(results))), .json = std::move(json)};
   }
   if (format.name == "kvreplay-trace") {
-    const TraceReader reader(path);
+    const TraceReader reader(file);
     if (!quick) check_values(reader, bytes, err);
     const TraceFileFacts facts{
         .path = path, .format_version = format.version, .fingerprint = reader.fingerprint(), .bytes = bytes};
     return {.text = describe_trace(facts, reader.info()), .json = trace_json(facts, reader.info())};
   }
   if (format.name == "kvlkv-1") {
-    const LearnedPolicy policy = read_learned_policy_file(path);
+    const LearnedPolicy policy = read_learned_policy_file(file);
     return {.text = describe_learned(path, bytes, policy), .json = learned_json(path, bytes, policy)};
   }
   throw InputError(fmt::format("{}: not a file of kvreplay: its format is '{}'", path, format.name));
+}
+
+Description inspect(const std::string& path, bool quick, std::ostream& err) {
+  const InputFile file(path);
+  Description description = describe(file, quick, err);
+  description.text += fmt::format("\nstructure read {}\n", file.confinement());
+  description.json["reader"] = file.confinement();
+  return description;
 }
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {

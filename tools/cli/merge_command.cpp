@@ -136,7 +136,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   check_output_files(files, inputs);
 
   std::vector<ShardFile> shards;
-  for (const std::string& path : paths) shards.emplace_back(path);
+  for (const std::string& path : paths) shards.push_back(ShardFile::open(path));
   std::ranges::stable_sort(shards, {}, [](const ShardFile& shard) { return shard.shard().index; });
   check_shards(shards);
   const ShardFile& first = shards.front();

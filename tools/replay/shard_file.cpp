@@ -5,7 +5,6 @@
 #include <charconv>
 
 #include "core/base/error.h"
-#include "traces/hdf5/file_format.h"
 
 namespace kvreplay {
 namespace {
@@ -20,18 +19,15 @@ constexpr const char* kOwnAttributes[] = {"format", "format_version", "shard", "
 std::string creator() { return std::string("kvreplay ") + KVREPLAY_VERSION; }
 
 // Opens what is a shard of this version.
-DatasetCollection open_shard(const fs::path& path) {
-  if (fs::is_directory(path) && path.extension() == ".units")
-    throw InputError(fmt::format(
-        "{}: expected the file of a shard, found the folder of an interrupted replay; its command goes on from there",
-        path.string()));
-  const FileFormat format = file_format(path);
+DatasetCollection open_shard(const InputFile& file) {
+  const fs::path& path = file.path();
+  const FileFormat format = file.format();
   if (format.name != kFormat)
     throw InputError(fmt::format("{}: expected a shard ({}), found '{}'", path.string(), kFormat, format.name));
   if (format.version != kFormatVersion)
     throw InputError(
         fmt::format("{}: expected format_version {}, found '{}'", path.string(), kFormatVersion, format.version));
-  return DatasetCollection(path);
+  return DatasetCollection(file);
 }
 
 template <typename T>
@@ -81,7 +77,16 @@ std::unique_ptr<NewFile> write_shard_file(const fs::path& path, const ResultsFra
   return file.finish();
 }
 
-ShardFile::ShardFile(const fs::path& path) : file_(open_shard(path)) {
+ShardFile ShardFile::open(const fs::path& path) {
+  if (fs::is_directory(path) && path.extension() == ".units")
+    throw InputError(fmt::format(
+        "{}: expected the file of a shard, found the folder of an interrupted replay; its command goes on from there",
+        path.string()));
+  return ShardFile(InputFile(path));
+}
+
+ShardFile::ShardFile(const InputFile& input) : file_(open_shard(input)) {
+  const fs::path& path = input.path();
   const Dataset& own = file_.own();
   if (const std::string& found = attribute<std::string>(path, own, "creator"); found != creator())
     throw InputError(fmt::format("{}: expected a shard of {}, found one of {}", path.string(), creator(), found));

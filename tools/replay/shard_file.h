@@ -26,7 +26,8 @@ std::unique_ptr<NewFile> write_shard_file(const std::filesystem::path& path, con
 class ShardFile {
  public:
   /// Throws InputError: no shard, of another version, broken.
-  explicit ShardFile(const std::filesystem::path& path);
+  explicit ShardFile(const InputFile& file);
+  static ShardFile open(const std::filesystem::path& path);
 
   std::string path() const { return file_.path().string(); }
   const Shard& shard() const { return shard_; }

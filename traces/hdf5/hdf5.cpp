@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "traces/hdf5/zstd_filter.h"
-
 namespace kvreplay::hdf5 {
 namespace {
 
@@ -44,23 +42,10 @@ std::string innermost_error() {
   return tidy(std::move(text)) + (may_be_newer ? "; where a newer HDF5 wrote it, write with libver up to v110" : "");
 }
 
-/// The kind of an object; follows links. Throws when it is missing, dangling or in another file.
-H5O_type_t kind_of(hid_t location, const std::string& name, std::string_view expected) {
-  if (!has_link(location, name))
-    throw Violation(fmt::format("{}: expected a {}, found nothing", path_of(location, name), expected));
-  H5O_info_t object, here;
-  check("look up", location, name,
-        [&] { return H5Oget_info_by_name2(location, name.c_str(), &object, H5O_INFO_BASIC, H5P_DEFAULT); });
-  check("look up", location, "", [&] { return H5Oget_info2(location, &here, H5O_INFO_BASIC); });
-  if (object.fileno != here.fileno)
-    throw Violation(
-        fmt::format("{}: expected a {} in this file, found a link to another", path_of(location, name), expected));
-  return object.type;
-}
-
-PropertyList file_access(H5F_libver_t newest) {
+PropertyList file_access() {
   PropertyList access = new_properties(H5P_FILE_ACCESS);
-  check("set up", -1, "file access", [&] { return H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, newest); });
+  check("set up", -1, "file access",
+        [&] { return H5Pset_libver_bounds(access, H5F_LIBVER_EARLIEST, H5F_LIBVER_V110); });
   check("set up", -1, "file access", [&] { return H5Pset_file_locking(access, false, true); });
   // No chunk cache unless a dataset asks for one: whole chunks are read and written, then without a copy. And on a full
   // disk there is nothing left for H5Dclose() to write, to fail, and to keep the file open.
@@ -112,17 +97,8 @@ std::string path_of(hid_t location, std::string_view name) {
   return path.ends_with('/') ? path.append(name) : path.append("/").append(name);
 }
 
-File open_file(const std::filesystem::path& path) {
-  const Lock lock;
-  static const bool zstd_is_known = (register_zstd(), true);
-  static_cast<void>(zstd_is_known);
-  if (H5Fis_hdf5(path.c_str()) <= 0) throw Violation("expected an HDF5 file, found something else");
-  const PropertyList access = file_access(H5F_LIBVER_LATEST);
-  return File(check("open", -1, "HDF5 file", [&] { return H5Fopen(path.c_str(), H5F_ACC_RDONLY, access); }));
-}
-
 File create_file(const std::filesystem::path& path, bool track_link_order) {
-  const PropertyList access = file_access(H5F_LIBVER_V110);
+  const PropertyList access = file_access();
   const PropertyList creation = new_properties(H5P_FILE_CREATE);
   check("set up", -1, "file creation", [&] { return H5Pset_obj_track_times(creation, false); });
   if (track_link_order)
@@ -138,32 +114,11 @@ bool has_link(hid_t location, const std::string& name) {
   return H5Oexists_by_name(location, name.c_str(), H5P_DEFAULT) > 0;  // false for a dangling soft link
 }
 
-std::vector<std::string> link_names(const Group& group) {
-  H5G_info_t info;
-  check("list", group, "", [&] { return H5Gget_info(group, &info); });
-  const Lock lock;
-  const PropertyList creation(H5Gget_create_plist(group));
-  unsigned order = 0;
-  H5Pget_link_creation_order(creation, &order);
-  const H5_index_t index = order & H5P_CRT_ORDER_TRACKED ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME;
-  std::vector<std::string> names;
-  const auto add = [](hid_t, const char* name, const H5L_info_t*, void* list) -> herr_t {
-    static_cast<std::vector<std::string>*>(list)->emplace_back(name);
-    return 0;
-  };
-  check("list", group, "", [&] { return H5Literate(group, index, H5_ITER_INC, nullptr, add, &names); });
-  return names;
-}
-
 Group open_group(hid_t location, const std::string& name) {
-  if (kind_of(location, name, "group") != H5O_TYPE_GROUP)
-    throw Violation(fmt::format("{}: expected a group, found another kind of object", path_of(location, name)));
   return Group(check("open group", location, name, [&] { return H5Gopen2(location, name.c_str(), H5P_DEFAULT); }));
 }
 
 Dataset open_dataset(hid_t location, const std::string& name, hid_t access) {
-  if (kind_of(location, name, "dataset") != H5O_TYPE_DATASET)
-    throw Violation(fmt::format("{}: expected a dataset, found another kind of object", path_of(location, name)));
   return Dataset(check("open dataset", location, name, [&] { return H5Dopen2(location, name.c_str(), access); }));
 }
 
@@ -222,18 +177,5 @@ Type string_type() {
   check("make", -1, "string type", [&] { return H5Tset_cset(type, H5T_CSET_UTF8); });
   return type;
 }
-
-std::vector<hsize_t> dims_of(const Dataset& dataset) {
-  const Space space = space_of(dataset);
-  const Lock lock;
-  if (H5Sget_simple_extent_type(space) == H5S_NULL)
-    throw Violation(fmt::format("{}: expected an array, found an empty (null) dataspace", path_of(dataset)));
-  const int rank = check("read the shape of", dataset, "", [&] { return H5Sget_simple_extent_ndims(space); });
-  std::vector<hsize_t> dims(static_cast<std::size_t>(rank));
-  check("read the shape of", dataset, "", [&] { return H5Sget_simple_extent_dims(space, dims.data(), nullptr); });
-  return dims;
-}
-
-std::string shape_text(std::span<const hsize_t> dims) { return fmt::format("[{}]", fmt::join(dims, ", ")); }
 
 }  // namespace kvreplay::hdf5

@@ -1,28 +1,20 @@
 #pragma once
-// The HDF5 C library behind owned handles and checked calls. Private to traces/: nobody else includes it.
+// The HDF5 C library behind owned handles and checked calls: for writing, and for the confined reader. Private to
+// traces/: nobody else includes it.
 
 #include <hdf5.h>
 
 #include <filesystem>
 #include <mutex>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "traces/input/violation.h"
+
 namespace kvreplay::hdf5 {
-
-/// HDF5 or the disk failed. The message names the object; the public functions of traces/ add the file.
-class Failure : public std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-/// A file, or what is to be written, breaks its format: the message has the object, what was expected and found.
-class Violation : public std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 /// Holds the one lock around the library, which may or may not have been built thread-safe. Recursive. Also turns off
 /// that the library prints errors: check() puts them into exceptions.
@@ -92,19 +84,12 @@ std::string path_of(hid_t object);
 /// The same for `name` in it, whether that exists or not.
 std::string path_of(hid_t location, std::string_view name);
 
-/// Opens for reading. Throws Violation when it is no HDF5 file. Takes no file lock: a trace may lie on a read-only or
-/// network file system.
-File open_file(const std::filesystem::path& path);
-
 /// Creates or empties `path`, readable by HDF5 1.10, without time stamps. Links keep their order of creation when
 /// asked. Takes no file lock: NewFile holds one.
 File create_file(const std::filesystem::path& path, bool track_link_order = false);
 
 bool has_link(hid_t location, const std::string& name);
-/// Names of the links in `group`, ordered by name, or by creation where the group keeps track of it.
-std::vector<std::string> link_names(const Group& group);
-
-/// Throws Violation when there is no such object or it is of another kind, or lies in another file (external link).
+// Of a file that is being written. Throw Failure.
 Group open_group(hid_t location, const std::string& name);
 Dataset open_dataset(hid_t location, const std::string& name, hid_t access = H5P_DEFAULT);
 
@@ -126,11 +111,5 @@ Type type_of(const Dataset& dataset);
 Type copy_type(hid_t type);
 /// Variable-length UTF-8 strings.
 Type string_type();
-
-/// Throws Violation for a null dataspace; scalars have no dimensions.
-std::vector<hsize_t> dims_of(const Dataset& dataset);
-
-/// "[2, 100, 64]"
-std::string shape_text(std::span<const hsize_t> dims);
 
 }  // namespace kvreplay::hdf5

@@ -10,11 +10,13 @@
 #include <vector>
 
 #include "core/contracts/learned_policy.h"
-#include "traces/hdf5/file_bytes.h"
+#include "traces/hdf5/copy_group.h"
 #include "traces/hdf5/hdf5_values.h"
-#include "traces/hdf5/naming_file.h"
 #include "traces/hdf5/new_hdf5_file.h"
-#include "traces/hdf5/tensor_storage.h"
+#include "traces/input/input_file.h"
+#include "traces/input/naming_file.h"
+#include "traces/input/read_allowance.h"
+#include "traces/input/stored_values.h"
 
 namespace kvreplay {
 namespace {
@@ -75,35 +77,35 @@ constexpr std::int64_t kMostHeads = 1 << 20, kMostWidth = 1 << 16;
 
 class LkvReader {
  public:
-  explicit LkvReader(const std::filesystem::path& path) : path_(path), bytes_(path), file_(open_file(path)) {}
+  explicit LkvReader(const InputFile& file) : file_(file), root_(root_of(file.stored())), allowance_(file.stored()) {}
 
   LearnedPolicy read() {
-    const std::string format = has_attribute(file_, "format") ? read_string_attribute(file_, "format") : "";
+    const std::string format = has_attribute(root_, "format") ? read_string_attribute(root_, "format") : "";
     if (format != kFormat)
       throw Violation(fmt::format("attribute format of /: expected {}, found '{}'", kFormat, format));
-    LearnedPolicy policy{.model_id = read_string_attribute(file_, "model_id"),
-                         .n_layers = count(file_, "n_layers", 1, kMostHeads),
+    LearnedPolicy policy{.model_id = read_string_attribute(root_, "model_id"),
+                         .n_layers = count(root_, "n_layers", 1, kMostHeads),
                          .layers = {},
-                         .n_q_heads = count(file_, "n_q_heads", 1, kMostHeads),
-                         .n_kv_heads = count(file_, "n_kv_heads", 1, kMostHeads),
-                         .head_dim = count(file_, "head_dim", 1, kMostWidth),
-                         .value_dim = count(file_, "value_dim", 1, kMostWidth)};
+                         .n_q_heads = count(root_, "n_q_heads", 1, kMostHeads),
+                         .n_kv_heads = count(root_, "n_kv_heads", 1, kMostHeads),
+                         .head_dim = count(root_, "head_dim", 1, kMostWidth),
+                         .value_dim = count(root_, "value_dim", 1, kMostWidth)};
     read_layers(policy);
     const Extents extents{.layers = policy.layers.size(), .kv_heads = policy.n_kv_heads};
-    if (has_link(file_, "budget")) policy.budgets = read_budgets(extents);
-    if (has_link(file_, "scorer")) policy.scorer = read_scorer(extents);
+    if (has_link(root_, "budget")) policy.budgets = read_budgets(extents);
+    if (has_link(root_, "scorer")) policy.scorer = read_scorer(extents);
     if (!policy.budgets && !policy.scorer) throw Violation("/: expected a group budget or scorer, found neither");
-    policy.path = path_;
-    policy.digest = bytes_.fingerprint();
+    policy.path = file_.path();
+    policy.digest = file_.bytes().fingerprint();
     return policy;
   }
 
  private:
-  static std::size_t count(hid_t object, const std::string& name, std::int64_t low, std::int64_t high) {
+  static std::size_t count(const StoredObject& object, const std::string& name, std::int64_t low, std::int64_t high) {
     return static_cast<std::size_t>(read_integer_attribute(object, name, low, high));
   }
 
-  static double real(hid_t object, const std::string& name, double high) {
+  static double real(const StoredObject& object, const std::string& name, double high) {
     const double value = read_real_attribute(object, name);
     if (!(value >= 0 && value <= high))
       throw Violation(
@@ -111,9 +113,9 @@ class LkvReader {
     return value;
   }
 
-  void read_layers(LearnedPolicy& policy) const {
+  void read_layers(LearnedPolicy& policy) {
     std::int64_t last = -1;
-    for (const std::int64_t layer : read_integers_attribute(file_, "layers")) {
+    for (const std::int64_t layer : read_integers_attribute(root_, "layers")) {
       if (layer <= last || layer >= static_cast<std::int64_t>(policy.n_layers))
         throw Violation(fmt::format("attribute layers of /: expected ascending layers below {}, found {} after {}",
                                     policy.n_layers, layer, last));
@@ -123,22 +125,23 @@ class LkvReader {
   }
 
   // All finite.
-  std::vector<float> read_array(const std::string& name, const ExpectedShape& shape) const {
-    const StoredArray array = open_array(file_, name, shape, bytes_.size());
-    const std::vector<double> values = read_reals(array.dataset);
+  std::vector<float> read_array(const std::string& name, const ExpectedShape& shape) {
+    const StoredArray array = open_array(root_, name, shape);
+    allowance_.spend(array);
+    const std::vector<double> values = read_reals(array);
     const auto bad = std::ranges::find_if_not(values, [](double x) { return std::isfinite(static_cast<float>(x)); });
     if (bad != values.end())
       throw Violation(fmt::format("/{}: expected finite numbers, found {} as number {} of {}", name, *bad,
-                                  bad - values.begin(), shape_text(array.dims)));
+                                  bad - values.begin(), shape_text(array.dims())));
     return {values.begin(), values.end()};
   }
 
-  std::vector<float> read_array(const std::string& name, const std::vector<std::size_t>& shape) const {
+  std::vector<float> read_array(const std::string& name, const std::vector<std::size_t>& shape) {
     return read_array(name, ExpectedShape(shape.begin(), shape.end()));
   }
 
   // Rising from above 0 up to 1.
-  std::vector<double> read_fractions(const std::string& name) const {
+  std::vector<double> read_fractions(const std::string& name) {
     const std::vector<float> values = read_array(name, ExpectedShape{std::nullopt});
     float last = 0;
     for (const float value : values) {
@@ -150,22 +153,17 @@ class LkvReader {
     return {values.begin(), values.end()};
   }
 
-  void refuse_negative(const std::string& name, const std::vector<float>& values) const {
+  void refuse_negative(const std::string& name, const std::vector<float>& values) {
     const auto bad = std::ranges::find_if(values, [](float x) { return x < 0; });
     if (bad != values.end()) throw Violation(fmt::format("/{}: expected numbers of at least 0, found {}", name, *bad));
   }
 
-  std::vector<std::string> read_texts(const std::string& name) const {
-    const Dataset dataset = open_dataset(file_, name);
-    const std::vector<hsize_t> dims = dims_of(dataset);
-    // Each takes bytes of the file.
-    if (dims.size() != 1 || dims[0] > bytes_.size())
-      throw Violation(fmt::format("/{}: expected a list, found {}", name, shape_text(dims)));
-    return read_strings(dataset);
+  std::vector<std::string> read_texts(const std::string& name) {
+    return read_strings(open_array(root_, name, {std::nullopt}));
   }
 
-  LearnedBudgets read_budgets(const Extents& extents) const {
-    const Group group = open_group(file_, "budget");
+  LearnedBudgets read_budgets(const Extents& extents) {
+    const StoredGroup group = open_group(root_, "budget");
     LearnedBudgets budgets{
         .scorer = read_string_attribute(group, "scorer"),
         .metric = read_string_attribute(group, "metric"),
@@ -186,8 +184,8 @@ class LkvReader {
     return budgets;
   }
 
-  LearnedScorer read_scorer(const Extents& extents) const {
-    const Group group = open_group(file_, "scorer");
+  LearnedScorer read_scorer(const Extents& extents) {
+    const StoredGroup group = open_group(root_, "scorer");
     LearnedScorer scorer{.name = read_string_attribute(group, "name"),
                          .features = read_string_attribute(group, "features"),
                          .keep_first = count(group, "keep_first", 0, kMostHeads),
@@ -198,11 +196,11 @@ class LkvReader {
     return scorer;
   }
 
-  HeadNetworks read_networks(const std::string& group, Extents extents) const {
+  HeadNetworks read_networks(const std::string& group, Extents extents) {
     const StoredArray w1 =
-        open_array(file_, group + "/w1", {extents.layers, extents.kv_heads, std::nullopt, std::nullopt}, bytes_.size());
-    extents.features = w1.dims[2];
-    extents.hidden = w1.dims[3];
+        open_array(root_, group + "/w1", {extents.layers, extents.kv_heads, std::nullopt, std::nullopt});
+    extents.features = w1.dims()[2];
+    extents.hidden = w1.dims()[3];
     HeadNetworks networks{.n_features = extents.features, .n_hidden = extents.hidden};
     for (const NetworkArray& array : kNetworkArrays)
       networks.*array.values = read_array(fmt::format("{}/{}", group, array.name), array.shape(extents));
@@ -212,9 +210,9 @@ class LkvReader {
     return networks;
   }
 
-  std::filesystem::path path_;
-  FileBytes bytes_;
-  File file_;
+  const InputFile& file_;
+  StoredGroup root_;
+  ReadAllowance allowance_;
 };
 
 // ---- writing
@@ -271,12 +269,6 @@ void write_scorer(const File& file, const LearnedScorer& scorer, const Extents& 
     write_networks(create_group(group, fold_name(fold)), scorer.folds[fold], n);
 }
 
-void copy_scorer(const std::filesystem::path& from, const File& to) {
-  const File source = open_file(from);
-  check("copy the scorer into", to, "scorer",
-        [&] { return H5Ocopy(source, "scorer", to, "scorer", H5P_DEFAULT, H5P_DEFAULT); });
-}
-
 void write_all(const File& file, const LearnedPolicy& policy) {
   write_attribute(file, "format", std::string(kFormat));
   write_attribute(file, "creator", std::string("kvreplay ") + KVREPLAY_VERSION);
@@ -295,17 +287,21 @@ void write_all(const File& file, const LearnedPolicy& policy) {
 
 }  // namespace
 
-LearnedPolicy read_learned_policy_file(const std::filesystem::path& path) {
-  return naming_file<InputError>(path, [&] { return LkvReader(path).read(); });
+LearnedPolicy read_learned_policy_file(const InputFile& file) {
+  return naming_file<InputError>(file.path(), [&] { return LkvReader(file).read(); });
+}
+
+void use_learned_policy_files() {
+  set_learned_policy_reader([](const std::filesystem::path& path) { return read_learned_policy_file(path); });
 }
 
 void write_learned_policy_file(const std::filesystem::path& path, const LearnedPolicy& policy,
-                               const std::filesystem::path& scorer_from) {
+                               const std::optional<InputFile>& scorer_from) {
   naming_file<SystemError>(path, [&] {
     NewHdf5File file(path, false);
     try {
       write_all(file.file(), policy);
-      if (!scorer_from.empty()) copy_scorer(scorer_from, file.file());
+      if (scorer_from) copy_group(open_group(root_of(scorer_from->stored()), "scorer"), file.file(), "scorer");
     } catch (...) {
       file.discard();
       throw;

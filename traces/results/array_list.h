@@ -2,9 +2,10 @@
 // What arrays an HDF5 file holds, without reading them: retained sets, outputs, scores.
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
+
+#include "traces/input/input_file.h"
 
 namespace kvreplay {
 
@@ -15,7 +16,7 @@ struct ListedArray {
 };
 
 /// All arrays of a file, by name; what is in them is not looked at, but for sizes and storage. Throws InputError with
-/// file and object: no HDF5 file, an array that the file cannot hold, links to other files, groups too deep.
-std::vector<ListedArray> list_arrays(const std::filesystem::path& path);
+/// file and object: an array that the file cannot hold, links to other files, groups that are reached twice.
+std::vector<ListedArray> list_arrays(const InputFile& file);
 
 }  // namespace kvreplay

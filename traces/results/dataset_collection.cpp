@@ -1,9 +1,8 @@
 #include "traces/results/dataset_collection.h"
 
 #include "core/base/error.h"
-#include "traces/hdf5/file_bytes.h"
-#include "traces/hdf5/naming_file.h"
 #include "traces/hdf5/new_hdf5_file.h"
+#include "traces/input/naming_file.h"
 #include "traces/results/dataset_content.h"
 
 namespace kvreplay {
@@ -40,34 +39,32 @@ std::unique_ptr<NewFile> NewDatasetCollection::finish() {
 }
 
 struct DatasetCollection::Impl {
-  explicit Impl(const std::filesystem::path& file_path) : path(file_path), bytes(file_path) {
-    naming_file<InputError>(path, [&] {
-      file = hdf5::open_file(path);
-      own = read_dataset_content(hdf5::open_group(file, "/"), bytes.size());
-      names = hdf5::link_names(hdf5::open_group(file, kMembersGroup));
+  explicit Impl(InputFile&& input) : file(std::move(input)) {
+    naming_file<InputError>(file.path(), [&] {
+      const hdf5::StoredGroup root = hdf5::root_of(file.stored());
+      own = read_dataset_content(root);
+      names = hdf5::link_names(hdf5::open_group(root, kMembersGroup));
     });
   }
 
-  std::filesystem::path path;
-  FileBytes bytes;
-  hdf5::File file;
+  InputFile file;
   Dataset own;
   std::vector<std::string> names;
 };
 
-DatasetCollection::DatasetCollection(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}
+DatasetCollection::DatasetCollection(InputFile file) : impl_(std::make_unique<Impl>(std::move(file))) {}
 DatasetCollection::~DatasetCollection() = default;
 DatasetCollection::DatasetCollection(DatasetCollection&&) noexcept = default;
 DatasetCollection& DatasetCollection::operator=(DatasetCollection&&) noexcept = default;
 
-const std::filesystem::path& DatasetCollection::path() const { return impl_->path; }
+const std::filesystem::path& DatasetCollection::path() const { return impl_->file.path(); }
 const Dataset& DatasetCollection::own() const { return impl_->own; }
 const std::vector<std::string>& DatasetCollection::names() const { return impl_->names; }
 
 Dataset DatasetCollection::read(const std::string& name, DatasetPart part) const {
-  return naming_file<InputError>(impl_->path, [&] {
-    const hdf5::Group members = hdf5::open_group(impl_->file, kMembersGroup);
-    return read_dataset_content(hdf5::open_group(members, name), impl_->bytes.size(), part);
+  return naming_file<InputError>(impl_->file.path(), [&] {
+    const hdf5::StoredGroup members = hdf5::open_group(hdf5::root_of(impl_->file.stored()), kMembersGroup);
+    return read_dataset_content(hdf5::open_group(members, name), part);
   });
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/data/dataset.h"
 #include "traces/hdf5/new_file.h"
+#include "traces/input/input_file.h"
 
 namespace kvreplay {
 
@@ -35,7 +36,7 @@ class NewDatasetCollection {
 /// An open file of this kind. Failures are InputErrors that name file, object, expected and found.
 class DatasetCollection {
  public:
-  explicit DatasetCollection(const std::filesystem::path& path);
+  explicit DatasetCollection(InputFile file);
   ~DatasetCollection();
   DatasetCollection(DatasetCollection&&) noexcept;
   DatasetCollection& operator=(DatasetCollection&&) noexcept;

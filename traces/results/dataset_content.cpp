@@ -11,7 +11,8 @@
 
 #include "core/base/error.h"
 #include "traces/hdf5/hdf5_values.h"
-#include "traces/hdf5/tensor_storage.h"
+#include "traces/input/read_allowance.h"
+#include "traces/input/stored_values.h"
 
 namespace kvreplay {
 namespace {
@@ -86,20 +87,18 @@ void write_carried(const hdf5::Group& root, const std::vector<CarriedArray>& arr
   }
 }
 
-std::vector<CarriedArray> read_carried(const hdf5::Group& root, std::uint64_t file_size) {
+std::vector<CarriedArray> read_carried(const hdf5::StoredGroup& root) {
   std::vector<CarriedArray> arrays;
   if (!hdf5::has_link(root, kCarriedGroup)) return arrays;
-  const hdf5::Group group = hdf5::open_group(root, kCarriedGroup);
+  hdf5::ReadAllowance allowance(*root.file);
+  const hdf5::StoredGroup group = hdf5::open_group(root, kCarriedGroup);
   for (const std::string& name : hdf5::link_names(group)) {
-    const hdf5::StoredArray stored = hdf5::open_array(group, name, {std::nullopt}, file_size);
-    if (hdf5::kind_of_type(hdf5::type_of(stored.dataset)) != hdf5::ValueKind::real)
-      throw hdf5::Violation(
-          fmt::format("{}: expected real numbers, found another type", hdf5::path_of(stored.dataset)));
-    CarriedArray& array = arrays.emplace_back(CarriedArray{name, std::vector<float>(stored.dims[0])});
-    if (!array.values.empty())
-      hdf5::check("read", stored.dataset, "", [&] {
-        return H5Dread(stored.dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, array.values.data());
-      });
+    const hdf5::StoredArray stored = hdf5::open_array(group, name, {std::nullopt});
+    allowance.spend(stored);
+    if (hdf5::kind_of(stored) != hdf5::ValueKind::real)
+      throw hdf5::Violation(fmt::format("{}: expected real numbers, found another type", stored.path));
+    const std::vector<double> values = hdf5::read_reals(stored);
+    arrays.push_back({name, {values.begin(), values.end()}});
   }
   return arrays;
 }
@@ -150,7 +149,7 @@ void attach_scale(const hdf5::Dataset& dataset, const hdf5::Dataset& scale, std:
               [&] { return H5DSattach_scale(dataset, scale, static_cast<unsigned>(axis)); });
 }
 
-Attributes read_attributes(hid_t object) {
+Attributes read_attributes(const hdf5::StoredObject& object) {
   Attributes attributes;
   for (const std::string& name : hdf5::attribute_names(object)) {
     if (is_reserved(name) || name.starts_with('_')) continue;  // those of netCDF: _FillValue, _Netcdf4Dimid
@@ -168,78 +167,74 @@ Attributes read_attributes(hid_t object) {
       case hdf5::ValueKind::other:
         throw hdf5::Violation(
             fmt::format("attribute {} of {}: expected one string, integer or real number, found another type", name,
-                        hdf5::path_of(object)));
+                        object.path));
     }
   }
   return attributes;
 }
 
-Labels read_labels(const hdf5::Dataset& dataset, hdf5::ValueKind kind) {
+Labels read_labels(const hdf5::StoredArray& array, hdf5::ValueKind kind) {
   switch (kind) {
     case hdf5::ValueKind::string:
-      return hdf5::read_strings(dataset);
+      return hdf5::read_strings(array);
     case hdf5::ValueKind::integer:
-      return hdf5::read_integers(dataset);
+      return hdf5::read_integers(array);
     default:
-      return hdf5::read_reals(dataset);
+      return hdf5::read_reals(array);
   }
 }
 
-herr_t keep_scale_name(hid_t, unsigned, hid_t scale, void* name) {
-  std::array<char, 256> text{};
-  if (H5DSget_scale_name(scale, text.data(), text.size()) > 0) *static_cast<std::string*>(name) = text.data();
-  return 1;  // the first one is enough
-}
+/// The links of a group to its dimension scales, by the address of the scale.
+using ScaleNames = std::map<std::uint64_t, std::string>;
 
 /// Names of the dimensions of an array. Throws Violation when one is missing or does not have the array's length.
-std::vector<std::string> dimensions_of(const hdf5::StoredArray& array, const Dataset& dataset) {
+std::vector<std::string> dimensions_of(const hdf5::StoredArray& array, const ScaleNames& scales,
+                                       const Dataset& dataset) {
+  const std::vector<std::vector<std::uint64_t>> attached = hdf5::read_references_attribute(array, "DIMENSION_LIST");
   std::vector<std::string> names;
-  for (std::size_t i = 0; i < array.dims.size(); ++i) {
-    std::string name;
-    hdf5::check("read the dimensions of", array.dataset, "", [&] {
-      return H5DSiterate_scales(array.dataset, static_cast<unsigned>(i), nullptr, keep_scale_name, &name);
-    });
+  for (std::size_t i = 0; i < array.dims().size(); ++i) {
+    // The first one is enough.
+    const bool has_scale = i < attached.size() && !attached[i].empty() && scales.contains(attached[i][0]);
+    std::string name = has_scale ? scales.at(attached[i][0]) : "";
     if (!dataset.has_dimension(name))
+      throw hdf5::Violation(fmt::format("{}: expected a named dimension {}, found {:?}", array.path, i, name));
+    if (const std::size_t size = dataset.dimension(name).size(); size != array.dims()[i])
       throw hdf5::Violation(
-          fmt::format("{}: expected a named dimension {}, found {:?}", hdf5::path_of(array.dataset), i, name));
-    if (const std::size_t size = dataset.dimension(name).size(); size != array.dims[i])
-      throw hdf5::Violation(fmt::format("{}: expected {} entries along {}, found {}", hdf5::path_of(array.dataset),
-                                        size, name, array.dims[i]));
+          fmt::format("{}: expected {} entries along {}, found {}", array.path, size, name, array.dims()[i]));
     names.push_back(std::move(name));
   }
   return names;
 }
 
 hdf5::ValueKind kind_of(const std::string& name, const hdf5::StoredArray& array) {
-  const hdf5::ValueKind kind = hdf5::kind_of_type(hdf5::type_of(array.dataset));
+  const hdf5::ValueKind kind = hdf5::kind_of(array);
   if (kind == hdf5::ValueKind::other)
     throw hdf5::Violation(fmt::format("/{}: expected strings or numbers, found another type", name));
   return kind;
 }
 
 bool is_scale(const hdf5::StoredArray& array) {
-  return hdf5::check("read", array.dataset, "", [&] { return H5DSis_scale(array.dataset); }) > 0;
+  return hdf5::has_attribute(array, "CLASS") && hdf5::read_string_attribute(array, "CLASS") == "DIMENSION_SCALE";
 }
 
 void read_scale(const std::string& name, const hdf5::StoredArray& array, Dataset& dataset) {
-  if (array.dims.size() != 1)
-    throw hdf5::Violation(fmt::format("/{}: expected one axis, found shape {}", name, hdf5::shape_text(array.dims)));
-  dataset.dimensions.push_back(
-      {name, read_labels(array.dataset, kind_of(name, array)), read_attributes(array.dataset)});
+  if (array.dims().size() != 1)
+    throw hdf5::Violation(fmt::format("/{}: expected one axis, found shape {}", name, hdf5::shape_text(array.dims())));
+  dataset.dimensions.push_back({name, read_labels(array, kind_of(name, array)), read_attributes(array)});
 }
 
-void read_variable(const std::string& name, const hdf5::StoredArray& array, Dataset& dataset) {
+void read_variable(const std::string& name, const hdf5::StoredArray& array, const ScaleNames& scales,
+                   Dataset& dataset) {
   using hdf5::ValueKind;
   const ValueKind kind = kind_of(name, array);
-  std::vector<std::string> dimensions = dimensions_of(array, dataset);
+  std::vector<std::string> dimensions = dimensions_of(array, scales, dataset);
   if (kind != ValueKind::string) {
-    dataset.variables.push_back(
-        {name, std::move(dimensions), hdf5::read_reals(array.dataset), read_attributes(array.dataset)});
+    dataset.variables.push_back({name, std::move(dimensions), hdf5::read_reals(array), read_attributes(array)});
     return;
   }
   if (dimensions.size() != 1)
     throw hdf5::Violation(fmt::format("/{}: expected strings along one dimension, found {}", name, dimensions.size()));
-  dataset.texts.push_back({name, dimensions[0], hdf5::read_strings(array.dataset)});
+  dataset.texts.push_back({name, dimensions[0], hdf5::read_strings(array)});
 }
 
 }  // namespace
@@ -276,22 +271,27 @@ void write_dataset_content(const hdf5::Group& root, const Dataset& dataset) {
   write_carried(root, dataset.carried);
 }
 
-Dataset read_dataset_content(const hdf5::Group& root, std::uint64_t file_size, DatasetPart part) {
+Dataset read_dataset_content(const hdf5::StoredGroup& root, DatasetPart part) {
   Dataset dataset;
-  if (part != DatasetPart::described) dataset.carried = read_carried(root, file_size);
+  if (part != DatasetPart::described) dataset.carried = read_carried(root);
   if (part == DatasetPart::carried) return dataset;
   dataset.attributes = read_attributes(root);
+  hdf5::ReadAllowance allowance(*root.file);
   // Dimensions first: what others have saved again lists its links in any order.
   std::vector<std::pair<std::string, hdf5::StoredArray>> variables;
+  ScaleNames scales;
   for (const std::string& name : hdf5::link_names(root)) {
     if (name == kMembersGroup || name == kCarriedGroup) continue;
-    hdf5::StoredArray array = hdf5::open_array(root, name, file_size);
-    if (is_scale(array))
+    hdf5::StoredArray array = hdf5::open_array(root, name);
+    allowance.spend(array);
+    if (is_scale(array)) {
+      scales[array.object->address] = name;
       read_scale(name, array, dataset);
-    else
+    } else {
       variables.emplace_back(name, std::move(array));
+    }
   }
-  for (const auto& [name, array] : variables) read_variable(name, array, dataset);
+  for (const auto& [name, array] : variables) read_variable(name, array, scales, dataset);
   return dataset;
 }
 

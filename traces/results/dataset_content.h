@@ -1,10 +1,9 @@
 #pragma once
 // A Dataset as what an HDF5 group holds. Private to traces/.
 
-#include <cstdint>
-
 #include "core/data/dataset.h"
 #include "traces/hdf5/hdf5.h"
+#include "traces/input/stored_file.h"
 
 namespace kvreplay {
 
@@ -18,8 +17,7 @@ inline constexpr const char* kCarriedGroup = "carried";
 /// Throws Failure; std::logic_error for a dataset that contradicts itself.
 void write_dataset_content(const hdf5::Group& group, const Dataset& dataset);
 
-/// \param file_size  bytes of the whole file: nothing larger is believed
-/// Throws Failure and Violation.
-Dataset read_dataset_content(const hdf5::Group& group, std::uint64_t file_size, DatasetPart part = DatasetPart::whole);
+/// Throws Violation.
+Dataset read_dataset_content(const hdf5::StoredGroup& group, DatasetPart part = DatasetPart::whole);
 
 }  // namespace kvreplay

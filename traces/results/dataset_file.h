@@ -6,6 +6,7 @@
 
 #include "core/data/dataset.h"
 #include "traces/hdf5/new_file.h"
+#include "traces/input/input_file.h"
 
 namespace kvreplay {
 
@@ -18,6 +19,6 @@ void write_dataset(const std::filesystem::path& path, const Dataset& dataset);
 std::unique_ptr<NewFile> write_dataset_aside(const std::filesystem::path& path, const Dataset& dataset);
 
 /// Reads what write_dataset() wrote. Throws InputError when it is something else, truncated or absurd.
-Dataset read_dataset(const std::filesystem::path& path, DatasetPart part = DatasetPart::whole);
+Dataset read_dataset(const InputFile& file, DatasetPart part = DatasetPart::whole);
 
 }  // namespace kvreplay

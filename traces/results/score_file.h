@@ -1,12 +1,11 @@
 #pragma once
 // Scores made elsewhere: one array per sample and layer, for `replay --scores`.
 
-#include <filesystem>
-#include <memory>
 #include <string>
 
 #include "core/contracts/scores.h"
 #include "core/evidence/prompt_view.h"
+#include "traces/input/input_file.h"
 
 namespace kvreplay {
 
@@ -14,10 +13,7 @@ namespace kvreplay {
 class ScoreFile {
  public:
   /// Throws InputError when it is no HDF5 file.
-  explicit ScoreFile(const std::filesystem::path& path);
-  ~ScoreFile();
-  ScoreFile(const ScoreFile&) = delete;
-  ScoreFile& operator=(const ScoreFile&) = delete;
+  explicit ScoreFile(InputFile file);
 
   /// The scores of the view's candidates. Throws InputError: no such array, wrong shape, NaN or infinity.
   Scores read(const PromptView& view) const;
@@ -25,8 +21,9 @@ class ScoreFile {
   std::string fingerprint() const;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  Scores read_stored(const PromptView& view) const;
+
+  InputFile file_;
 };
 
 }  // namespace kvreplay

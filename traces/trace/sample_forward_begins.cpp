@@ -31,7 +31,7 @@ const SampleObject kForwardBegins{
     .read =
         [](const SampleSource& source, SampleInfo& sample) {
           for (const std::int64_t begin : read_integers(source.open(source.group, "forward_begins", std::nullopt)))
-            sample.forward_begins.push_back(as_size(begin, hdf5::path_of(source.group) + "/forward_begins"));
+            sample.forward_begins.push_back(as_size(begin, source.group.path + "/forward_begins"));
         },
     .write =
         [](const SampleTarget& target) {

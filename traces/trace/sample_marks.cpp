@@ -62,11 +62,11 @@ void check_compression_points(const std::string& path, const SampleInfo& sample)
 }
 
 void read_spans(const SampleSource& source, SampleInfo& sample) {
-  const Group spans = open_group(source.group, "spans");
+  const StoredGroup spans = open_group(source.group, "spans");
   std::vector<std::string> names = read_strings(source.open(spans, "name", std::nullopt));
   const std::vector<std::int64_t> begins = read_integers(source.open(spans, "begin", names.size()));
   const std::vector<std::int64_t> ends = read_integers(source.open(spans, "end", names.size()));
-  const std::string place = hdf5::path_of(spans);
+  const std::string& place = spans.path;
   for (std::size_t i = 0; i < names.size(); ++i)
     sample.spans.push_back(
         {std::move(names[i]), {as_size(begins[i], place + "/begin"), as_size(ends[i], place + "/end")}});
@@ -87,12 +87,12 @@ void write_spans(const SampleTarget& target) {
 }
 
 void read_compression_points(const SampleSource& source, SampleInfo& sample) {
-  const Group points = open_group(source.group, "compression_points");
+  const StoredGroup points = open_group(source.group, "compression_points");
   std::vector<std::string> names = read_strings(source.open(points, "name", std::nullopt));
   const std::vector<std::int64_t> positions = read_integers(source.open(points, "position", names.size()));
   for (std::size_t i = 0; i < names.size(); ++i)
     sample.compression_points.push_back(
-        {std::move(names[i]), as_size(positions[i], hdf5::path_of(points) + "/position")});
+        {std::move(names[i]), as_size(positions[i], points.path + "/position")});
 }
 
 void write_compression_points(const SampleTarget& target) {

@@ -30,15 +30,19 @@ std::span<const SampleObject> sample_objects() {
   return all;
 }
 
-Dataset SampleSource::open(const Group& location, const std::string& name, std::optional<hsize_t> n) const {
-  return std::move(open_array(location, name, {n}, file_size).dataset);
+StoredArray SampleSource::open(const StoredGroup& location, const std::string& name,
+                               std::optional<std::uint64_t> n) const {
+  StoredArray array = open_array(location, name, {n});
+  allowance.spend(array);
+  return array;
 }
 
-std::vector<std::size_t> SampleSource::read_table(const Group& location, const std::string& name, hsize_t width) const {
-  const StoredArray array = open_array(location, name, {std::nullopt, width}, file_size);
+std::vector<std::size_t> SampleSource::read_table(const StoredGroup& location, const std::string& name,
+                                                  std::uint64_t width) const {
+  const StoredArray array = open_array(location, name, {std::nullopt, width});
+  allowance.spend(array);
   std::vector<std::size_t> numbers;
-  for (const std::int64_t value : read_integers(array.dataset))
-    numbers.push_back(as_size(value, hdf5::path_of(array.dataset)));
+  for (const std::int64_t value : read_integers(array)) numbers.push_back(as_size(value, array.path));
   return numbers;
 }
 

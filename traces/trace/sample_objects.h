@@ -12,20 +12,23 @@
 
 #include "core/data/trace_info.h"
 #include "traces/hdf5/hdf5.h"
-#include "traces/hdf5/tensor_storage.h"
+#include "traces/input/read_allowance.h"
+#include "traces/input/stored_values.h"
 #include "traces/trace/layer_arrays.h"
 
 namespace kvreplay::trace_schema {
 
 /// A sample's group that is read.
 struct SampleSource {
-  const hdf5::Group& group;
-  std::uint64_t file_size;
+  const hdf5::StoredGroup& group;
+  hdf5::ReadAllowance& allowance;
 
   /// An array of n elements, of any number without n: compared with the bytes in the file before it is allocated.
-  hdf5::Dataset open(const hdf5::Group& location, const std::string& name, std::optional<hsize_t> n) const;
+  hdf5::StoredArray open(const hdf5::StoredGroup& location, const std::string& name,
+                         std::optional<std::uint64_t> n) const;
   /// The elements of an array [any, width] of integers from 0, row by row.
-  std::vector<std::size_t> read_table(const hdf5::Group& location, const std::string& name, hsize_t width) const;
+  std::vector<std::size_t> read_table(const hdf5::StoredGroup& location, const std::string& name,
+                                      std::uint64_t width) const;
 };
 
 /// A sample's group that is written.

@@ -41,7 +41,7 @@ void check_probes(const std::string& path, const SampleInfo& sample) {
 }
 
 void read_probes(const SampleSource& source, SampleInfo& sample) {
-  const Group probes = open_group(source.group, "probes");
+  const StoredGroup probes = open_group(source.group, "probes");
   for (std::string& name : link_names(probes)) {
     const std::vector<std::size_t> bounds = source.read_table(open_group(probes, name), "chunks", 4);
     ProbeInfo probe;

@@ -69,11 +69,11 @@ void check_sensitivities(const std::string& sample_path, const SampleInfo& sampl
 }
 
 void read_sensitivities(const SampleSource& source, SampleInfo& sample) {
-  const Group all = open_group(source.group, "sensitivity");
+  const StoredGroup all = open_group(source.group, "sensitivity");
   for (std::string& name : link_names(all)) {
-    const Group own = open_group(all, name);
+    const StoredGroup own = open_group(all, name);
     if (const std::string kind = read_string_attribute(own, "kind"); kind != kGaussianFisher)
-      violate("attribute kind of {}: expected {:?}, found {:?}", hdf5::path_of(own), kGaussianFisher, kind);
+      violate("attribute kind of {}: expected {:?}, found {:?}", own.path, kGaussianFisher, kind);
     SensitivityInfo info;
     info.compression_point = std::move(name);
     info.keep_first = static_cast<std::size_t>(
@@ -86,7 +86,7 @@ void read_sensitivities(const SampleSource& source, SampleInfo& sample) {
     info.perturbed_kl = floats("perturbed_kl");
     info.seed = read_unsigned(source.open(own, "seed", std::nullopt));
     for (const std::int64_t target : read_integers(source.open(own, "target_mask", std::nullopt))) {
-      if (target != 0 && target != 1) violate("{}/target_mask: expected 0 and 1, found {}", hdf5::path_of(own), target);
+      if (target != 0 && target != 1) violate("{}/target_mask: expected 0 and 1, found {}", own.path, target);
       info.target_mask.push_back(static_cast<std::uint8_t>(target));
     }
     sample.sensitivities.push_back(std::move(info));

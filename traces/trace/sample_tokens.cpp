@@ -17,7 +17,7 @@ const SampleObject kTokenIds{
         [](const SampleSource& source, SampleInfo& sample) {
           for (const std::int64_t id : read_integers(source.open(source.group, "token_ids", sample.n_tokens))) {
             if (id < std::numeric_limits<std::int32_t>::min() || id > std::numeric_limits<std::int32_t>::max())
-              violate("{}/token_ids: expected 32-bit integers, found {}", hdf5::path_of(source.group), id);
+              violate("{}/token_ids: expected 32-bit integers, found {}", source.group.path, id);
             sample.token_ids.push_back(static_cast<std::int32_t>(id));
           }
         },

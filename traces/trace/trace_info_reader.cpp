@@ -6,8 +6,8 @@
 #include <charconv>
 #include <limits>
 
-#include "traces/hdf5/hdf5_values.h"
-#include "traces/hdf5/tensor_storage.h"
+#include "traces/input/stored_values.h"
+#include "traces/input/violation.h"
 #include "traces/trace/sample_objects.h"
 #include "traces/trace/trace_schema.h"
 
@@ -21,8 +21,7 @@ using schema::ArrayOwner;
 constexpr std::int64_t kMaxInteger = std::numeric_limits<std::int64_t>::max();
 
 /// Refuses other formats and other major versions before anything else is looked at.
-void check_version(const File& file) {
-  const Group root = open_group(file, "/");
+void check_version(const StoredGroup& root) {
   if (!has_attribute(root, "format")) throw Violation("expected a kvreplay trace, found HDF5 without attribute format");
   if (const std::string format = read_string_attribute(root, "format"); format != schema::kFormat)
     throw Violation(fmt::format("attribute format of /: expected {:?}, found {:?}", schema::kFormat, format));
@@ -39,21 +38,20 @@ void check_version(const File& file) {
         fmt::format("attribute format_version of /: expected version {}.x, found {}", schema::kMajorVersion, version));
 }
 
-std::size_t read_count(hid_t object, const char* name, std::int64_t low, std::int64_t high) {
+std::size_t read_count(const StoredObject& object, const char* name, std::int64_t low, std::int64_t high) {
   return static_cast<std::size_t>(read_integer_attribute(object, name, low, high));
 }
 
 /// Reads what TraceInfo holds; keeps the checks that need the file. The others are trace_schema::check().
 class InfoReader {
  public:
-  InfoReader(const File& file, std::uint64_t file_size) : file_(file), file_size_(file_size) {}
+  explicit InfoReader(const StoredFile& file) : root_(root_of(file)), allowance_(file) {}
 
   TraceInfo read() {
-    const Group root = open_group(file_, "/");
-    info_.creator = read_string_attribute(root, "creator");
-    info_.created = read_string_attribute(root, "created");
-    read_model(root);
-    read_layers(root);
+    info_.creator = read_string_attribute(root_, "creator");
+    info_.created = read_string_attribute(root_, "created");
+    read_model();
+    read_layers();
     schema::check_model(info_);
     read_samples();
     schema::check(info_);
@@ -61,36 +59,36 @@ class InfoReader {
   }
 
  private:
-  void read_model(const Group& root) {
+  void read_model() {
     ModelInfo& model = info_.model;
-    model.model_id = read_string_attribute(root, "model_id");
-    model.model_config = read_string_attribute(root, "model_config");
+    model.model_id = read_string_attribute(root_, "model_id");
+    model.model_config = read_string_attribute(root_, "model_config");
     for (const schema::ModelCount& count : schema::kModelCounts)
-      model.*count.value = read_count(root, count.name, 1, count.max);
-    model.softmax_scale = read_real_attribute(root, "softmax_scale");
-    model.logit_softcap = read_real_attribute(root, "logit_softcap");
-    model.rope.layout = schema::rope_layout_named(read_string_attribute(root, "rope_layout"));
-    model.rope.attention_scaling = read_real_attribute(root, "rope_attention_scaling");
-    if (model.rope.layout != RopeLayout::none || has_link(root, "rope_inv_freq"))
-      model.rope.inv_freq = read_frequencies(root);
+      model.*count.value = read_count(root_, count.name, 1, count.max);
+    model.softmax_scale = read_real_attribute(root_, "softmax_scale");
+    model.logit_softcap = read_real_attribute(root_, "logit_softcap");
+    model.rope.layout = schema::rope_layout_named(read_string_attribute(root_, "rope_layout"));
+    model.rope.attention_scaling = read_real_attribute(root_, "rope_attention_scaling");
+    if (model.rope.layout != RopeLayout::none || has_link(root_, "rope_inv_freq"))
+      model.rope.inv_freq = read_frequencies(root_);
   }
 
-  std::vector<double> read_frequencies(const Group& group) {
-    const StoredArray array = open_array(group, "rope_inv_freq", {std::nullopt}, file_size_);
-    if (array.dims[0] > info_.model.head_dim / 2)
+  std::vector<double> read_frequencies(const StoredGroup& group) {
+    const StoredArray array = open_array(group, "rope_inv_freq", {std::nullopt});
+    if (array.dims()[0] > info_.model.head_dim / 2)
       throw Violation(fmt::format("{}: expected at most head_dim / 2 = {} frequencies, found {}",
-                                  path_of(array.dataset), info_.model.head_dim / 2, array.dims[0]));
-    return read_reals(array.dataset);
+                                  array.path, info_.model.head_dim / 2, array.dims()[0]));
+    return read_reals(array);
   }
 
-  void read_layers(const Group& root) {
-    for (const std::int64_t index : read_integers_attribute(root, "layers")) {
+  void read_layers() {
+    for (const std::int64_t index : read_integers_attribute(root_, "layers")) {
       if (index < 0 || index >= static_cast<std::int64_t>(info_.model.n_layers))
         throw Violation(fmt::format("attribute layers of /: expected indices in 0 to {}, found {}",
                                     info_.model.n_layers - 1, index));
       LayerInfo layer;
       layer.index = static_cast<std::size_t>(index);
-      const Group group = open_group(file_, schema::model_layer_path(layer.index));
+      const StoredGroup group = open_group(root_, schema::model_layer_path(layer.index));
       layer.sliding_window = read_count(group, "sliding_window", 0, kMaxInteger);
       layer.rope = info_.model.rope;
       if (has_link(group, "rope_inv_freq")) layer.rope.inv_freq = read_frequencies(group);
@@ -103,7 +101,7 @@ class InfoReader {
   }
 
   void read_samples() {
-    const Group samples = open_group(file_, "/samples");
+    const StoredGroup samples = open_group(root_, "/samples");
     std::vector<std::string> names = link_names(samples);
     std::erase_if(names, [](const std::string& name) { return name.find_first_not_of("0123456789") != name.npos; });
     std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
@@ -118,13 +116,13 @@ class InfoReader {
   }
 
   SampleInfo read_sample(std::size_t index) {
-    const Group group = open_group(file_, schema::sample_path(index));
+    const StoredGroup group = open_group(root_, schema::sample_path(index));
     SampleInfo sample;
     sample.name = read_string_attribute(group, "name");
     sample.n_tokens = read_count(group, "n_tokens", 1, kMaxInteger);
     sample.decode_start = read_count(group, "decode_start", 1, static_cast<std::int64_t>(sample.n_tokens));
     sample.token_source = read_string_attribute(group, "token_source");
-    const schema::SampleSource source{group, file_size_};
+    const schema::SampleSource source{group, allowance_};
     for (const schema::SampleObject& object : schema::sample_objects())
       if (object.recorded == nullptr || has_link(group, object.name)) object.read(source, sample);
     schema::check_sample(index, sample);
@@ -147,7 +145,7 @@ class InfoReader {
   /// Recorded in all layers, or in none.
   void note_block_cosine(std::size_t index, SampleInfo& sample) {
     const auto n_cosines = static_cast<std::size_t>(std::ranges::count_if(info_.layers, [&](const LayerInfo& layer) {
-      return has_link(open_group(file_, schema::sample_layer_path(index, layer.index)), "block_cosine");
+      return has_link(open_group(root_, schema::sample_layer_path(index, layer.index)), "block_cosine");
     }));
     sample.has_block_cosine = n_cosines == info_.layers.size();
     if (n_cosines != 0 && !sample.has_block_cosine)
@@ -160,8 +158,8 @@ class InfoReader {
     for (const schema::LayerArray& array : schema::layer_arrays()) {
       if (array.owner != owner || (array.recorded != nullptr && !array.recorded(place))) continue;
       const std::vector<hsize_t> dims = array.dims(place);
-      const StoredArray stored = open_array(open_group(file_, schema::group_of(owner, place)), array.name,
-                                            ExpectedShape(dims.begin(), dims.end()), file_size_);
+      const StoredArray stored = open_array(open_group(root_, schema::group_of(owner, place)), array.name,
+                                            ExpectedShape(dims.begin(), dims.end()));
       check_element(array.element, stored);
     }
   }
@@ -172,38 +170,38 @@ class InfoReader {
         check_dtype(array);
         break;
       case schema::ArrayElement::weights:
-        static_cast<void>(dtype_of(array.dataset));
+        static_cast<void>(dtype_of(array));
         break;
       case schema::ArrayElement::float32:
-        if (kind_of_type(type_of(array.dataset)) != ValueKind::real)
-          throw Violation(fmt::format("{}: expected real numbers, found another type", path_of(array.dataset)));
+        if (kind_of(array) != ValueKind::real)
+          throw Violation(fmt::format("{}: expected real numbers, found another type", array.path));
         break;
       case schema::ArrayElement::int8:
-        read_bytes(array.dataset, {});  // checks the type
+        require_int8(array);
         break;
     }
   }
 
   void check_dtype(const StoredArray& array) {
-    const DType dtype = dtype_of(array.dataset);
+    const DType dtype = dtype_of(array);
     if (!dtype_known_) info_.dtype = dtype;
     dtype_known_ = true;
     if (dtype != info_.dtype)
-      throw Violation(fmt::format("{}: expected {} as in the tensors before, found {}", path_of(array.dataset),
+      throw Violation(fmt::format("{}: expected {} as in the tensors before, found {}", array.path,
                                   name_of(info_.dtype), name_of(dtype)));
   }
 
-  const File& file_;
-  std::uint64_t file_size_;
+  StoredGroup root_;
+  ReadAllowance allowance_;
   TraceInfo info_;
   bool dtype_known_ = false;
 };
 
 }  // namespace
 
-TraceInfo read_trace_info(const hdf5::File& file, std::uint64_t file_size) {
-  check_version(file);
-  return InfoReader(file, file_size).read();
+TraceInfo read_trace_info(const hdf5::StoredFile& file) {
+  check_version(root_of(file));
+  return InfoReader(file).read();
 }
 
 }  // namespace kvreplay

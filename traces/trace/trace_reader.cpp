@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "traces/hdf5/file_bytes.h"
-#include "traces/hdf5/hdf5_values.h"
-#include "traces/hdf5/naming_file.h"
-#include "traces/hdf5/tensor_reader.h"
+#include "traces/input/naming_file.h"
+#include "traces/input/stored_values.h"
+#include "traces/input/tensor_reader.h"
 #include "traces/trace/layer_arrays.h"
 #include "traces/trace/trace_info_reader.h"
 
@@ -40,25 +39,22 @@ Range rows_from(const std::vector<std::size_t>& positions, std::size_t first) {
 }  // namespace
 
 struct TraceReader::Impl {
-  explicit Impl(const std::filesystem::path& file_path) : path(file_path), bytes(file_path) {
-    naming_file<InputError>(path, [&] {
-      file = open_file(path);
-      info = read_trace_info(file, bytes.size());
-    });
+  explicit Impl(InputFile&& input) : file(std::move(input)), path(file.path()) {
+    naming_file<InputError>(path, [&] { info = read_trace_info(file.stored()); });
   }
 
   StoredArray open(ArrayOwner owner, const char* name, const schema::ArrayPlace& place) const {
     const std::vector<hsize_t> dims = schema::layer_array(owner, name).dims(place);
-    return open_array(open_group(file, schema::group_of(owner, place)), name, ExpectedShape(dims.begin(), dims.end()),
-                      bytes.size());
+    return open_array(open_group(root_of(file.stored()), schema::group_of(owner, place)), name,
+                      ExpectedShape(dims.begin(), dims.end()));
   }
 
   /// \param rows      of those that the file has of each head
   /// \param row_name  what a row is: "token"
-  Tensor read(const StoredArray& array, Range rows, const std::function<std::string(hsize_t)>& row_name,
+  Tensor read(const StoredArray& array, Range rows, const std::function<std::string(std::uint64_t)>& row_name,
               Tensor used = {}) const {
-    Tensor tensor = shaped(std::move(used), array.dims[0], rows.size(), array.dims[2]);
-    read_tensor(array, bytes, rows, tensor.values(), [&](std::span<const hsize_t> at) {
+    Tensor tensor = shaped(std::move(used), array.dims()[0], rows.size(), array.dims()[2]);
+    read_tensor(array, rows, tensor.values(), [&](std::span<const std::uint64_t> at) {
       return fmt::format("head {}, {}, channel {}", at[0], row_name(at[1]), at[2]);
     });
     return tensor;
@@ -74,7 +70,7 @@ struct TraceReader::Impl {
     const ModelInfo& model = info.model;
     Tensor tensor = shaped(std::move(used), model.n_q_heads, model.value_dim, model.hidden_size);
     const StoredArray array = open(ArrayOwner::model, "output_projection", place);
-    read_tensor(array, bytes, {0, array.dims[0]}, tensor.values(), [&](std::span<const hsize_t> at) {
+    read_tensor(array, {0, array.dims()[0]}, tensor.values(), [&](std::span<const std::uint64_t> at) {
       return fmt::format("head {}, value channel {}, output channel {}", at[0] / model.value_dim,
                          at[0] % model.value_dim, at[1]);
     });
@@ -83,21 +79,20 @@ struct TraceReader::Impl {
 
   std::vector<float> read_block_cosine(const schema::ArrayPlace& place) const {
     const StoredArray array = open(ArrayOwner::sample, "block_cosine", place);
-    const std::vector<double> values = read_reals(array.dataset);
+    const std::vector<double> values = read_reals(array);
     const std::vector<float> cosine(values.begin(), values.end());
     if (const auto bad = first_non_finite(cosine))
       throw Violation(
-          fmt::format("{}: token {}: expected a finite value, found {}", path_of(array.dataset), *bad, cosine[*bad]));
+          fmt::format("{}: token {}: expected a finite value, found {}", array.path, *bad, cosine[*bad]));
     return cosine;
   }
 
-  std::filesystem::path path;
-  FileBytes bytes;
-  File file;
+  InputFile file;
+  const std::filesystem::path& path;
   TraceInfo info;
 };
 
-TraceReader::TraceReader(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}
+TraceReader::TraceReader(InputFile file) : impl_(std::make_unique<Impl>(std::move(file))) {}
 TraceReader::~TraceReader() = default;
 TraceReader::TraceReader(TraceReader&&) noexcept = default;
 TraceReader& TraceReader::operator=(TraceReader&&) noexcept = default;
@@ -115,8 +110,8 @@ LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_in
   const Range queries = rows_from(positions, parts.first_query);
   data.query_positions.assign(positions.begin() + static_cast<std::ptrdiff_t>(queries.begin), positions.end());
   const schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
-  const auto query_name = [&](hsize_t row) { return fmt::format("recorded query {} (token {})", row, positions[row]); };
-  const auto token_name = [](hsize_t row) { return fmt::format("token {}", row); };
+  const auto query_name = [&](std::uint64_t row) { return fmt::format("recorded query {} (token {})", row, positions[row]); };
+  const auto token_name = [](std::uint64_t row) { return fmt::format("token {}", row); };
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(place);
     data.queries = impl_->read(arrays.queries, queries, query_name, std::move(used.queries));
@@ -134,12 +129,12 @@ void TraceReader::prefetch_layer(std::size_t sample_index, std::size_t layer_ind
   const schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(place);
-    prefetch_tensor(arrays.queries, impl_->bytes, rows_from(sample.query_positions(), parts.first_query));
+    prefetch_tensor(arrays.queries, rows_from(sample.query_positions(), parts.first_query));
     for (const StoredArray* array : {&arrays.keys, &arrays.values})
-      prefetch_tensor(*array, impl_->bytes, {0, sample.n_tokens});
+      prefetch_tensor(*array, {0, sample.n_tokens});
     if (!place.layer->has_output_projection || !parts.output_projection) return;
     const StoredArray projection = impl_->open(ArrayOwner::model, "output_projection", place);
-    prefetch_tensor(projection, impl_->bytes, {0, projection.dims[0]});
+    prefetch_tensor(projection, {0, projection.dims()[0]});
   });
 }
 
@@ -148,7 +143,7 @@ std::optional<LayerProbes> TraceReader::read_probes(std::size_t sample_index, st
   schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
   place.probe = place.sample->find_probe(compression_point);
   if (!place.probe) return std::nullopt;
-  const auto row_name = [](hsize_t row) { return fmt::format("probe row {}", row); };
+  const auto row_name = [](std::uint64_t row) { return fmt::format("probe row {}", row); };
   LayerProbes data;
   data.chunks = place.probe->chunks;
   naming_file<InputError>(impl_->path, [&] {
@@ -171,18 +166,18 @@ std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample
     const std::size_t width = model.n_q_heads * model.value_dim, n_rows = info->n_sketches() * info->n_queries();
     const StoredArray gradient = impl_->open(ArrayOwner::sensitivity, "gradient", place);
     data.gradient = Buffer<std::int8_t>(n_rows * width);
-    read_bytes(gradient.dataset, data.gradient.span());
+    read_int8(gradient, data.gradient.span());
     const StoredArray scale = impl_->open(ArrayOwner::sensitivity, "scale", place);
-    const std::vector<double> scales = read_reals(scale.dataset);
+    const std::vector<double> scales = read_reals(scale);
     data.scale.assign(scales.begin(), scales.end());
     for (std::size_t i = 0; i < n_rows; ++i)
       if (!(std::isfinite(data.scale[i]) && data.scale[i] >= 0))
         throw Violation(fmt::format("{}: sketch {}, query {}: expected a finite number from 0, found {}",
-                                    path_of(scale.dataset), i / info->n_queries(), i % info->n_queries(), scales[i]));
+                                    scale.path, i / info->n_queries(), i % info->n_queries(), scales[i]));
   });
   return data;
 }
 
-std::string TraceReader::fingerprint() const { return impl_->bytes.fingerprint(); }
+std::string TraceReader::fingerprint() const { return impl_->file.bytes().fingerprint(); }
 
 }  // namespace kvreplay

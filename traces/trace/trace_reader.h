@@ -10,6 +10,7 @@
 
 #include "core/data/layer_data.h"
 #include "core/data/trace_info.h"
+#include "traces/input/input_file.h"
 
 namespace kvreplay {
 
@@ -24,7 +25,7 @@ struct LayerParts {
 /// as many bytes as its datasets declare. Every failure is an InputError naming file, object, expected and found.
 class TraceReader {
  public:
-  explicit TraceReader(const std::filesystem::path& path);
+  explicit TraceReader(InputFile file);
   ~TraceReader();
   TraceReader(TraceReader&&) noexcept;
   TraceReader& operator=(TraceReader&&) noexcept;

@@ -10,9 +10,9 @@
 #include <numeric>
 
 #include "traces/hdf5/hdf5_values.h"
-#include "traces/hdf5/naming_file.h"
 #include "traces/hdf5/new_hdf5_file.h"
-#include "traces/hdf5/tensor_storage.h"
+#include "traces/hdf5/tensor_creation.h"
+#include "traces/input/naming_file.h"
 #include "traces/trace/sample_objects.h"
 #include "traces/trace/trace_schema.h"
 

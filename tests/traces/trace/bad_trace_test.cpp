@@ -7,7 +7,7 @@
 
 #include "tests/support/trace_fixture.h"
 #include "traces/hdf5/hdf5_values.h"
-#include "traces/hdf5/tensor_storage.h"
+#include "traces/hdf5/tensor_creation.h"
 #include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
@@ -35,7 +35,7 @@ struct Patient {
   void set(const std::string& object, const char* attribute, Value value) const {
     edit([&](hid_t file) {
       const Handle target(H5Oopen(file, object.c_str(), H5P_DEFAULT));
-      if (has_attribute(target, attribute)) REQUIRE(H5Adelete(target, attribute) >= 0);
+      if (H5Aexists(target, attribute) > 0) REQUIRE(H5Adelete(target, attribute) >= 0);
       write_attribute(target, attribute, value);
     });
   }

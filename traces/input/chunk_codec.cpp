@@ -1,4 +1,4 @@
-#include "traces/hdf5/chunk_codec.h"
+#include "traces/input/chunk_codec.h"
 
 #include <fmt/format.h>
 #include <libdeflate.h>
@@ -9,12 +9,10 @@
 #include <memory>
 #include <new>
 
-#include "traces/hdf5/hdf5.h"
+#include "traces/input/violation.h"
 
 namespace kvreplay::hdf5 {
 namespace {
-
-constexpr std::uint64_t kMaxDeflateRatio = 1100;  // zlib reaches 1032
 
 // The state that decompressing needs, one for each thread.
 libdeflate_decompressor* inflater() {
@@ -70,37 +68,63 @@ void unshuffle(std::span<const std::byte> in, std::size_t element_size, std::byt
   std::memcpy(out + n * element_size, in.data() + n * element_size, in.size() - n * element_size);
 }
 
+/// HDF5's variant of the checksum: of big-endian 16-bit words, an odd byte at the end being a high one.
+std::uint32_t fletcher32(std::span<const std::byte> bytes) {
+  constexpr std::size_t kWords = 360;  // so many sums stay below 2^32
+  std::uint32_t low = 0, high = 0;
+  const auto fold = [](std::uint32_t& sum) { sum = (sum & 0xffff) + (sum >> 16); };
+  const auto byte = [&](std::size_t i) { return i < bytes.size() ? std::to_integer<std::uint32_t>(bytes[i]) : 0; };
+  for (std::size_t at = 0; at < bytes.size();) {
+    for (const std::size_t end = std::min(bytes.size(), at + 2 * kWords); at < end; at += 2) {
+      low += byte(at) << 8 | byte(at + 1);
+      high += low;
+    }
+    fold(low);
+    fold(high);
+  }
+  fold(low);
+  fold(high);
+  return high << 16 | low;
+}
+
+/// The bytes before the checksum that ends them.
+std::span<const std::byte> checked(std::span<const std::byte> stored) {
+  if (stored.size() < sizeof(std::uint32_t)) throw Violation("expected a checksum, found too few bytes");
+  const std::span<const std::byte> bytes = stored.first(stored.size() - sizeof(std::uint32_t));
+  std::uint32_t found;
+  std::memcpy(&found, stored.data() + bytes.size(), sizeof found);
+  const std::uint32_t expected = fletcher32(bytes);
+  // Old versions of the library swapped the bytes of each half on some machines, and it still reads that.
+  const std::uint32_t swapped = (expected & 0x00ff00ff) << 8 | (expected >> 8 & 0x00ff00ff);
+  if (found != expected && found != swapped)
+    throw Violation(fmt::format("expected checksum {:08x}, found {:08x}", expected, found));
+  return bytes;
+}
+
 }  // namespace
 
-void ChunkCodec::add(H5Z_filter_t filter, std::span<const unsigned> values) {
-  const unsigned index = n_filters_++;
-  if (filter == H5Z_FILTER_DEFLATE || filter == kFilterZstd) {
-    max_ratio_ = std::max(max_ratio_, filter == kFilterZstd ? kMaxZstdRatio : kMaxDeflateRatio);
-    ours_ = ours_ && !compresses();
-    compression_ = filter;
-    compression_index_ = index;
-  } else if (filter == H5Z_FILTER_SHUFFLE && index == 0 && !values.empty() && values[0] > 0) {
-    shuffled_size_ = values[0];
-    shuffle_index_ = index;
-  } else {
-    ours_ = false;
-  }
+ChunkCodec::ChunkCodec(std::span<const IndexedFilter> filters)
+    : filters_(!filters.empty()), order_(order_of(filters)) {
+  is_zstd_ = compresses() && filters[static_cast<std::size_t>(order_.compression)].id == kZstd;
 }
+
+std::uint64_t ChunkCodec::max_ratio() const { return !compresses() ? 1 : is_zstd_ ? kMaxZstdRatio : kMaxDeflateRatio; }
 
 std::span<const std::byte> ChunkCodec::decode(std::span<const std::byte> stored, unsigned mask, std::size_t size,
                                               Scratch& scratch) const {
-  const auto applied = [&](unsigned index) { return (mask >> index & 1) == 0; };
+  const auto applied = [&](int place) { return place != FilterOrder::kNone && (mask >> place & 1) == 0; };
   std::span<const std::byte> bytes = stored;
-  if (compresses() && applied(compression_index_)) {
+  if (applied(order_.checksum)) bytes = checked(bytes);
+  if (applied(order_.compression)) {
     scratch.decoded.reserve_discard(size);
     const std::span<std::byte> out = scratch.decoded.span().first(size);
-    compression_ == kFilterZstd ? decode_zstd(bytes, out) : inflate(bytes, out);
+    is_zstd_ ? decode_zstd(bytes, out) : inflate(bytes, out);
     bytes = out;
   }
   if (bytes.size() != size) throw Violation(fmt::format("expected {} bytes, found {}", size, bytes.size()));
-  if (shuffled_size_ > 1 && applied(shuffle_index_)) {
+  if (applied(order_.shuffle) && order_.shuffled_size > 1) {
     scratch.unshuffled.reserve_discard(size);
-    unshuffle(bytes, shuffled_size_, scratch.unshuffled.data());
+    unshuffle(bytes, order_.shuffled_size, scratch.unshuffled.data());
     bytes = scratch.unshuffled.span().first(size);
   }
   return bytes;

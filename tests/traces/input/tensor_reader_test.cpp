@@ -1,4 +1,4 @@
-#include "traces/hdf5/tensor_reader.h"
+#include "traces/input/tensor_reader.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -11,7 +11,9 @@
 
 #include "core/base/parallel.h"
 #include "tests/support/trace_fixture.h"
-#include "traces/hdf5/chunk_places.h"
+#include "traces/hdf5/tensor_creation.h"
+#include "traces/input/input_file.h"
+#include "traces/reader/zstd_filter.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -21,21 +23,30 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
+/// Slab, row, column.
+using Corner = std::array<hsize_t, 3>;
+
+Corner corner_of(std::span<const hsize_t> dims) {
+  Corner corner = {1, 1, 1};
+  std::ranges::copy(dims, corner.end() - static_cast<std::ptrdiff_t>(dims.size()));
+  return corner;
+}
+
 /// How an array is stored.
-struct Storage {
+struct Layout {
   std::vector<hsize_t> chunk = {};  // empty: contiguous
   std::vector<H5Z_filter_t> filters = {};
   unsigned mask = 0;  // filters left out
   hsize_t user_block = 0;
 };
 
-PropertyList creation_of(const Storage& storage, std::size_t element_size) {
+PropertyList creation_of(const Layout& storage, std::size_t element_size) {
   PropertyList creation = dataset_creation();
   if (!storage.chunk.empty()) H5Pset_chunk(creation, static_cast<int>(storage.chunk.size()), storage.chunk.data());
   for (const H5Z_filter_t filter : storage.filters) {
     const unsigned level = 3, size = static_cast<unsigned>(element_size);
     // Optional: the library is not asked to write zstd.
-    if (filter == kFilterZstd) REQUIRE(H5Pset_filter(creation, filter, H5Z_FLAG_OPTIONAL, 1, &level) >= 0);
+    if (filter == kZstd) REQUIRE(H5Pset_filter(creation, filter, H5Z_FLAG_OPTIONAL, 1, &level) >= 0);
     if (filter == H5Z_FILTER_DEFLATE) H5Pset_deflate(creation, level);
     if (filter == H5Z_FILTER_SHUFFLE) H5Pset_filter(creation, filter, H5Z_FLAG_OPTIONAL, 1, &size);
     if (filter == H5Z_FILTER_FLETCHER32) H5Pset_fletcher32(creation);
@@ -48,7 +59,7 @@ struct ZstdWriting {
   ZstdWriting() {
     const H5Z_class2_t filter = {
         H5Z_CLASS_T_VERS,
-        kFilterZstd,
+        kZstd,
         1,
         1,
         "zstd",
@@ -76,7 +87,7 @@ Bytes shuffled(const Bytes& bytes, std::size_t element_size) {
 
 /// A file with one array, "x".
 struct ArrayInFile {
-  ArrayInFile(const Storage& how, DType type, std::vector<hsize_t> shape) : storage(how), dtype(type), dims(shape) {
+  ArrayInFile(const Layout& how, DType type, std::vector<hsize_t> shape) : storage(how), dtype(type), dims(shape) {
     std::size_t n = 1;
     for (const hsize_t dim : dims) n *= dim;
     for (std::size_t i = 0; i < n; ++i) values.push_back((static_cast<float>(i * 7919 % 251) - 125) / 8);
@@ -98,7 +109,7 @@ struct ArrayInFile {
         create_dataset(file, "x", type_for(dtype), new_space(dims), creation_of(storage, size_of(dtype)));
     Bytes bytes(values.size() * size_of(dtype));
     from_float32(values, dtype, bytes);
-    const bool by_hand = storage.mask != 0 || std::ranges::find(storage.filters, kFilterZstd) != storage.filters.end();
+    const bool by_hand = storage.mask != 0 || std::ranges::find(storage.filters, kZstd) != storage.filters.end();
     if (!by_hand) {
       REQUIRE(H5Dwrite(dataset, type_for(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) >= 0);
       return;
@@ -130,7 +141,7 @@ struct ArrayInFile {
     for (std::size_t i = 0; i < storage.filters.size(); ++i) {
       if (storage.mask >> i & 1) continue;
       if (storage.filters[i] == H5Z_FILTER_SHUFFLE) bytes = shuffled(bytes, size_of(dtype));
-      if (storage.filters[i] == kFilterZstd) bytes = zstd(bytes);
+      if (storage.filters[i] == kZstd) bytes = zstd(bytes);
     }
     return bytes;
   }
@@ -149,9 +160,10 @@ struct ArrayInFile {
   }
 
   Bytes stored_chunk(const Corner& start) const {
-    const File file = open_file(path);
-    const hdf5::Dataset dataset = open_dataset(file, "x");
     const Lock lock;
+    const File file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
+    const ZstdWriting zstd_writing;
+    const hdf5::Dataset dataset = open_dataset(file, "x");
     hsize_t size = 0;
     unsigned mask = 0;
     REQUIRE(H5Dget_chunk_storage_size(dataset, &start[3 - dims.size()], &size) >= 0);
@@ -160,42 +172,42 @@ struct ArrayInFile {
     return bytes;
   }
 
-  std::vector<float> read(Range rows, std::size_t n_threads, const std::filesystem::path& raw_file) const {
+  std::vector<float> read(Range rows, std::size_t n_threads) const { return read(InputFile(path), rows, n_threads); }
+  std::vector<float> read(const InputFile& file, Range rows, std::size_t n_threads) const {
     const Corner shape = corner_of(dims);
     std::vector<float> out(shape[0] * rows.size() * shape[2], std::numeric_limits<float>::quiet_NaN());
-    const FileBytes bytes(raw_file);
-    const File file = open_file(path);
-    const StoredArray array = open_array(file, "x", bytes.size());
-    prefetch_tensor(array, bytes, rows);
+    const StoredArray array = open_array(root_of(file.stored()), "x");
+    prefetch_tensor(array, rows);
     with_threads(n_threads, [&] {
-      read_tensor(array, bytes, rows, out, [](auto at) { return fmt::format("at {}", shape_text(at)); });
+      read_tensor(array, rows, out, [](auto at) { return fmt::format("at {}", shape_text(at)); });
     });
     return out;
   }
 
   /// What the library itself reads, converted.
   std::vector<float> read_by_library() const {
-    const File file = open_file(path);
+    const Lock lock;
+    register_zstd();
+    const File file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
     const hdf5::Dataset dataset = open_dataset(file, "x");
     Bytes bytes(values.size() * size_of(dtype));
-    const Lock lock;
     REQUIRE(H5Dread(dataset, type_for(dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) >= 0);
     std::vector<float> out(values.size());
     to_float32(bytes, dtype, out);
     return out;
   }
 
-  std::string complaint(std::size_t n_threads = 1) const { return complaint(n_threads, path); }
-  std::string complaint(std::size_t n_threads, const std::filesystem::path& raw_file) const {
+  std::string complaint(std::size_t n_threads = 1) const { return complaint(InputFile(path), n_threads); }
+  std::string complaint(const InputFile& file, std::size_t n_threads = 1) const {
     try {
-      read({0, corner_of(dims)[1]}, n_threads, raw_file);
+      read(file, {0, corner_of(dims)[1]}, n_threads);
     } catch (const Violation& violation) {
       return violation.what();
     }
     return "";
   }
 
-  Storage storage;
+  Layout storage;
   DType dtype;
   std::vector<hsize_t> dims;
   std::vector<float> values;
@@ -214,25 +226,26 @@ std::vector<float> rows_of(const ArrayInFile& array, Range rows) {
   return out;
 }
 
-void check_reads_back(const Storage& storage, DType dtype, const std::vector<hsize_t>& dims) {
+void check_reads_back(const Layout& storage, DType dtype, const std::vector<hsize_t>& dims) {
   const ArrayInFile array(storage, dtype, dims);
   CHECK(array.read_by_library() == array.values);
   const hsize_t n_rows = corner_of(dims)[1];
+  const InputFile file(array.path);
   for (const std::size_t n_threads : {1, 2, 4})
     for (const Range rows : {Range{0, n_rows}, Range{17, 33}, Range{n_rows - 1, n_rows}}) {
       CAPTURE(rows.begin);
       CAPTURE(n_threads);
-      CHECK(array.read(rows, n_threads, array.path) == rows_of(array, rows));
+      CHECK(array.read(file, rows, n_threads) == rows_of(array, rows));
     }
 }
 
-constexpr H5Z_filter_t kGzip = H5Z_FILTER_DEFLATE, kShuffle = H5Z_FILTER_SHUFFLE, kSum = H5Z_FILTER_FLETCHER32;
+constexpr H5Z_filter_t kGzip = H5Z_FILTER_DEFLATE, kSum = H5Z_FILTER_FLETCHER32;
 
 }  // namespace
 
 TEST_CASE("tensors read as the library reads them, however they are stored, by any number of threads") {
   const std::vector<std::vector<H5Z_filter_t>> pipelines = {
-      {},     {kGzip},    {kShuffle, kGzip}, {kFilterZstd},     {kShuffle, kFilterZstd},
+      {},     {kGzip},    {kShuffle, kGzip}, {kZstd},     {kShuffle, kZstd},
       {kSum}, {kShuffle}, {kGzip, kSum},     {kGzip, kShuffle}, {kShuffle, kGzip, kSum}};
   for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32}) {
     CAPTURE(name_of(dtype));
@@ -258,7 +271,7 @@ TEST_CASE("tensors read as the library reads them, however they are stored, by a
 
 TEST_CASE("a filter that was left out for a chunk is not undone") {
   for (const unsigned mask : {1u, 2u, 3u})
-    for (const std::vector<H5Z_filter_t>& filters : {std::vector{kShuffle, kFilterZstd}, {kShuffle, kGzip}}) {
+    for (const std::vector<H5Z_filter_t>& filters : {std::vector{kShuffle, kZstd}, {kShuffle, kGzip}}) {
       if (mask == 1 && filters[1] == kGzip) continue;  // the test does not write gzip by hand
       CAPTURE(mask);
       check_reads_back({.chunk = {1, 16, 6}, .filters = filters, .mask = mask}, DType::float16, {3, 50, 6});
@@ -267,18 +280,18 @@ TEST_CASE("a filter that was left out for a chunk is not undone") {
 
 TEST_CASE("large tensors take the ways of large ones") {
   // 9 MiB as float32; a chunk of 1.5 MiB is read in parts
-  for (const Storage& storage :
-       {Storage{}, Storage{.chunk = {1, 12288, 64}}, Storage{.chunk = {1, 2048, 64}, .filters = {kShuffle, kGzip}},
-        Storage{.chunk = {1, 2048, 64}, .filters = {kShuffle, kFilterZstd}}}) {
+  for (const Layout& storage :
+       {Layout{}, Layout{.chunk = {1, 12288, 64}}, Layout{.chunk = {1, 2048, 64}, .filters = {kShuffle, kGzip}},
+        Layout{.chunk = {1, 2048, 64}, .filters = {kShuffle, kZstd}}}) {
     const ArrayInFile array(storage, DType::float16, {3, 12288, 64});
-    for (const std::size_t n_threads : {1, 4}) CHECK(array.read({0, 12288}, n_threads, array.path) == array.values);
-    CHECK(array.read({12000, 12288}, 2, array.path) == rows_of(array, {12000, 12288}));
+    for (const std::size_t n_threads : {1, 4}) CHECK(array.read({0, 12288}, n_threads) == array.values);
+    CHECK(array.read({12000, 12288}, 2) == rows_of(array, {12000, 12288}));
   }
 }
 
 TEST_CASE("stored bytes that do not decode to a chunk are refused with what was expected") {
   const Bytes less(50), more(1000);
-  for (const H5Z_filter_t filter : {kGzip, kFilterZstd}) {
+  for (const H5Z_filter_t filter : {kGzip, kZstd}) {
     const std::string name = filter == kGzip ? "gzip" : "zstd";
     const ArrayInFile array({.chunk = {1, 16, 6}, .filters = {filter}}, DType::float16, {3, 50, 6});
     const Corner start = {1, 16, 0};
@@ -293,7 +306,7 @@ TEST_CASE("stored bytes that do not decode to a chunk are refused with what was 
         CHECK(array.complaint(n_threads).substr(0, prefix.size() + 9) == prefix + "corrupted");
     }
   }
-  const ArrayInFile array({.chunk = {1, 16, 6}, .filters = {kFilterZstd}}, DType::float16, {3, 50, 6});
+  const ArrayInFile array({.chunk = {1, 16, 6}, .filters = {kZstd}}, DType::float16, {3, 50, 6});
   array.spoil_chunk({2, 48, 0}, zstd(less));
   CHECK(array.complaint() == "/x: chunk at [2, 48, 0]: expected 192 bytes in zstd, found 50");
   array.spoil_chunk({0, 0, 0}, zstd(more));
@@ -301,37 +314,27 @@ TEST_CASE("stored bytes that do not decode to a chunk are refused with what was 
 }
 
 TEST_CASE("a chunk that says that it is not compressed has the bytes of one that is not") {
-  const ArrayInFile array({.chunk = {1, 16, 6}, .filters = {kFilterZstd}, .mask = 1}, DType::float16, {3, 50, 6});
+  const ArrayInFile array({.chunk = {1, 16, 6}, .filters = {kZstd}, .mask = 1}, DType::float16, {3, 50, 6});
   array.spoil_chunk({1, 16, 0}, Bytes(100));
   CHECK(array.complaint() == "/x: chunk at [1, 16, 0]: expected 192 bytes, found 100");
 }
 
-TEST_CASE("bytes beyond the end of the file are refused") {
-  for (const Storage& storage :
-       {Storage{}, Storage{.chunk = {1, 16, 6}}, Storage{.chunk = {1, 16, 6}, .filters = {kShuffle, kGzip}}}) {
+TEST_CASE("a file that becomes shorter after it was opened is refused") {
+  for (const Layout& storage :
+       {Layout{}, Layout{.chunk = {1, 16, 6}}, Layout{.chunk = {1, 16, 6}, .filters = {kShuffle, kGzip}}}) {
     const ArrayInFile array(storage, DType::float16, {3, 50, 6});
-    const std::vector<char> whole = bytes_of(array.path);
-    write_bytes(array.folder / "cut.h5", {whole.begin(), whole.begin() + 3100});
-    const File file = open_file(array.path);
-    const FileBytes cut(array.folder / "cut.h5");
-    std::vector<float> out(900);
-    // As if the file had become shorter after it was opened.
-    const StoredArray stored = open_array(file, "x", whole.size());
-    try {
-      read_tensor(stored, cut, {0, 50}, out, [](auto) { return ""; });
-      FAIL("read");
-    } catch (const Violation& violation) {
-      const std::string message = violation.what();
-      CHECK(message.starts_with("/x: expected "));
-      CHECK(message.ends_with(" to the end of the file"));
-    }
+    const InputFile file(array.path);
+    std::filesystem::resize_file(array.path, 3100);
+    const std::string message = array.complaint(file);
+    CHECK(message.starts_with("/x: expected "));
+    CHECK(message.ends_with(": the file has become shorter"));
   }
 }
 
 TEST_CASE("the first value that is not finite is named, whatever the chunks and the number of threads") {
-  for (const Storage& storage :
-       {Storage{}, Storage{.chunk = {1, 16, 6}}, Storage{.chunk = {3, 7, 2}},
-        Storage{.chunk = {3, 7, 2}, .filters = {kGzip}}, Storage{.chunk = {2, 16, 6}, .filters = {kSum}}}) {
+  for (const Layout& storage :
+       {Layout{}, Layout{.chunk = {1, 16, 6}}, Layout{.chunk = {3, 7, 2}},
+        Layout{.chunk = {3, 7, 2}, .filters = {kGzip}}, Layout{.chunk = {2, 16, 6}, .filters = {kSum}}}) {
     ArrayInFile array(storage, DType::float32, {3, 50, 6});
     array.values[(0 * 50 + 49) * 6 + 5] = std::numeric_limits<float>::infinity();
     array.values[(1 * 50 + 2) * 6 + 0] = std::numeric_limits<float>::quiet_NaN();
@@ -349,23 +352,22 @@ TEST_CASE("zstd that declares what no file of this size holds is refused before 
     const File file = create_file(folder / "x.h5");
     const ZstdWriting zstd_writing;
     const std::vector<hsize_t> dims = {1, hsize_t{1} << 24, 64}, chunk = {1, hsize_t{1} << 24, 64};
-    const PropertyList creation = creation_of({.chunk = chunk, .filters = {kFilterZstd}}, 2);
+    const PropertyList creation = creation_of({.chunk = chunk, .filters = {kZstd}}, 2);
     const hdf5::Dataset dataset = create_dataset(file, "x", type_for(DType::float16), new_space(dims), creation);
     const Corner start = {};
     const Bytes few(1000);
     REQUIRE(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, start.data(), few.size(), few.data()) >= 0);
   }
-  const File file = open_file(folder / "x.h5");
-  CHECK_THROWS_WITH_AS(open_array(file, "x", 4096),
+  const InputFile file(folder / "x.h5");
+  CHECK_THROWS_WITH_AS(open_array(root_of(file.stored()), "x"),
                        "/x: expected 2147483648 bytes for shape [1, 16777216, 64], found 1000 bytes of compressed data",
                        Violation);
 }
 
-TEST_CASE("many chunks are read through the library, decoded by us") {
-  // 2048 x 2048 look-ups would take too long.
-  for (const std::vector<H5Z_filter_t>& filters : {std::vector<H5Z_filter_t>{}, {kGzip}, {kShuffle, kFilterZstd}}) {
+TEST_CASE("arrays of many small chunks are read") {
+  for (const std::vector<H5Z_filter_t>& filters : {std::vector<H5Z_filter_t>{}, {kGzip}, {kShuffle, kZstd}}) {
     const ArrayInFile array({.chunk = {1, 2, 4}, .filters = filters}, DType::float16, {2, 2048, 4});
-    for (const std::size_t n_threads : {1, 4}) CHECK(array.read({0, 2048}, n_threads, array.path) == array.values);
-    CHECK(array.read({2040, 2047}, 2, array.path) == rows_of(array, {2040, 2047}));
+    for (const std::size_t n_threads : {1, 4}) CHECK(array.read({0, 2048}, n_threads) == array.values);
+    CHECK(array.read({2040, 2047}, 2) == rows_of(array, {2040, 2047}));
   }
 }

@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "core/base/error.h"
-#include "traces/hdf5/hdf5.h"
+#include "traces/input/violation.h"
 
 namespace kvreplay {
 

@@ -19,6 +19,7 @@ class FileBytes {
   FileBytes& operator=(const FileBytes&) = delete;
 
   std::uint64_t size() const { return size_; }
+  int descriptor() const { return descriptor_; }
 
   /// Fills `out` from `offset` on; returns how many bytes there were. Throws InputError when the disk fails.
   std::size_t read(std::uint64_t offset, std::span<std::byte> out) const;

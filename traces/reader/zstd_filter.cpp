@@ -1,8 +1,9 @@
-#include "traces/hdf5/zstd_filter.h"
+#include "traces/reader/zstd_filter.h"
 
 #include <zstd.h>
 
 #include "traces/hdf5/hdf5.h"
+#include "traces/input/filters.h"
 
 namespace kvreplay::hdf5 {
 namespace {
@@ -31,7 +32,7 @@ std::size_t filter_zstd(unsigned flags, std::size_t, const unsigned*, std::size_
 }  // namespace
 
 void register_zstd() {
-  static const H5Z_class2_t zstd = {H5Z_CLASS_T_VERS, kFilterZstd, 0, 1, "zstd", nullptr, nullptr, filter_zstd};
+  static const H5Z_class2_t zstd = {H5Z_CLASS_T_VERS, kZstd, 0, 1, "zstd", nullptr, nullptr, filter_zstd};
   check("register", -1, "zstd", [&] { return H5Zregister(&zstd); });
 }
 

@@ -1,0 +1,53 @@
+#include "traces/input/input_file.h"
+
+#include <fmt/format.h>
+
+#include "core/base/error.h"
+#include "traces/input/naming_file.h"
+#include "traces/input/reader_process.h"
+#include "traces/input/stored_values.h"
+
+namespace kvreplay {
+namespace {
+
+namespace fs = std::filesystem;
+
+}  // namespace
+
+InputFile::InputFile(const fs::path& path) : InputFile(std::move(open_all({&path, 1})[0])) {}
+
+std::vector<InputFile> InputFile::open_all(std::span<const fs::path> paths) {
+  std::vector<std::shared_ptr<hdf5::StoredFile>> files;
+  std::vector<const FileBytes*> bytes;
+  for (const fs::path& path : paths) bytes.push_back(&files.emplace_back(new hdf5::StoredFile(path))->bytes);
+  std::vector<hdf5::Described> described = naming_file<InputError>(paths.front(), [&] { return hdf5::describe_files(bytes); });
+  std::vector<InputFile> all;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    if (!described[i].complaint.empty())
+      throw InputError(fmt::format("{}: {}", paths[i].string(), described[i].complaint));
+    files[i]->set_index(std::move(described[i].index));
+    all.push_back(InputFile(paths[i], std::move(files[i])));
+  }
+  return all;
+}
+
+const FileBytes& InputFile::bytes() const { return stored_->bytes; }
+
+FileFormat InputFile::format() const {
+  return naming_file<InputError>(path_, [&] {
+    const hdf5::StoredGroup root = root_of(*stored_);
+    if (!has_attribute(root, "format"))
+      throw hdf5::Violation("neither a trace nor results of kvreplay: an HDF5 file without attribute format");
+    FileFormat format{.name = read_string_attribute(root, "format"), .version = ""};
+    if (has_attribute(root, "format_version")) format.version = read_string_attribute(root, "format_version");
+    return format;
+  });
+}
+
+std::string_view InputFile::confinement() const {
+  const hdf5::Confinement& by = stored_->index.confinement;
+  if (!by.system_calls) return by.files ? "confined (Landlock only)" : "not confined";
+  return by.files ? "confined (seccomp, Landlock)" : "confined (seccomp)";
+}
+
+}  // namespace kvreplay

@@ -1,0 +1,24 @@
+#pragma once
+// Asks kvreplay-reader (traces/reader/) what is in files: a process of its own that can do nothing but answer.
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "traces/input/file_bytes.h"
+#include "traces/input/file_index.h"
+
+namespace kvreplay::hdf5 {
+
+/// What the reader says of one file.
+struct Described {
+  FileIndex index;
+  std::string complaint;  ///< why there is none; "": there is
+};
+
+/// Describes files that are trusted or distrusted together, in one process: a crafted one among them could speak for
+/// the others. Whatever the reader does, what comes back obeys parse_index(). Throws SystemError when it cannot be
+/// started, and InputError where the system has no confinement and input is not trusted.
+std::vector<Described> describe_files(std::span<const FileBytes* const> files);
+
+}  // namespace kvreplay::hdf5
