@@ -23,7 +23,12 @@ bool is_utf8(std::string_view text) {
   // surrogates, and numbers above U+10FFFF.
   while (!text.empty()) {
     const auto first = static_cast<unsigned char>(text[0]);
-    const std::size_t n = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    const std::size_t n = first < 0x80   ? 1
+                          : first < 0xc2 ? 0
+                          : first < 0xe0 ? 2
+                          : first < 0xf0 ? 3
+                          : first < 0xf5 ? 4
+                                         : 0;
     if (n == 0 || n > text.size()) return false;
     for (std::size_t i = 1; i < n; ++i) {
       const auto byte = static_cast<unsigned char>(text[i]);

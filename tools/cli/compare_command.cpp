@@ -17,6 +17,7 @@
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/trace_description.h"
+#include "tools/cli/trust_option.h"
 #include "tools/replay/file_roles.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/output_file.h"
@@ -187,6 +188,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.value("json", given.json, "FILE",
                 "write everything as one object; - is standard output, instead of the text");
   options.flag("force", given.force, "overwrite files");
+  declare_trust(options);
   options.example("kvreplay compare results.h5");
   options.example("kvreplay compare monday.h5 tuesday.h5 --policy snapkv,h2o --by layer --budget 0.1");
   options.example("kvreplay compare results.h5 --against snapkv --budget 0.2");

@@ -17,6 +17,7 @@
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/trust_option.h"
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/budget_fit.h"
 #include "tools/replay/case_weights.h"
@@ -94,6 +95,7 @@ void declare(Options& options, CommandOptions& command) {
   options.value("threads,j", command.threads, "N", "threads at work; the table does not depend on it");
   options.value("memory", command.memory, "SIZE", "how much may be used, as for replay");
   options.flag("quiet,q", command.quiet, "say nothing but errors and warnings");
+  declare_trust(options);
   options.example("kvreplay fit-budgets train-*.h5 --scorer snapkv -o table.h5");
   options.example("kvreplay replay trace.h5 -p snapkv+learned:table=table.h5 -b 0.1,0.25 -o results.h5");
   options.example("kvreplay fit-budgets train-*.h5 --scorer lkv:file=lkv.h5,trained=fold -o policy.h5");

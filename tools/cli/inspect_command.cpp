@@ -18,6 +18,7 @@
 #include "tools/cli/progress.h"
 #include "tools/cli/results_description.h"
 #include "tools/cli/trace_description.h"
+#include "tools/cli/trust_option.h"
 #include "tools/cli/two_columns.h"
 #include "tools/replay/shard_file.h"
 #include "traces/input/input_file.h"
@@ -150,6 +151,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.positional("FILE", files, 1);
   options.flag("json", json, "write one JSON object: {\"files\": [...]}");
   options.flag("quick", quick, "do not read the values of traces");
+  declare_trust(options);
   options.example("kvreplay inspect trace.h5 results.h5");
   if (!options.parse(args, out)) return 0;
 

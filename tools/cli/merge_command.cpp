@@ -12,6 +12,7 @@
 #include "core/base/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
+#include "tools/cli/trust_option.h"
 #include "tools/replay/output_files.h"
 #include "tools/replay/shard_file.h"
 #include "tools/replay/unit_journal.h"
@@ -128,6 +129,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.value("save-outputs", files.outputs, "FILE", "also write the full-cache attention outputs, if the shards do");
   options.flag("force", files.force, "overwrite outputs");
   options.flag("quiet,q", quiet, "say nothing but errors");
+  declare_trust(options);
   options.example("kvreplay merge results.shard-*-of-4.h5 -o results.h5");
   options.example("kvreplay merge results.shard-*.h5 --save-retained sets.h5 -o results.h5");
   if (!options.parse(args, out)) return 0;

@@ -70,6 +70,10 @@ void Options::flag(std::string_view names, bool& target, std::string help, bool 
   add(names, "", std::move(help), "", [&target, value](const std::string&) { target = value; });
 }
 
+void Options::action(std::string_view names, std::function<void()> act, std::string help) {
+  add(names, "", std::move(help), "", [act = std::move(act)](const std::string&) { act(); });
+}
+
 void Options::value(std::string_view names, std::string& target, std::string value_name, std::string help) {
   add(names, std::move(value_name), std::move(help), target, [&target](const std::string& text) { target = text; });
 }

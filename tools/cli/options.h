@@ -39,6 +39,9 @@ class Options {
   /// Sets `target` to `value` when given.
   void flag(std::string_view names, bool& target, std::string help, bool value = true);
 
+  /// Calls `act` when given.
+  void action(std::string_view names, std::function<void()> act, std::string help);
+
   /// \param value_name  stands for the value in the help, in capitals
   void value(std::string_view names, std::string& target, std::string value_name, std::string help);
   void value(std::string_view names, std::size_t& target, std::string value_name, std::string help);

@@ -17,6 +17,7 @@
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/replay_description.h"
+#include "tools/cli/trust_option.h"
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/memory_size.h"
 #include "tools/replay/output_files.h"
@@ -90,6 +91,7 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
                 "--save-retained and --save-outputs put their part into the shard");
   options.flag("dry-run", output.dry_run, "say what would be replayed and what that takes, and write nothing");
   options.flag("quiet,q", output.quiet, "say nothing but errors");
+  declare_trust(options);
   options.example("kvreplay replay trace.h5 -o results.h5");
   options.example("kvreplay replay trace.h5 -o results.h5 --dry-run");
   options.example("kvreplay replay trace.h5 -o results.h5 --shard 2/4");

@@ -1,13 +1,14 @@
 #include "tools/replay/memory_size.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fstream>
 #include <limits>
-#include <optional>
 
 #include "core/base/error.h"
 
@@ -93,6 +94,13 @@ std::size_t available_memory() {
   const std::size_t machine = available_in_machine();
   const auto group = available_in_group();
   return group && (machine == 0 || *group < machine) ? *group : machine;
+}
+
+std::optional<std::size_t> address_space_left() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  const std::size_t used = number_in("/proc/self/statm").value_or(0) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
 std::size_t allowed_memory(const std::string& text) {

@@ -2,6 +2,7 @@
 // Amounts of memory: as text, and what the machine has.
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 namespace kvreplay {
@@ -16,6 +17,9 @@ std::string memory_text(double bytes);
 /// What a new process could have, by the kernel's own estimate and the limit of its control group; 0 when that cannot
 /// be known.
 std::size_t available_memory();
+
+/// What a limit on the address space (ulimit -v) leaves this process; nothing where there is none.
+std::optional<std::size_t> address_space_left();
 
 /// What the option --memory allows: `text` read by parse_memory(), or nine tenths of available_memory() where it is
 /// empty. Throws UsageError.

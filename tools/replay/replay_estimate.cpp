@@ -83,6 +83,7 @@ MemoryEstimate estimate_memory(const ReplayPlan& plan, std::span<const UnitCost>
                                std::span<const std::size_t> units, std::size_t n_threads, std::size_t in_flight,
                                bool assembles) {
   MemoryEstimate memory{.program = kProgramBytes};
+  for (const auto& trace : plan.traces) memory.program += static_cast<double>(trace->info_bytes());
   for (const std::size_t unit : units)
     if (total(costs[unit].thread_bytes) > total(memory.thread_parts)) memory.thread_parts = costs[unit].thread_bytes;
   for (CostPart& part : memory.thread_parts) part.amount *= static_cast<double>(n_threads);

@@ -44,8 +44,9 @@ bool is_of(const std::string& text, const std::string& options) {
 }
 
 [[noreturn]] void refuse_others(const fs::path& folder) {
-  throw UsageError(fmt::format("{} holds units of a replay with other options; finish that one, or --force to drop it",
-                               folder.string()));
+  throw UsageError(fmt::format(
+      "{} holds units of a replay of other traces or with other options; finish that one, or --force to drop it",
+      folder.string()));
 }
 
 bool is_unit(const fs::path& path) {
@@ -131,9 +132,30 @@ bool UnitJournal::empty() const {
 
 bool UnitJournal::has(std::size_t unit) const { return fs::exists(file_of(unit)); }
 
-Dataset UnitJournal::read(std::size_t unit, DatasetPart part) const { return read_dataset(file_of(unit), part); }
+Dataset UnitJournal::read(std::size_t unit, DatasetPart part) const { return read_dataset(open(unit), part); }
 
-void UnitJournal::write(std::size_t unit, const Dataset& dataset) const { write_dataset(file_of(unit), dataset); }
+// Units are read in order, and all are our own: those that follow are opened together, by one process.
+InputFile UnitJournal::open(std::size_t unit) const {
+  constexpr std::size_t kTogether = 64;
+  const std::lock_guard guard(reading_);
+  if (const auto found = opened_.find(unit); found != opened_.end()) return found->second;
+  opened_.clear();
+  std::vector<std::size_t> units;
+  std::vector<fs::path> paths;
+  for (std::size_t next = unit; units.size() < kTogether && (next == unit || has(next)); ++next) {
+    units.push_back(next);
+    paths.push_back(file_of(next));
+  }
+  const std::vector<InputFile> files = InputFile::open_all(paths);
+  for (std::size_t i = 0; i < units.size(); ++i) opened_.emplace(units[i], files[i]);
+  return files[0];
+}
+
+void UnitJournal::write(std::size_t unit, const Dataset& dataset) const {
+  write_dataset(file_of(unit), dataset);
+  const std::lock_guard guard(reading_);
+  opened_.erase(unit);
+}
 
 void UnitJournal::publish(std::span<const std::unique_ptr<NewFile>> files) const {
   nlohmann::json identities = nlohmann::json::array();

@@ -3,13 +3,16 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 
 #include "core/data/dataset.h"
 #include "tools/replay/unit_cost.h"
 #include "traces/hdf5/new_file.h"
+#include "traces/input/input_file.h"
 
 namespace kvreplay {
 
@@ -57,10 +60,13 @@ class UnitJournal {
 
  private:
   std::filesystem::path file_of(std::size_t unit) const;
+  InputFile open(std::size_t unit) const;
 
   std::filesystem::path folder_;
   std::string options_;
   int lock_ = -1;
+  mutable std::mutex reading_;
+  mutable std::map<std::size_t, InputFile> opened_;
 };
 
 }  // namespace kvreplay

@@ -77,7 +77,8 @@ void copy_array(const StoredArray& from, hid_t to, const std::string& name) {
       std::memcpy(numbers.data() + first * from.element_size(), bytes.data(), bytes.size());
     });
   const Type type = is_text ? string_type() : type_like(from.indexed().type, from.path);
-  Dataset made = create_dataset(to, name, type, new_space(dims_of(from.indexed().shape)), creation_like(from.indexed()));
+  Dataset made =
+      create_dataset(to, name, type, new_space(dims_of(from.indexed().shape)), creation_like(from.indexed()));
   const void* const values = is_text ? static_cast<const void*>(pointers.data()) : numbers.data();
   if (from.size() > 0)
     check("write", made, "", [&] { return H5Dwrite(made, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values); });

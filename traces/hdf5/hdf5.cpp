@@ -10,6 +10,8 @@ namespace {
 // After a full disk the library cannot write what it still holds: it must not try when the program ends. To be said
 // before its first use, and even a constant like H5P_FILE_ACCESS is one.
 [[maybe_unused]] const herr_t no_exit_handler = H5dont_atexit();
+// No code from a folder that the environment names.
+[[maybe_unused]] const herr_t no_plugins = H5PLset_loading_state(0);
 
 std::recursive_mutex& library_mutex() {
   static std::recursive_mutex mutex;

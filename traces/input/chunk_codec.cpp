@@ -103,8 +103,7 @@ std::span<const std::byte> checked(std::span<const std::byte> stored) {
 
 }  // namespace
 
-ChunkCodec::ChunkCodec(std::span<const IndexedFilter> filters)
-    : filters_(!filters.empty()), order_(order_of(filters)) {
+ChunkCodec::ChunkCodec(std::span<const IndexedFilter> filters) : filters_(!filters.empty()), order_(order_of(filters)) {
   is_zstd_ = compresses() && filters[static_cast<std::size_t>(order_.compression)].id == kZstd;
 }
 

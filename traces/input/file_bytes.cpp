@@ -29,7 +29,8 @@ constexpr std::uint64_t kBlocks = 64;
 
 FileBytes::FileBytes(const std::filesystem::path& path)
     : path_(path),
-      descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) {  // a pipe would wait for its writer
+      descriptor_(
+          open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) {  // a pipe would wait for its writer
   if (descriptor_ < 0) fail("open", path, std::strerror(errno));
   struct stat status;
   const bool known = fstat(descriptor_, &status) == 0;

@@ -87,9 +87,9 @@ struct IndexedArray {
   std::uint64_t address = kNoAddress;
   std::uint64_t size = 0;  ///< bytes in the file; 0: none was ever written
   std::vector<std::uint64_t> chunk_dims;
-  std::vector<IndexedFilter> filters;   ///< in the order in which a writer applies them
-  std::uint64_t n_chunks = 0;           ///< that were written
-  std::vector<IndexedChunk> chunks;     ///< row-major over the grid; empty unless all of at most kMaxChunks are written
+  std::vector<IndexedFilter> filters;  ///< in the order in which a writer applies them
+  std::uint64_t n_chunks = 0;          ///< that were written
+  std::vector<IndexedChunk> chunks;    ///< row-major over the grid; empty unless all of at most kMaxChunks are written
   IndexedValues values;
 };
 

@@ -20,12 +20,13 @@ std::vector<InputFile> InputFile::open_all(std::span<const fs::path> paths) {
   std::vector<std::shared_ptr<hdf5::StoredFile>> files;
   std::vector<const FileBytes*> bytes;
   for (const fs::path& path : paths) bytes.push_back(&files.emplace_back(new hdf5::StoredFile(path))->bytes);
-  std::vector<hdf5::Described> described = naming_file<InputError>(paths.front(), [&] { return hdf5::describe_files(bytes); });
+  std::vector<hdf5::Described> described =
+      naming_file<InputError>(paths.front(), [&] { return hdf5::describe_files(bytes); });
   std::vector<InputFile> all;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     if (!described[i].complaint.empty())
       throw InputError(fmt::format("{}: {}", paths[i].string(), described[i].complaint));
-    files[i]->set_index(std::move(described[i].index));
+    files[i]->set_index(std::move(described[i].index), described[i].n_bytes);
     all.push_back(InputFile(paths[i], std::move(files[i])));
   }
   return all;
@@ -43,6 +44,8 @@ FileFormat InputFile::format() const {
     return format;
   });
 }
+
+std::uint64_t InputFile::structure_bytes() const { return stored_->index_bytes; }
 
 std::string_view InputFile::confinement() const {
   const hdf5::Confinement& by = stored_->index.confinement;

@@ -40,6 +40,9 @@ class InputFile {
   /// "confined (seccomp, Landlock)": how the structure was read.
   std::string_view confinement() const;
 
+  /// Bytes that say what is in the file, without the arrays.
+  std::uint64_t structure_bytes() const;
+
   /// For the readers in traces/.
   const hdf5::StoredFile& stored() const { return *stored_; }
 

@@ -70,8 +70,8 @@ const std::string& reader_program() {
   static const std::string program = [] {
     Dl_info info{};
     link_map* object = nullptr;
-    const bool known = dladdr1(reinterpret_cast<const void*>(&reader_program), &info,
-                               reinterpret_cast<void**>(&object), RTLD_DL_LINKMAP) != 0;
+    const bool known = dladdr1(reinterpret_cast<const void*>(&reader_program), &info, reinterpret_cast<void**>(&object),
+                               RTLD_DL_LINKMAP) != 0;
     // The program itself has no name there, and what it was called by may be no path.
     const bool in_library = known && object != nullptr && object->l_name != nullptr && object->l_name[0] != '\0';
     const fs::path self = in_library ? fs::path(object->l_name) : fs::read_symlink("/proc/self/exe");
@@ -102,9 +102,7 @@ class Spawn {
   }
 
   void give(int descriptor, int as) { posix_spawn_file_actions_adddup2(&actions_, descriptor, as); }
-  void silence(int descriptor) {
-    posix_spawn_file_actions_addopen(&actions_, descriptor, "/dev/null", O_RDWR, 0);
-  }
+  void silence(int descriptor) { posix_spawn_file_actions_addopen(&actions_, descriptor, "/dev/null", O_RDWR, 0); }
 
   pid_t run(const std::vector<std::string>& words) {
     std::vector<char*> arguments;
@@ -216,11 +214,11 @@ Described described(const std::string& reply) {
     throw InputError(
         "this system cannot confine the process that reads files (no seccomp): --trust-input, or "
         "KVREPLAY_TRUST_INPUT=1 in the environment, reads files that you trust without");
-  if (reply[0] != 'I') return {.index = {}, .complaint = complaint_of(content)};
+  if (reply[0] != 'I') return {.index = {}, .n_bytes = 0, .complaint = complaint_of(content)};
   try {
-    return {.index = parse_index(content), .complaint = {}};
+    return {.index = parse_index(content), .n_bytes = content.size(), .complaint = {}};
   } catch (const Violation&) {
-    return {.index = {}, .complaint = kBroken};
+    return {.index = {}, .n_bytes = 0, .complaint = kBroken};
   }
 }
 
@@ -235,7 +233,7 @@ std::vector<Described> describe_files(std::span<const FileBytes* const> files) {
     ReaderProcess reader(rest, n_bytes);
     while (all.size() < files.size()) {
       const std::optional<std::string> reply = reader.next();
-      all.push_back(reply ? described(*reply) : Described{.index = {}, .complaint = kBroken});
+      all.push_back(reply ? described(*reply) : Described{.index = {}, .n_bytes = 0, .complaint = kBroken});
       if (!reply) break;  // those after it are asked about anew
     }
   }

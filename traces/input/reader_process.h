@@ -13,7 +13,8 @@ namespace kvreplay::hdf5 {
 /// What the reader says of one file.
 struct Described {
   FileIndex index;
-  std::string complaint;  ///< why there is none; "": there is
+  std::uint64_t n_bytes = 0;  ///< of the answer that it came in
+  std::string complaint;      ///< why there is none; "": there is
 };
 
 /// Describes files that are trusted or distrusted together, in one process: a crafted one among them could speak for

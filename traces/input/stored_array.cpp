@@ -18,8 +18,7 @@ std::uint64_t product(std::span<const std::uint64_t> factors, std::uint64_t star
 }
 
 void check_shape(const IndexedShape& found, const ExpectedShape* expected, const std::string& object) {
-  if (found.is_null)
-    throw Violation(fmt::format("{}: expected an array, found an empty (null) dataspace", object));
+  if (found.is_null) throw Violation(fmt::format("{}: expected an array, found an empty (null) dataspace", object));
   const auto fits = [](std::uint64_t n, std::optional<std::uint64_t> wanted) { return n == wanted.value_or(n); };
   if (!expected || std::equal(found.dims.begin(), found.dims.end(), expected->begin(), expected->end(), fits)) return;
   std::vector<std::string> wanted;
@@ -32,10 +31,9 @@ void check_filters(const IndexedArray& array, const std::string& object) {
   constexpr std::array kKnown = {kDeflate, kZstd, kShuffle, kFletcher32};
   for (const IndexedFilter& filter : array.filters)
     if (std::ranges::find(kKnown, filter.id) == kKnown.end())
-      throw Violation(fmt::format("{}: expected no filter, gzip, zstd, shuffle or fletcher32, found {} (filter {})",
-                                  object,
-                                  filter.name.empty() ? "a filter without a name" : fmt::format("{:?}", filter.name),
-                                  filter.id));
+      throw Violation(
+          fmt::format("{}: expected no filter, gzip, zstd, shuffle or fletcher32, found {} (filter {})", object,
+                      filter.name.empty() ? "a filter without a name" : fmt::format("{:?}", filter.name), filter.id));
 }
 
 std::uint64_t max_ratio(const IndexedArray& array) {
@@ -85,8 +83,7 @@ StoredArray open_checked(const StoredGroup& group, std::string_view name, const 
   check_shape(indexed.shape, shape, array.path);
   check_filters(indexed, array.path);
   check_allocation(indexed, group.file->bytes.size(), array.path);
-  if (!indexed.values.problem.empty())
-    throw Violation(fmt::format("{}: {}", array.path, indexed.values.problem));
+  if (!indexed.values.problem.empty()) throw Violation(fmt::format("{}: {}", array.path, indexed.values.problem));
   if (indexed.storage == Storage::chunked) array.codec = ChunkCodec(indexed.filters);
   return array;
 }
@@ -147,8 +144,8 @@ DType dtype_of(const StoredArray& array) {
   if (type.type_class == TypeClass::real && type.order == ByteOrder::little && type.is_whole)
     for (const KnownReal& real : kReals)
       if (fields_of(type) == real.fields) return real.dtype;
-  throw Violation(fmt::format("{}: expected little-endian float16, bfloat16 or float32, found {}", array.path,
-                              name_of_type(type)));
+  throw Violation(
+      fmt::format("{}: expected little-endian float16, bfloat16 or float32, found {}", array.path, name_of_type(type)));
 }
 
 const std::vector<std::uint64_t>& chunk_dims(const StoredArray& array) {
@@ -159,8 +156,8 @@ std::span<const std::byte> read_stored(const StoredArray& array, std::uint64_t a
                                        Buffer<std::byte>& out) {
   const FileBytes& bytes = array.file->bytes;
   if (const std::uint64_t found = address < bytes.size() ? bytes.size() - address : 0; found < size)
-    throw Violation(fmt::format("{}: expected {} bytes at {}, found {} to the end of the file", array.path, size,
-                                address, found));
+    throw Violation(
+        fmt::format("{}: expected {} bytes at {}, found {} to the end of the file", array.path, size, address, found));
   out.reserve_discard(size);
   const std::span<std::byte> read = out.span().first(size);
   if (const std::size_t found = bytes.read(address, read); found < size)
@@ -177,8 +174,8 @@ std::span<const std::byte> read_chunk(const StoredArray& array, std::size_t plac
   try {
     return array.codec.decode(stored, chunk.mask, n_bytes, scratch);
   } catch (const Violation& violation) {
-    throw Violation(fmt::format("{}: chunk at {}: {}", array.path, shape_text(start_of_chunk(array, place)),
-                                violation.what()));
+    throw Violation(
+        fmt::format("{}: chunk at {}: {}", array.path, shape_text(start_of_chunk(array, place)), violation.what()));
   }
 }
 

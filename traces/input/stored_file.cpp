@@ -17,7 +17,8 @@ struct Found {
 };
 
 const IndexedLink* find_link(const StoredFile& file, const IndexedObject& group, std::string_view name) {
-  const std::vector<std::size_t>& order = file.links_by_name[static_cast<std::size_t>(&group - file.index.objects.data())];
+  const std::vector<std::size_t>& order =
+      file.links_by_name[static_cast<std::size_t>(&group - file.index.objects.data())];
   const auto name_of = [&](std::size_t i) -> const std::string& { return group.links[i].name; };
   const auto found = std::ranges::lower_bound(order, name, {}, name_of);
   return found == order.end() || name_of(*found) != name ? nullptr : &group.links[*found];
@@ -64,8 +65,9 @@ StoredObject open(const StoredGroup& group, std::string_view name, ObjectKind ki
 
 }  // namespace
 
-void StoredFile::set_index(FileIndex described) {
+void StoredFile::set_index(FileIndex described, std::uint64_t n_bytes) {
   index = std::move(described);
+  index_bytes = n_bytes;
   for (const IndexedObject& object : index.objects) {
     std::vector<std::size_t>& order = links_by_name.emplace_back(object.links.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -73,7 +75,9 @@ void StoredFile::set_index(FileIndex described) {
   }
 }
 
-StoredGroup root_of(const StoredFile& file) { return {{.file = &file, .object = &file.index.objects.at(0), .path = "/"}}; }
+StoredGroup root_of(const StoredFile& file) {
+  return {{.file = &file, .object = &file.index.objects.at(0), .path = "/"}};
+}
 
 bool has_link(const StoredGroup& group, std::string_view path) { return find(group, path).object != nullptr; }
 

@@ -15,10 +15,11 @@ namespace kvreplay::hdf5 {
 struct StoredFile {
   explicit StoredFile(const std::filesystem::path& path) : bytes(path) {}
 
-  void set_index(FileIndex described);
+  void set_index(FileIndex described, std::uint64_t n_bytes);
 
   FileBytes bytes;
   FileIndex index;
+  std::uint64_t index_bytes = 0;                        ///< that it came in
   std::vector<std::vector<std::size_t>> links_by_name;  ///< of each object: its links, ordered by name
 };
 

@@ -13,7 +13,8 @@ using Index = std::vector<std::uint64_t>;
 constexpr std::uint64_t kPieceBytes = 1 << 20;  // of a contiguous array, read at a time
 
 void use_contiguous(const StoredArray& array, const Use& use) {
-  const std::uint64_t size = array.element_size(), n = array.size(), step = std::max<std::uint64_t>(1, kPieceBytes / size);
+  const std::uint64_t size = array.element_size(), n = array.size(),
+                      step = std::max<std::uint64_t>(1, kPieceBytes / size);
   Buffer<std::byte> memory;
   for (std::uint64_t i = 0; i < n; i += step) {
     const std::uint64_t count = std::min(step, n - i);

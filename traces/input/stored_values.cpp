@@ -102,7 +102,8 @@ void with_stored_type(const IndexedType& type, const std::string& object, Use us
     if (type.size == 2 && type.exponent_size == 5) return use.template operator()<Half>();
     if (type.size == 2 && type.exponent_size == 8) return use.template operator()<Brain>();
   }
-  throw Violation(fmt::format("{}: expected numbers as machines have them, found others of {} bytes", object, type.size));
+  throw Violation(
+      fmt::format("{}: expected numbers as machines have them, found others of {} bytes", object, type.size));
 }
 
 /// Turns stored elements into numbers, each of which goes to put(i, number).
@@ -257,7 +258,9 @@ std::vector<std::string> read_strings(const StoredArray& array) {
 }
 
 std::vector<std::int64_t> read_integers(const StoredArray& array) { return integers<std::int64_t>(numbers_of(array)); }
-std::vector<std::uint64_t> read_unsigned(const StoredArray& array) { return integers<std::uint64_t>(numbers_of(array)); }
+std::vector<std::uint64_t> read_unsigned(const StoredArray& array) {
+  return integers<std::uint64_t>(numbers_of(array));
+}
 std::vector<double> read_reals(const StoredArray& array) { return reals(numbers_of(array)); }
 
 void require_int8(const StoredArray& array) {

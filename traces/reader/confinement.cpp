@@ -93,7 +93,9 @@ class SystemCallFilter {
   static std::uint32_t argument_offset(int i) {
     return static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8 * static_cast<std::size_t>(i));
   }
-  void load(std::size_t offset) { rules_.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset))); }
+  void load(std::size_t offset) {
+    rules_.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offset)));
+  }
   void decide(std::uint32_t action) { rules_.push_back(BPF_STMT(BPF_RET | BPF_K, action)); }
   void jump(std::uint32_t n) { rules_.push_back(BPF_STMT(BPF_JMP | BPF_JA, n)); }
   void skip_unless_equal(std::uint32_t value, std::uint8_t n) {
@@ -109,19 +111,20 @@ class SystemCallFilter {
 
 bool filter_system_calls() {
   SystemCallFilter filter;
-  for (const long call : {SYS_write, SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_futex, SYS_rt_sigreturn,
-                          SYS_exit, SYS_exit_group})
+  for (const long call :
+       {SYS_write, SYS_brk, SYS_munmap, SYS_mremap, SYS_madvise, SYS_futex, SYS_rt_sigreturn, SYS_exit, SYS_exit_group})
     filter.allow(static_cast<std::uint32_t>(call));
   filter.allow_where(SYS_mmap, {{.argument = 2, .forbidden = PROT_EXEC, .needed = 0},
                                 {.argument = 3, .forbidden = 0, .needed = MAP_ANONYMOUS}});
   filter.allow_where(SYS_mprotect, {{.argument = 2, .forbidden = PROT_EXEC, .needed = 0}});
-  // What libraries try on their way: files that a link names, time zones, how much memory there is. Told no, they go on.
+  // What libraries try on their way: files that a link names, time zones, how much memory there is. Told no, they go
+  // on.
   for (const long call : {
 #ifdef SYS_open
            SYS_open, SYS_stat, SYS_access, SYS_readlink,
 #endif
-           SYS_openat, SYS_newfstatat, SYS_getcwd, SYS_getpid, SYS_gettid, SYS_getrandom, SYS_clock_gettime,
-           SYS_rt_sigprocmask, SYS_tgkill})
+           SYS_openat, SYS_newfstatat, SYS_fstat, SYS_getcwd, SYS_getpid, SYS_gettid, SYS_getrandom, SYS_clock_gettime,
+           SYS_rt_sigprocmask, SYS_tgkill, SYS_sysinfo /* qsort() */, SYS_sched_getaffinity, SYS_prlimit64, SYS_uname})
     filter.pretend(static_cast<std::uint32_t>(call), EPERM);
   // The library waits before it tries a checksum again.
   for (const long call : {SYS_nanosleep, SYS_clock_nanosleep}) filter.pretend(static_cast<std::uint32_t>(call), 0);
@@ -131,12 +134,11 @@ bool filter_system_calls() {
 /// Nothing of the file system, whatever seccomp may have missed. Kernels from 5.13 on have it, where it is turned on.
 bool forbid_files() {
   landlock_ruleset_attr all{};
-  all.handled_access_fs =
-      LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE |
-      LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-      LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-      LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-      LANDLOCK_ACCESS_FS_MAKE_SYM;
+  all.handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE |
+                          LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+                          LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                          LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+                          LANDLOCK_ACCESS_FS_MAKE_SYM;
   const int rules = static_cast<int>(syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0));
   if (rules < 0) return false;
   const bool forbidden = syscall(SYS_landlock_restrict_self, rules, 0) == 0;

@@ -9,7 +9,7 @@ namespace kvreplay::hdf5 {
 
 /// What a confined process may use. Beyond it, it is killed, or told that there is no more memory.
 struct ReaderLimits {
-  std::size_t memory = 0;       ///< bytes of address space
+  std::size_t memory = 0;  ///< bytes of address space
   std::size_t cpu_seconds = 0;
 };
 

@@ -12,8 +12,8 @@
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr std::size_t kMaxObjects = 1 << 20;      // objects, links and attributes
-constexpr std::uint64_t kMaxText = 192 << 20;     // bytes of the whole index that stand in it as they are
+constexpr std::size_t kMaxObjects = 1 << 20;   // objects, links and attributes
+constexpr std::uint64_t kMaxText = 192 << 20;  // bytes of the whole index that stand in it as they are
 constexpr std::size_t kMaxNameBytes = 64 << 10;
 
 IndexedShape shape_of(const Space& space) {

@@ -64,15 +64,13 @@ void close_from(int first) {
 
 int run(int n_files, const ReaderLimits& limits, bool may_be_unconfined) {
   H5open();
-  H5PLset_loading_state(0);  // no code from files that a file names
   register_zstd();
   reply('R', "");
   std::vector<MappedFile> files;
   std::size_t n_bytes = 0;
   for (int i = 0; i < n_files; ++i) n_bytes += files.emplace_back(map_file(3 + i)).size;
   close_from(3);
-  const Confinement confinement =
-      confine({.memory = n_bytes + limits.memory, .cpu_seconds = limits.cpu_seconds});
+  const Confinement confinement = confine({.memory = n_bytes + limits.memory, .cpu_seconds = limits.cpu_seconds});
   for (MappedFile& file : files)
     confinement.system_calls || may_be_unconfined ? describe(file, confinement) : reply('C', "");
   return 0;

@@ -88,13 +88,9 @@ IndexedType describe_type(const Type& type) {
   result.size = H5Tget_size(type);
   const auto order = [&] {
     const H5T_order_t stored = H5Tget_order(type);
-    return stored == H5T_ORDER_LE   ? ByteOrder::little
-           : stored == H5T_ORDER_BE ? ByteOrder::big
-                                    : ByteOrder::other;
+    return stored == H5T_ORDER_LE ? ByteOrder::little : stored == H5T_ORDER_BE ? ByteOrder::big : ByteOrder::other;
   };
-  const auto fills_element = [&] {
-    return H5Tget_precision(type) == 8 * result.size && H5Tget_offset(type) == 0;
-  };
+  const auto fills_element = [&] { return H5Tget_precision(type) == 8 * result.size && H5Tget_offset(type) == 0; };
   switch (H5Tget_class(type)) {
     case H5T_STRING:
       result.type_class = TypeClass::string;

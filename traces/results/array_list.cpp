@@ -30,7 +30,8 @@ class Listing {
  public:
   void list(const hdf5::StoredGroup& group, const std::string& before) {
     if (!seen_.insert(group.object).second)
-      throw hdf5::Violation(fmt::format("{}: expected a group of its own, found one that was there before", group.path));
+      throw hdf5::Violation(
+          fmt::format("{}: expected a group of its own, found one that was there before", group.path));
     for (const hdf5::IndexedLink& link : group.object->links) {
       if (link.kind != hdf5::LinkKind::hard)
         throw hdf5::Violation(fmt::format("/{}{}: expected an object, found a link", before, link.name));

@@ -165,9 +165,8 @@ Attributes read_attributes(const hdf5::StoredObject& object) {
                                                         std::numeric_limits<std::int64_t>::max());
         break;
       case hdf5::ValueKind::other:
-        throw hdf5::Violation(
-            fmt::format("attribute {} of {}: expected one string, integer or real number, found another type", name,
-                        object.path));
+        throw hdf5::Violation(fmt::format(
+            "attribute {} of {}: expected one string, integer or real number, found another type", name, object.path));
     }
   }
   return attributes;

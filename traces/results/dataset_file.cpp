@@ -20,8 +20,7 @@ void write_dataset(const std::filesystem::path& path, const Dataset& dataset) {
 }
 
 Dataset read_dataset(const InputFile& file, DatasetPart part) {
-  return naming_file<InputError>(file.path(),
-                                 [&] { return read_dataset_content(hdf5::root_of(file.stored()), part); });
+  return naming_file<InputError>(file.path(), [&] { return read_dataset_content(hdf5::root_of(file.stored()), part); });
 }
 
 }  // namespace kvreplay

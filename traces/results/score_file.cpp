@@ -50,8 +50,9 @@ Scores ScoreFile::read_stored(const PromptView& view) const {
   const std::size_t n_heads = array.dims()[0], n_tokens = array.dims()[1];
   const ModelInfo& model = view.model();
   if ((n_heads != model.n_kv_heads && n_heads != model.n_q_heads) || n_tokens < view.compression_point())
-    throw hdf5::Violation(fmt::format("/{} is {}; expected [{} or {}, at least {}]", name, hdf5::shape_text(array.dims()),
-                                      model.n_kv_heads, model.n_q_heads, view.compression_point()));
+    throw hdf5::Violation(fmt::format("/{} is {}; expected [{} or {}, at least {}]", name,
+                                      hdf5::shape_text(array.dims()), model.n_kv_heads, model.n_q_heads,
+                                      view.compression_point()));
   Tensor stored(1, n_heads, n_tokens);
   const auto place = [](std::span<const std::uint64_t> at) { return fmt::format("head {}, token {}", at[0], at[1]); };
   if (is_float64(array))

@@ -91,8 +91,7 @@ void read_compression_points(const SampleSource& source, SampleInfo& sample) {
   std::vector<std::string> names = read_strings(source.open(points, "name", std::nullopt));
   const std::vector<std::int64_t> positions = read_integers(source.open(points, "position", names.size()));
   for (std::size_t i = 0; i < names.size(); ++i)
-    sample.compression_points.push_back(
-        {std::move(names[i]), as_size(positions[i], points.path + "/position")});
+    sample.compression_points.push_back({std::move(names[i]), as_size(positions[i], points.path + "/position")});
 }
 
 void write_compression_points(const SampleTarget& target) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <set>
 
 #include "traces/input/stored_values.h"
 #include "traces/input/violation.h"
@@ -76,8 +77,8 @@ class InfoReader {
   std::vector<double> read_frequencies(const StoredGroup& group) {
     const StoredArray array = open_array(group, "rope_inv_freq", {std::nullopt});
     if (array.dims()[0] > info_.model.head_dim / 2)
-      throw Violation(fmt::format("{}: expected at most head_dim / 2 = {} frequencies, found {}",
-                                  array.path, info_.model.head_dim / 2, array.dims()[0]));
+      throw Violation(fmt::format("{}: expected at most head_dim / 2 = {} frequencies, found {}", array.path,
+                                  info_.model.head_dim / 2, array.dims()[0]));
     return read_reals(array);
   }
 
@@ -122,6 +123,7 @@ class InfoReader {
     sample.n_tokens = read_count(group, "n_tokens", 1, kMaxInteger);
     sample.decode_start = read_count(group, "decode_start", 1, static_cast<std::int64_t>(sample.n_tokens));
     sample.token_source = read_string_attribute(group, "token_source");
+    count_tokens(group, sample.n_tokens);
     const schema::SampleSource source{group, allowance_};
     for (const schema::SampleObject& object : schema::sample_objects())
       if (object.recorded == nullptr || has_link(group, object.name)) object.read(source, sample);
@@ -140,6 +142,18 @@ class InfoReader {
       }
     }
     return sample;
+  }
+
+  /// Each token has keys and values, however well they are compressed; and each sample has its own.
+  void count_tokens(const StoredGroup& group, std::size_t n_tokens) {
+    if (!samples_.insert(group.object).second)
+      throw Violation(fmt::format("{}: expected a sample of its own, found one that was there before", group.path));
+    const std::uint64_t size = root_.file->bytes.size();
+    if (n_tokens > size - n_tokens_)
+      throw Violation(
+          fmt::format("attribute n_tokens of {}: expected at most {} tokens in a file of {} bytes, found {}",
+                      group.path, size - n_tokens_, size, n_tokens));
+    n_tokens_ += n_tokens;
   }
 
   /// Recorded in all layers, or in none.
@@ -193,6 +207,8 @@ class InfoReader {
 
   StoredGroup root_;
   ReadAllowance allowance_;
+  std::set<const IndexedObject*> samples_;
+  std::uint64_t n_tokens_ = 0;
   TraceInfo info_;
   bool dtype_known_ = false;
 };

@@ -82,8 +82,7 @@ struct TraceReader::Impl {
     const std::vector<double> values = read_reals(array);
     const std::vector<float> cosine(values.begin(), values.end());
     if (const auto bad = first_non_finite(cosine))
-      throw Violation(
-          fmt::format("{}: token {}: expected a finite value, found {}", array.path, *bad, cosine[*bad]));
+      throw Violation(fmt::format("{}: token {}: expected a finite value, found {}", array.path, *bad, cosine[*bad]));
     return cosine;
   }
 
@@ -100,6 +99,14 @@ TraceReader& TraceReader::operator=(TraceReader&&) noexcept = default;
 const std::filesystem::path& TraceReader::path() const { return impl_->path; }
 const TraceInfo& TraceReader::info() const { return impl_->info; }
 
+std::uint64_t TraceReader::info_bytes() const {
+  // Texts are in the structure and in info(), as strings of 32 bytes and more.
+  std::uint64_t bytes = 2 * impl_->file.structure_bytes();
+  for (const SampleInfo& sample : impl_->info.samples)
+    bytes += sample.n_tokens * (sizeof(std::int32_t) + sizeof(std::string));
+  return bytes;
+}
+
 LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_index, const LayerParts& parts,
                                   LayerData used) const {
   const SampleInfo& sample = impl_->info.samples.at(sample_index);
@@ -110,7 +117,9 @@ LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_in
   const Range queries = rows_from(positions, parts.first_query);
   data.query_positions.assign(positions.begin() + static_cast<std::ptrdiff_t>(queries.begin), positions.end());
   const schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
-  const auto query_name = [&](std::uint64_t row) { return fmt::format("recorded query {} (token {})", row, positions[row]); };
+  const auto query_name = [&](std::uint64_t row) {
+    return fmt::format("recorded query {} (token {})", row, positions[row]);
+  };
   const auto token_name = [](std::uint64_t row) { return fmt::format("token {}", row); };
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(place);
@@ -130,8 +139,7 @@ void TraceReader::prefetch_layer(std::size_t sample_index, std::size_t layer_ind
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(place);
     prefetch_tensor(arrays.queries, rows_from(sample.query_positions(), parts.first_query));
-    for (const StoredArray* array : {&arrays.keys, &arrays.values})
-      prefetch_tensor(*array, {0, sample.n_tokens});
+    for (const StoredArray* array : {&arrays.keys, &arrays.values}) prefetch_tensor(*array, {0, sample.n_tokens});
     if (!place.layer->has_output_projection || !parts.output_projection) return;
     const StoredArray projection = impl_->open(ArrayOwner::model, "output_projection", place);
     prefetch_tensor(projection, {0, projection.dims()[0]});
@@ -172,8 +180,8 @@ std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample
     data.scale.assign(scales.begin(), scales.end());
     for (std::size_t i = 0; i < n_rows; ++i)
       if (!(std::isfinite(data.scale[i]) && data.scale[i] >= 0))
-        throw Violation(fmt::format("{}: sketch {}, query {}: expected a finite number from 0, found {}",
-                                    scale.path, i / info->n_queries(), i % info->n_queries(), scales[i]));
+        throw Violation(fmt::format("{}: sketch {}, query {}: expected a finite number from 0, found {}", scale.path,
+                                    i / info->n_queries(), i % info->n_queries(), scales[i]));
   });
   return data;
 }

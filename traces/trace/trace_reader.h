@@ -32,6 +32,8 @@ class TraceReader {
 
   const std::filesystem::path& path() const;
   const TraceInfo& info() const;
+  /// Memory that info() and the structure of the file take, about.
+  std::uint64_t info_bytes() const;
 
   /// The tensors of one layer, as float32. Safe to call from several threads.
   /// \param sample  index into info().samples

@@ -70,7 +70,7 @@ TEST_CASE("a dry run knows what an interrupted replay has done, and would be ref
   CHECK(contains(known.out, "are done already, by an interrupted replay"));
   dry.insert(dry.end(), {"--seed", "3"});
   CHECK(run(dry).exit_code == 2);
-  CHECK(contains(run(dry).err, "holds units of a replay with other options"));
+  CHECK(contains(run(dry).err, "holds units of a replay of other traces or with other options"));
 }
 
 TEST_CASE("memory bounds how many units are in flight, and one that does not fit is refused with both numbers") {

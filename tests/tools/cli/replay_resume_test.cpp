@@ -58,7 +58,7 @@ TEST_CASE("a replay killed with -9 goes on where it stopped and gives the same b
   other.insert(other.end(), {"--seed", "2"});
   const ProgramRun refusal = run(other);
   CHECK(refusal.exit_code == 2);
-  CHECK(contains(refusal.err, "holds units of a replay with other options"));
+  CHECK(contains(refusal.err, "holds units of a replay of other traces or with other options"));
   CHECK(n_finished_units(results) == n_done);
 
   const ProgramRun resumed = run(command(results, "2"));

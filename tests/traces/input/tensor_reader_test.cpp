@@ -178,9 +178,8 @@ struct ArrayInFile {
     std::vector<float> out(shape[0] * rows.size() * shape[2], std::numeric_limits<float>::quiet_NaN());
     const StoredArray array = open_array(root_of(file.stored()), "x");
     prefetch_tensor(array, rows);
-    with_threads(n_threads, [&] {
-      read_tensor(array, rows, out, [](auto at) { return fmt::format("at {}", shape_text(at)); });
-    });
+    with_threads(n_threads,
+                 [&] { read_tensor(array, rows, out, [](auto at) { return fmt::format("at {}", shape_text(at)); }); });
     return out;
   }
 
@@ -245,7 +244,7 @@ constexpr H5Z_filter_t kGzip = H5Z_FILTER_DEFLATE, kSum = H5Z_FILTER_FLETCHER32;
 
 TEST_CASE("tensors read as the library reads them, however they are stored, by any number of threads") {
   const std::vector<std::vector<H5Z_filter_t>> pipelines = {
-      {},     {kGzip},    {kShuffle, kGzip}, {kZstd},     {kShuffle, kZstd},
+      {},     {kGzip},    {kShuffle, kGzip}, {kZstd},           {kShuffle, kZstd},
       {kSum}, {kShuffle}, {kGzip, kSum},     {kGzip, kShuffle}, {kShuffle, kGzip, kSum}};
   for (const DType dtype : {DType::float16, DType::bfloat16, DType::float32}) {
     CAPTURE(name_of(dtype));

@@ -436,7 +436,7 @@ TEST_CASE("compression points must be ascending positions inside the sample, wit
 TEST_CASE("names are UTF-8 without control characters") {
   const Patient patient;
   const std::string expected = ": expected a name in UTF-8 without control characters, found ";
-  for (const std::string name : {"a\x1b[31m", "a\nb", "\xff"}) {
+  for (const std::string name : {"a\x1b[31m", "a\nb", "a\u202eb"}) {
     patient.set("/", "model_id", name);
     CHECK(patient.complaint() == fmt::format("attribute model_id of /{}{:?}", expected, name));
     patient.set("/", "model_id", std::string("model"));
@@ -451,6 +451,11 @@ TEST_CASE("names are UTF-8 without control characters") {
     patient.replace_strings("/samples/0000/spans/name", {"名前", "a, b", "\"c\"", "d"});
     CHECK(patient.complaint().empty());
   }
+  patient.set("/", "model_id", std::string("\xff"));
+  CHECK(patient.complaint() == "attribute model_id of /: expected UTF-8, found \"\\xff\"");
+  patient.set("/", "model_id", std::string("model"));
+  patient.replace_strings("/samples/0000/spans/name", {"a", "b", "\xff", "d"});
+  CHECK(patient.complaint() == "/samples/0000/spans/name: expected UTF-8, found \"\\xff\"");
 }
 
 TEST_CASE("query ranges must be ascending, apart, inside the sample and as many as the queries") {
