@@ -22,7 +22,7 @@ if $fast; then
   configure+=(-DKVREPLAY_CUDA_TESTS=OFF)
 else
   # The interpreter of the tests: the package as it lies here, what it needs, and what opens results.
-  install_packages python3-venv
+  install_packages python3-venv clang libclang-rt-14-dev
   [ -x .venv/bin/python ] || python3 -m venv .venv
   wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-test.txt | sha256sum)
   if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
