@@ -69,7 +69,7 @@ def _record(options: argparse.Namespace, prompts: list[Prompt], progress: Record
     with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace:
         hook = AttentionHook()
         hook.register()
-        model = load_model(source, ATTENTION_NAME, options.compute_dtype, options.device)
+        model = load_model(source, ATTENTION_NAME, options.compute_dtype, options.device, options.allow_pickled_weights)
         _refuse_long_samples(plans, probes, prompts, model.config.get_text_config())
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)

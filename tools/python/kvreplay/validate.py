@@ -100,7 +100,13 @@ def validate(options: argparse.Namespace) -> None:
         replays = [Replay(*files) for files in options.replay]
         hook = AttentionHook()
         hook.register()
-        model = load_model(open_model(options.model, None), ATTENTION_NAME, options.compute_dtype, options.device)
+        model = load_model(
+            open_model(options.model, None),
+            ATTENTION_NAME,
+            options.compute_dtype,
+            options.device,
+            options.allow_pickled_weights,
+        )
         study = Study()
         for replay in replays:
             _check_model(model, replay)

@@ -34,7 +34,7 @@ def positive_number(text: str) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Declares how a live model computes: --compute-dtype, --device, --threads."""
+    """Declares how a live model is loaded and computes: --compute-dtype, --device, --allow-pickled-weights, --threads."""
     parser.add_argument(
         "--compute-dtype",
         choices=["float32", "bfloat16", "float16"],
@@ -42,7 +42,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="dtype the model computes in (default: float32)",
     )
     parser.add_argument("--device", default="cpu", help="torch device the model runs on (default: cpu)")
+    add_pickled_weights_option(parser)
     add_threads_option(parser)
+
+
+def add_pickled_weights_option(parser: argparse.ArgumentParser) -> None:
+    """Declares --allow-pickled-weights."""
+    parser.add_argument(
+        "--allow-pickled-weights",
+        action="store_true",
+        help="load weights from pickled *.bin files, too (default: from *.safetensors and .gguf alone)",
+    )
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,37 +44,81 @@ def _load_tokenizer(path: Path):
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises many types for a missing or broken file
-        raise InputError(f"{path}: its tokenizer does not load: {first_line(error)}") from error
+        raise InputError(f"{path}: {_reason(error, 'its tokenizer')}") from error
     if not tokenizer.is_fast:
         raise InputError(f"{path}: its tokenizer gives no character offsets (no tokenizer.json), which the spans need")
     return tokenizer
 
 
-def load_model(source: ModelSource, attention_name: str, compute_dtype: str, device: str):
+def load_model(
+    source: ModelSource, attention_name: str, compute_dtype: str, device: str, allow_pickled_weights: bool = False
+):
     """The model in evaluation mode, calling the attention function registered as `attention_name`."""
     import torch
     from transformers import AutoModelForCausalLM
 
     folder, extra = (source.path.parent, {"gguf_file": source.path.name}) if source.is_gguf else (source.path, {})
+    if not (source.is_gguf or allow_pickled_weights):
+        _check_weights(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=getattr(torch, compute_dtype),
-            attn_implementation=attention_name,
-            local_files_only=True,
-            **extra,
-        )
+        with nullcontext() if allow_pickled_weights else _no_pickled_files():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, compute_dtype),
+                attn_implementation=attention_name,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=None if allow_pickled_weights else True,
+                **extra,
+            )
+    except InputError:
+        raise
     except Exception as error:
         if isinstance(error, KeyError) and attention_name in str(error):  # asks for it in a table of its own
             reason = "its attention does not go through the attention interface of transformers"
         else:
-            reason = f"the model does not load: {first_line(error)}"
+            reason = _reason(error, "the model")
         raise InputError(f"{source.path}: {reason}") from error
     if model.config.is_encoder_decoder:
         raise InputError(f"{source.path}: an encoder-decoder model; only causal (decoder) models can be recorded")
     return model.eval().to(device)
+
+
+def _check_weights(folder: Path) -> None:
+    """Throws InputError where a folder's weights are pickled only: the library would not say which option allows them."""
+    if not any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+        for pickled in sorted(folder.glob("pytorch_model*.bin")):
+            raise _pickled(pickled)
+
+
+@contextmanager
+def _no_pickled_files() -> Iterator[None]:
+    """Meanwhile torch.load() throws. use_safetensors=True is not enough: an index, or config.json, may name any file."""
+    import torch
+
+    def refuse(file, *args, **kwargs):
+        raise _pickled(file)
+
+    original, torch.load = torch.load, refuse
+    try:
+        yield
+    finally:
+        torch.load = original
+
+
+def _pickled(file) -> InputError:
+    return InputError(f"{file}: pickled weights, which can hold code; --allow-pickled-weights loads them all the same")
+
+
+def _reason(error: Exception, what: str) -> str:
+    """Why the library does not load `what`."""
+    if "trust_remote_code" in str(error):
+        return f"{what} needs Python code of its own (auto_map), which is never run"
+    if isinstance(error, pickle.UnpicklingError):  # the library's own message advises to load it without checks
+        return f"{what} does not load: its pickled weights hold more than tensors"
+    return f"{what} does not load: {first_line(error)}"
 
 
 def model_config_json(source: ModelSource, model) -> str:
