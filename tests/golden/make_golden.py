@@ -93,7 +93,7 @@ def make(name: str, model_path: Path, prompt: dict, options: list, scratch: Path
 def record_trace(model: Path, prompt: dict, options: list, trace: Path, prompts: Path) -> None:
     prompts.write_text(json.dumps(prompt) + "\n", encoding="utf-8")
     arguments = ["--model", model, "--model-id", trace.stem, "--prompts", prompts, "--output", trace, "--force"]
-    arguments += ["--dtype", "float32", "--gzip", "--decode", N_DECODED, *options]
+    arguments += ["--allow-text-files-anywhere", "--dtype", "float32", "--gzip", "--decode", N_DECODED, *options]
     if code := record.main([str(argument) for argument in arguments]):
         sys.exit(code)
 

@@ -35,7 +35,7 @@ record() {  # NAME OPTIONS...
   name=$1
   shift
   "$python" -m kvreplay.record --model "$model" --model-id SmolLM2-135M-Instruct --dtype float16 \
-    --prompts "$here/$name.jsonl" --output "$here/$name.h5" --force "$@"
+    --prompts "$here/$name.jsonl" --output "$here/$name.h5" --force --allow-text-files-anywhere "$@"
 }
 record smollm2-needle --layers 2,11,20,29 --decode 144
 record smollm2-probe --layers 11,29 --decode 32 --probes repeat-context --no-output-projection --gzip

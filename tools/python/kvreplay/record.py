@@ -40,7 +40,7 @@ def record(options: argparse.Namespace) -> None:
         raise UsageError("--probe-chunk needs --probes repeat-context")
     if options.sensitivity_targets is not None and not options.sensitivity:
         raise UsageError("--sensitivity-targets needs --sensitivity R")
-    prompts = read_prompts(options.prompts)
+    prompts = read_prompts(options.prompts, options.allow_text_files_anywhere)
     texts = [path for prompt in prompts for path in prompt.files]
     check_outputs([options.output], [options.prompts, options.model, *texts], options.force)
     with RecorderProgress(quiet=options.quiet) as progress:

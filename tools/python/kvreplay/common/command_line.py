@@ -55,6 +55,15 @@ def add_pickled_weights_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_text_files_option(parser: argparse.ArgumentParser) -> None:
+    """Declares --allow-text-files-anywhere."""
+    parser.add_argument(
+        "--allow-text-files-anywhere",
+        action="store_true",
+        help="let a `text_file` of the prompts lie outside the folder of the prompts file",
+    )
+
+
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """Declares --threads."""
     parser.add_argument(

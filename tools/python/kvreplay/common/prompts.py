@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .file_roles import check_input
+from .text_files import TextFiles
 
 SPAN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 RESERVED_SPAN_NAMES = ("all", "decode")  # --query-spans and --sensitivity-targets give them a meaning of their own
@@ -55,13 +56,17 @@ class Prompt:
         return [path for text in texts for path in text.files]
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """Reads all prompts of a file. Throws InputError naming the line of the first bad one."""
+def read_prompts(path: Path, text_files_anywhere: bool = False) -> list[Prompt]:
+    """Reads all prompts of a file. Throws InputError naming the line of the first bad one.
+
+    text_files_anywhere: whether a `text_file` may lie outside the folder of the prompts file
+    """
     check_input(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the prompts {path}: {error}") from error
+    texts = TextFiles(path.parent, text_files_anywhere)
     prompts: list[Prompt] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -71,7 +76,7 @@ def read_prompts(path: Path) -> list[Prompt]:
             fields = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-        prompt = _read_prompt(fields, where, path.parent)
+        prompt = _read_prompt(fields, where, texts)
         if any(other.name == prompt.name for other in prompts):
             raise InputError(f"{where}: the name '{prompt.name}' is already taken by another prompt")
         prompts.append(prompt)
@@ -80,7 +85,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
-def _read_prompt(fields, where: str, folder: Path) -> Prompt:
+def _read_prompt(fields, where: str, texts: TextFiles) -> Prompt:
     _require(isinstance(fields, dict), where, "expected a JSON object")
     _refuse_unknown_keys(fields, PROMPT_KEYS, where)
     name = fields.get("name")
@@ -89,28 +94,28 @@ def _read_prompt(fields, where: str, folder: Path) -> Prompt:
     _require(len(sources) == 1, where, "a prompt has exactly one of 'text', 'text_file' and 'messages'")
 
     if sources == ["messages"]:
-        text, messages = None, _read_messages(fields["messages"], where, folder)
+        text, messages = None, _read_messages(fields["messages"], where, texts)
         parts = [message.content for message in messages]
     else:
         content = fields["text"] if sources == ["text"] else [{"text_file": fields["text_file"]}]
-        text, messages = _read_content(content, where, folder), None
+        text, messages = _read_content(content, where, texts), None
         parts = [text]
     _require(any(part.text for part in parts), where, "the prompt is empty")
     _mark_listed_spans(fields.get("spans", []), parts, where)
     return Prompt(name, where, text, messages, _read_compression_points(fields.get("compression_points", {}), where))
 
 
-def _read_messages(values, where: str, folder: Path) -> list[Message]:
+def _read_messages(values, where: str, texts: TextFiles) -> list[Message]:
     _require(isinstance(values, list) and values, where, '\'messages\' is a list of {"role", "content"}, not empty')
     messages = []
     for value in values:
         valid = isinstance(value, dict) and set(value) == {"role", "content"} and isinstance(value["role"], str)
         _require(valid, where, "a message has a 'role' and a 'content', nothing else")
-        messages.append(Message(value["role"], _read_content(value["content"], where, folder)))
+        messages.append(Message(value["role"], _read_content(value["content"], where, texts)))
     return messages
 
 
-def _read_content(content, where: str, folder: Path) -> MarkedText:
+def _read_content(content, where: str, texts: TextFiles) -> MarkedText:
     """A string, or a list of segments: strings and {"text" or "text_file" (with "lines"), "span"}."""
     segments = [content] if isinstance(content, str) else content
     _require(isinstance(segments, list), where, "a text is a string or a list of segments")
@@ -120,9 +125,9 @@ def _read_content(content, where: str, folder: Path) -> MarkedText:
             segment = {"text": segment}
         _require(isinstance(segment, dict), where, "a segment is a string or an object")
         _refuse_unknown_keys(segment, SEGMENT_KEYS, where)
-        piece = _segment_text(segment, where, folder)
+        piece = _segment_text(segment, where, texts)
         if "text_file" in segment:
-            files.append(folder / segment["text_file"])
+            files.append(texts.folder / segment["text_file"])
         names = segment.get("span", [])
         for name in [names] if isinstance(names, str) else names:
             _check_span_name(name, where)
@@ -132,7 +137,7 @@ def _read_content(content, where: str, folder: Path) -> MarkedText:
     return MarkedText(text, _join_touching(spans), files)
 
 
-def _segment_text(segment: dict, where: str, folder: Path) -> str:
+def _segment_text(segment: dict, where: str, texts: TextFiles) -> str:
     _require(("text" in segment) != ("text_file" in segment), where, "a segment has either 'text' or 'text_file'")
     if "text" in segment:
         _require(isinstance(segment["text"], str), where, "'text' in a segment is a string")
@@ -140,14 +145,9 @@ def _segment_text(segment: dict, where: str, folder: Path) -> str:
         text = segment["text"]
     else:
         _require(isinstance(segment["text_file"], str), where, "'text_file' is a path, relative to the prompts file")
-        path = folder / segment["text_file"]
-        check_input(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{where}: cannot read {path}: {error}") from error
+        text = texts.read(segment["text_file"], where)
         if "lines" in segment:
-            text = _select_lines(text, segment["lines"], f"{where}: {path}")
+            text = _select_lines(text, segment["lines"], f"{where}: {texts.folder / segment['text_file']}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can spell a lone surrogate, UTF-8 and the tokenizer cannot

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..common.attention_hook import ATTENTION_NAME, AttentionHook
-from ..common.command_line import OneLineParser, add_pickled_weights_option
+from ..common.command_line import OneLineParser, add_pickled_weights_option, add_text_files_option
 from ..common.errors import InputError
 from ..common.model_loader import load_model, open_model
 from ..common.model_survey import survey_model
@@ -107,7 +107,7 @@ def apply(options: argparse.Namespace) -> None:
     hook.register()
     model = load_model(source, ATTENTION_NAME, "float32", "cpu", options.allow_pickled_weights)
     policy = LivePolicy(options.policy, model, hook)
-    for prompt in read_prompts(options.prompts):
+    for prompt in read_prompts(options.prompts, options.allow_text_files_anywhere):
         ids = tokenize_prompt(prompt, source.tokenizer).ids
         with torch.inference_mode():
             out = model(input_ids=torch.tensor([ids]), use_cache=True)
@@ -127,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", required=True, type=Path, help="as for kvreplay-record")
     parser.add_argument("--kept", type=float, default=0.25, help="share of the prompt's cache (default: 0.25)")
     parser.add_argument("--decode", type=int, default=32, help="tokens (default: 32)")
+    add_text_files_option(parser)
     add_pickled_weights_option(parser)
     return parser
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import VERSION
-from ..common.command_line import OneLineParser, add_model_options, positive_number, whole_number
+from ..common.command_line import OneLineParser, add_model_options, add_text_files_option, positive_number, whole_number
 from ..common.prompts import SPAN_NAME
 from .probe_plan import DEFAULT_CHUNK
 from .sample_plan import LAST_TOKENS
@@ -19,9 +19,9 @@ PROMPTS_HELP = """\
 prompts file: one JSON object per line, UTF-8
   name                a name, unique in the file
   text | text_file | messages
-                      exactly one: a text, a file with the text (relative to the prompts file), or a chat
-                      [{"role": "user", "content": ...}, ...], rendered with the model's chat template up to where the
-                      assistant's answer begins
+                      exactly one: a text, a file with the text (relative to the prompts file and below its folder), or a
+                      chat [{"role": "user", "content": ...}, ...], rendered with the model's chat template up to where
+                      the assistant's answer begins
   spans               optional list of marked ranges, each {"name": N, "text": a quote that occurs exactly once} or,
                       for prompts with one text, {"name": N, "begin": b, "end": e} in characters
   compression_points  optional {"NAME": position in tokens, or "SPAN" for the end of that span}
@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="PATH", help="directory of a model, or a .gguf file")
     add("--prompts", required=True, type=Path, metavar="FILE", help="prompts, one JSON object per line (see below)")
+    add_text_files_option(parser)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
     add("--force", action="store_true", help="replace the output if it exists")
     add("-q", "--quiet", action="store_true", help="say nothing but errors")
