@@ -32,7 +32,7 @@ class ExportTest(unittest.TestCase):
 
     def test_an_archive_holds_every_array_and_attribute(self):
         self.export(GOLDEN, "p.npz")
-        with np.load(self.folder / "p.npz") as archive, h5py.File(GOLDEN) as file:
+        with np.load(self.folder / "p.npz", allow_pickle=False) as archive, h5py.File(GOLDEN) as file:
             np.testing.assert_array_equal(archive["scorer/w1"], file["scorer/w1"][:])
             self.assertEqual(archive["scorer/trained_on"].tolist(), file["scorer/trained_on"].asstr()[:].tolist())
             attributes = json.loads(str(archive["attributes"]))

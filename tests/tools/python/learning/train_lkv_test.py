@@ -4,10 +4,12 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import tempfile
 import unittest
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -329,6 +331,23 @@ class FromMlpTest(TrainTest):
         self.assertIn("w1, b1 and w2 are wanted", self.convert(path, "k_unrot,v", code=3))
         path, _ = self.weights(14, b2=np.full((N_LAYERS, N_KV_HEADS), np.nan))
         self.assertIn("b2 holds NaN", self.convert(path, "k_unrot,v", code=3))
+
+    def test_pickles_and_damaged_archives_are_refused_in_one_line(self):
+        path, _ = self.weights(14)
+        whole = path.read_bytes()
+        pickled, _ = self.weights(14, w1=np.array([Path("a"), {}], dtype=object))
+        cases = [(pickled.read_bytes(), "allow_pickle=False"), (pickle.dumps({"w1": 1}), "not a zip file")]
+        cases += [(b"", "not a zip file"), (whole[:-9], "not a zip file"), (whole[:900] + b"?" + whole[901:], "CRC-32")]
+        for content, words in cases:
+            with self.subTest(words):
+                path.write_bytes(content)
+                message = self.convert(path, "k_unrot,v", code=3)
+                self.assertIn(f"{path}: not a readable .npz archive: ", message)
+                self.assertIn(words, message)
+                self.assertEqual(message.count("\n"), 1)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("w1", "text")
+        self.assertIn("'w1' in it is no array", self.convert(path, "k_unrot,v", code=3))
 
 
 if __name__ == "__main__":

@@ -77,11 +77,15 @@ def convert(weights, inputs: list[str], shape: ModelShape) -> nn.ModuleList:
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz archive. Throws InputError for anything else, and for pickled objects, which are not loaded."""
     try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {first_line(error)}") from error
+        with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # many types, for what is no archive, or damaged
+        raise InputError(f"{path}: not a readable .npz archive: {first_line(error)}") from error
+    if others := [name for name, value in arrays.items() if not isinstance(value, np.ndarray)]:
+        raise InputError(f"{path}: '{others[0]}' in it is no array")
+    return arrays
 
 
 def write_file(options: argparse.Namespace) -> None:
