@@ -50,6 +50,15 @@ class Architecture(unittest.TestCase):
                 if isinstance(node, ast.Attribute) and node.attr == "path" and isinstance(node.value, ast.Name):
                     self.assertNotEqual(node.value.id, "sys", path)
 
+    def test_hdf5_files_are_read_through_open_inspected_alone(self):
+        reading = set()
+        for path in PACKAGE.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "h5py.File":
+                    if [ast.unparse(argument) for argument in node.args[1:]] != ["'w'"]:
+                        reading.add(path.name)
+        self.assertEqual(reading, {"inspected_file.py"})
+
     def test_no_function_has_more_than_80_lines(self):
         for path in [*ROOT.glob("tools/**/*.py"), *ROOT.glob("tests/**/*.py")]:
             for node in ast.walk(ast.parse(path.read_text())):

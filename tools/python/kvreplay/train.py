@@ -18,19 +18,21 @@ from . import VERSION
 from .common.command_line import OneLineParser, add_threads_option, positive_number
 from .common.errors import InputError
 from .common.file_roles import check_outputs
+from .common.kvreplay_program import FILES_HELP
 from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 
 PROGRAM = "kvreplay-train"
 FEWEST_PROMPTS, FEW_PROMPTS = 2, 4
 N_FOLDS = 2
 
-EPILOG = """\
+EPILOG = f"""\
 traces: recorded with all prompt keys and values and decoded tokens (kvreplay-record); 16 prompts of 1-2k tokens of
 mixed kinds are a good set (tools/make_training_traces.sh records one). All are of one model. A prompt counts once.
 
 folds: besides the network that has seen all prompts, two are trained that have seen one half each, every second
 prompt. Budgets for a learned scorer are fitted with them: each prompt is ranked by the network that has not seen it.
 
+{FILES_HELP}
 exit codes: 0 ok, 1 failure, 2 usage, 3 the traces cannot be learned from
 """
 

@@ -19,12 +19,13 @@ from . import VERSION
 from .common.command_line import OneLineParser, add_model_options
 from .common.errors import InputError
 from .common.file_roles import check_outputs
+from .common.kvreplay_program import FILES_HELP
 from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 from .common.progress import Progress
 
 PROGRAM = "kvreplay-validate"
 
-NOTES = """\
+NOTES = f"""\
 measured, in nats, means over the scored predictions (those that the trace's sensitivity scores, or of the decoded
 tokens):
   true KL     KL divergence of the next-token distributions, full cache || retained
@@ -32,6 +33,7 @@ tokens):
 Every metric of the results is set beside the true KL. What keeps everything is measured and not compared. Layers that
 were not replayed keep everything. Decoded tokens always stay. Several replays: --replay three times a file, each time.
 
+{FILES_HELP}
 exit codes: 0 ok, 1 failure, 2 usage, 3 the files or the model do not fit
 """
 

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -71,8 +72,10 @@ class HeadBudgetsTest(unittest.TestCase):
                 file.attrs[name] = value
             whole.copy("budget", file)
             file["budget/curve"][0, 0, 0] = np.nan
-        with self.assertRaisesRegex(InputError, "curve is not finite"):
-            HeadBudgets.read(broken)
+        for trusted, words in (("0", "curve: expected finite numbers"), ("1", "curve is not finite")):
+            with mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": trusted}):
+                with self.assertRaisesRegex(InputError, f"/budget/{words}"):
+                    HeadBudgets.read(broken)
         with self.assertRaisesRegex(InputError, "measured from 0.004"):
             HeadBudgets.read(self.table).tokens(0.001, 2000)
 

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -217,17 +218,20 @@ class RefusalTest(TrainTest):
         def remove(file):
             del file["samples/0000/layers/01/values"]
 
-        self.assertIn(
-            "/samples/0000/layers/01/values is missing", self.train(self.damaged(remove), self.traces[1], code=3)
-        )
+        for trusted, words in (("0", "values: expected a dataset, found nothing"), ("1", "values is missing")):
+            with mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": trusted}):
+                message = self.train(self.damaged(remove), self.traces[1], code=3)
+            self.assertIn(f"/samples/0000/layers/01/{words}", message)
 
         def shorten(file):
             keys = file["samples/0000/layers/01/keys"][:, :-1]
             del file["samples/0000/layers/01/keys"]
             file["samples/0000/layers/01/keys"] = keys
 
-        message = self.train(self.damaged(shorten), self.traces[1], code=3)
-        self.assertIn("/samples/0000/layers/01/keys is [2, 215, 8], expected [2, 216, 8]", message)
+        for trusted, words in (("0", "keys: expected"), ("1", "keys is [2, 215, 8], expected [2, 216, 8]")):
+            with mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": trusted}):
+                message = self.train(self.damaged(shorten), self.traces[1], code=3)
+            self.assertIn(f"/samples/0000/layers/01/{words}", message)
         (self.folder / "text.h5").write_text("no trace")
         self.assertIn("text.h5", self.train(self.folder / "text.h5", self.traces[1], code=3))
         self.assertIn("missing.h5", self.train(self.folder / "missing.h5", self.traces[1], code=3))

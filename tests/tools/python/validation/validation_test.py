@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import unittest
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -26,6 +27,10 @@ BUDGETS = [0.25, 0.5, 1.0]
 
 
 class ValidationTest(RecorderTest):
+    def setUp(self):
+        # Most replays here are written by hand, with no more than kvreplay-validate reads.
+        self.enterContext(mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": "1"}))
+
     def file(self, ending: str):
         return self.trace().with_suffix(ending)
 
@@ -231,7 +236,8 @@ class Reports(ValidationTest):
         policies = ["-p", "knorm,snapkv:window=4+ada,snapkv:window=4+pyramid,random,oracle"]
         run = subprocess.run(replay + policies, capture_output=True, text=True)
         self.assertEqual(run.returncode, 0, run.stderr)
-        rows = self.rows("--model", self.model(), "--replay", self.trace(), results, retained)
+        with mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": ""}):
+            rows = self.rows("--model", self.model(), "--replay", self.trace(), results, retained)
         self.assertEqual(len(rows), 3 * 5 * 3)
         for row in rows:
             self.assertEqual(float(row["true_kl"]) == 0, float(row["budget"]) == 1, row)
@@ -291,8 +297,10 @@ class Refusals(ValidationTest):
         outcome = self.attempt_validation(*arguments[:2], "--replay", self.folder / "no.h5", *arguments[4:])
         self.assert_validation_refused(outcome, 3, "no.h5")
         self.file(".bad.h5").write_bytes(arguments[4].read_bytes()[:200])
-        outcome = self.attempt_validation(*arguments[:4], self.file(".bad.h5"), arguments[5])
-        self.assert_validation_refused(outcome, 3, ".bad.h5")
+        for trust in ("1", ""):
+            with mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": trust}):
+                outcome = self.attempt_validation(*arguments[:4], self.file(".bad.h5"), arguments[5])
+            self.assert_validation_refused(outcome, 3, ".bad.h5")
 
 
 if __name__ == "__main__":

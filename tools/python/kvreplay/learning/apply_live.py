@@ -13,13 +13,14 @@ import argparse
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
 from ..common.attention_hook import ATTENTION_NAME, AttentionHook
 from ..common.command_line import OneLineParser, add_pickled_weights_option, add_text_files_option
 from ..common.errors import InputError
+from ..common.inspected_file import open_inspected
+from ..common.kvreplay_program import FILES_HELP
 from ..common.model_loader import load_model, open_model
 from ..common.model_survey import survey_model
 from ..common.prefix_cache import branch_of
@@ -42,7 +43,7 @@ class LivePolicy:
 
     def __init__(self, path: Path, model, hook: AttentionHook):
         self.networks = read_networks(path)
-        with h5py.File(path, "r") as file:
+        with open_inspected(path) as file:
             self.layers = file.attrs["layers"].tolist()
             if file["scorer"].attrs["features"] != FEATURES:
                 raise InputError(f"{path}: a scorer with features {file['scorer'].attrs['features']}, not {FEATURES}")
@@ -121,7 +122,7 @@ def apply(options: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(PROGRAM, __doc__.split("\n\n")[0])
+    parser = OneLineParser(PROGRAM, __doc__.split("\n\n")[0], FILES_HELP)
     parser.add_argument("--model", required=True, type=Path, help="as for kvreplay-record")
     parser.add_argument("--policy", required=True, type=Path, help="a file of format kvlkv-1 with a scorer")
     parser.add_argument("--prompts", required=True, type=Path, help="as for kvreplay-record")

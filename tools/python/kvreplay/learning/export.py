@@ -18,6 +18,8 @@ import numpy as np
 from ..common.command_line import OneLineParser
 from ..common.errors import InputError, UsageError, first_line
 from ..common.file_roles import check_outputs
+from ..common.inspected_file import open_inspected
+from ..common.kvreplay_program import FILES_HELP
 from ..common.program import run_program
 from .lkv_file import FORMAT
 
@@ -36,7 +38,7 @@ def read_everything(path: Path) -> tuple[dict[str, dict], dict[str, np.ndarray]]
             arrays[name] = np.array(item.asstr()[:], dtype=str) if h5py.check_string_dtype(item.dtype) else item[:]
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_inspected(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT}")
             visit("", file)
@@ -81,7 +83,7 @@ def export(options: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(PROGRAM, __doc__)
+    parser = OneLineParser(PROGRAM, __doc__, FILES_HELP)
     parser.add_argument("policy", type=Path)
     parser.add_argument("output", type=Path, help="FILE.npz or FILE.json")
     parser.add_argument("--force", action="store_true", help="replace the output if it exists")

@@ -24,6 +24,7 @@ from .. import VERSION
 from ..common.command_line import OneLineParser
 from ..common.errors import InputError, first_line
 from ..common.file_roles import check_outputs
+from ..common.kvreplay_program import FILES_HELP
 from ..common.program import run_program
 from .features import FEATURES, n_features
 from .lkv_file import TrainedNetworks, write_scorer
@@ -98,7 +99,7 @@ def write_file(options: argparse.Namespace) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(PROGRAM, __doc__)
+    parser = OneLineParser(PROGRAM, __doc__, FILES_HELP)
     parser.add_argument("weights", type=Path, help="the .npz archive")
     parser.add_argument("--trace", required=True, type=Path, help="any trace of the model, with all its layers")
     parser.add_argument("--inputs", required=True, help="what the inputs are, in their order")

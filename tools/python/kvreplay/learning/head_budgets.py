@@ -1,6 +1,6 @@
 """Head budgets of a file of format kvlkv-1 (docs/formats/learned.md), with numpy alone: for other programs that evict.
 
-budgets = HeadBudgets.read(Path("table.h5"))
+budgets = HeadBudgets.read(Path("table.h5"))               # once `kvreplay inspect` has checked it
 tokens = budgets.tokens(kept=0.25, length=4096)   # [n_layers, n_kv_heads], sum = round(0.25 * 4096) * heads
 """
 
@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from ..common.errors import InputError, first_line
+from ..common.inspected_file import open_inspected
 
 FORMAT = "kvlkv-1"
 MODEL = ("model_id", "n_layers", "n_q_heads", "n_kv_heads", "head_dim", "value_dim")
@@ -39,9 +39,10 @@ class HeadBudgets:
 
     @classmethod
     def read(cls, path: Path) -> HeadBudgets:
-        """Raises InputError: no such file, another format, no budgets in it, numbers that are not finite."""
+        """Raises InputError: no such file, another format, no budgets in it, numbers that are not finite. UsageError:
+        no program kvreplay to check it with (common/kvreplay_program.py)."""
         try:
-            with h5py.File(path, "r") as file:
+            with open_inspected(path) as file:
                 if file.attrs.get("format") != FORMAT:
                     raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT}")
                 if "budget" not in file:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..common.errors import InputError, first_line
+from ..common.inspected_file import open_inspected
 from .features import FEATURES, QUERY_FEATURES
 from .networks import LayerNetworks
 from .trace_input import ModelShape, Prompt
@@ -88,7 +89,7 @@ def write_networks(group: h5py.Group, trained: TrainedNetworks) -> None:
 def read_networks(path: Path, group: str = "scorer") -> nn.ModuleList:
     """The networks of a file, a LayerNetworks for each of its layers. For tools that apply them in PyTorch."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_inspected(path) as file:
             if file.attrs.get("format") != FORMAT:
                 raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT}")
             arrays = {name: torch.from_numpy(file[f"{group}/{name}"][:]) for name in ARRAYS}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..common.errors import InputError, first_line
+from ..common.inspected_file import open_inspected
 from ..common.rotary_embedding import Rope
 from .identity import file_fingerprint, prompt_digest
 
@@ -72,10 +73,7 @@ class Trace:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise InputError(f"{path}: {first_line(error)}") from error
+        self._file = open_inspected(path)
         try:
             self._read_header()
         except (KeyError, ValueError, TypeError) as error:

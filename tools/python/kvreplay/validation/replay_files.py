@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from ..common.errors import InputError, first_line
+from ..common.inspected_file import open_inspected
 from ..common.prediction_targets import next_token_targets
 
 
@@ -155,10 +156,7 @@ class Replay:
 
 
 def _open(path: Path, file_format: str) -> h5py.File:
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: {first_line(error)}") from error
+    file = open_inspected(path)
     found = file.attrs.get("format")
     if found != file_format:
         raise InputError(f"{path}: expected a file of the format {file_format}, found {found}")
