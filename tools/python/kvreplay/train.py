@@ -19,6 +19,7 @@ from .common.command_line import OneLineParser, add_threads_option, positive_num
 from .common.errors import InputError
 from .common.file_roles import check_outputs
 from .common.kvreplay_program import FILES_HELP
+from .common.printable import printable_lines
 from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 
 PROGRAM = "kvreplay-train"
@@ -148,7 +149,7 @@ def train(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     if held is not None:
-        print(report(trained.networks, held))
+        print(printable_lines(report(trained.networks, held)))
 
 
 def _train_networks(stage: str, data, steps: int, options: argparse.Namespace):

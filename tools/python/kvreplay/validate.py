@@ -20,6 +20,7 @@ from .common.command_line import OneLineParser, add_model_options
 from .common.errors import InputError
 from .common.file_roles import check_outputs
 from .common.kvreplay_program import FILES_HELP
+from .common.printable import printable, printable_lines
 from .common.program import run_program, start_torch, stop_cleanly_on_terminate
 from .common.progress import Progress
 
@@ -130,7 +131,7 @@ def validate(options: argparse.Namespace) -> None:
             )
             progress.clear()
             replay.close()
-    print(text_report(study, options.rows))
+    print(printable_lines(text_report(study, options.rows)))
     for path, write in ((options.csv, write_csv), (options.json, write_json)):
         if path is not None:
             temporary = path.with_name(path.name + ".tmp")
@@ -154,7 +155,7 @@ def _check_model(model, replay) -> None:
 
 
 def _note(message: str) -> None:
-    print(f"{PROGRAM}: note: {message}", file=sys.stderr)
+    print(f"{PROGRAM}: note: {printable(message)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

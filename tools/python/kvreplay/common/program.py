@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from .errors import InputError, UsageError, first_line
+from .printable import printable
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
 
@@ -57,5 +58,5 @@ def stop_cleanly_on_terminate() -> None:
 
 def _fail(name: str, message: str, code: int) -> int:
     clear_progress()
-    print(f"{name}: error: " + " ".join(message.split()), file=sys.stderr)
+    print(f"{name}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TextIO
 
+from .printable import printable
+
 TERMINAL_PERIOD, LOG_PERIOD = 0.5, 30.0  # seconds
 
 
@@ -59,7 +61,7 @@ class Progress:
     def _draw(self) -> None:
         if self._quiet or not self._text:
             return
-        line = f"{self._text}, {time.monotonic() - self._begun:.0f} s"
+        line = f"{printable(self._text)}, {time.monotonic() - self._begun:.0f} s"
         if self._terminal:
             print(f"\r\033[K{line}", end="", file=self._out, flush=True)
             self._shown = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from ..common.printable import printable, printable_lines
 from ..common.progress import Progress
 from .command_line import PROGRAM
 from .probe_plan import ProbePlan
@@ -24,7 +25,7 @@ class RecorderProgress(Progress):
         """On stdout: what was recorded."""
         if not self._quiet:
             self.clear()
-            print(text, flush=True)
+            print(printable_lines(text), flush=True)
 
     def tokens(self, plan: SamplePlan, done: int) -> None:
         self.show(f"{plan.name}: {done} of {plan.n_tokens} tokens")
@@ -53,4 +54,4 @@ class RecorderProgress(Progress):
 
 
 def note(message: str) -> None:
-    print(f"{PROGRAM}: note: {message}", file=sys.stderr)
+    print(f"{PROGRAM}: note: {printable(message)}", file=sys.stderr)
