@@ -14,8 +14,7 @@
 #include "core/base/matrix.h"
 #include "core/base/parallel.h"
 #include "tests/bench/bench_main.h"
-#include "traces/hdf5/chunk_places.h"
-#include "traces/hdf5/file_bytes.h"
+#include "traces/input/stored_array.h"
 #include "traces/trace/trace_reader.h"
 #include "traces/trace/trace_schema.h"
 
@@ -61,7 +60,7 @@ void read_all(const Layer& layer, std::byte* out) {
   parallel_for(layer.pieces.size(), [&](std::size_t i) {
     const Piece& piece = layer.pieces[i];
     thread_local Buffer<std::byte> small(kPiece);
-    layer.bytes.read(piece.address, {out ? out + piece.position : small.data(), piece.size});
+    layer.file.bytes().read(piece.address, {out ? out + piece.position : small.data(), piece.size});
   });
 }
 

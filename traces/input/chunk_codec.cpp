@@ -65,7 +65,7 @@ void unshuffle(std::span<const std::byte> in, std::size_t element_size, std::byt
     for (std::size_t b = 0; b < element_size; ++b)
       for (std::size_t i = 0; i < n; ++i) out[i * element_size + b] = in[b * n + i];
   }
-  std::memcpy(out + n * element_size, in.data() + n * element_size, in.size() - n * element_size);
+  std::ranges::copy(in.subspan(n * element_size), out + n * element_size);  // what is less than an element
 }
 
 /// HDF5's variant of the checksum: of big-endian 16-bit words, an odd byte at the end being a high one.

@@ -118,16 +118,18 @@ class InfoReader {
 
   SampleInfo read_sample(std::size_t index) {
     const StoredGroup group = open_group(root_, schema::sample_path(index));
+    if (!samples_.insert(group.object).second)
+      throw Violation(fmt::format("{}: expected a sample of its own, found one that was there before", group.path));
     SampleInfo sample;
     sample.name = read_string_attribute(group, "name");
     sample.n_tokens = read_count(group, "n_tokens", 1, kMaxInteger);
     sample.decode_start = read_count(group, "decode_start", 1, static_cast<std::int64_t>(sample.n_tokens));
     sample.token_source = read_string_attribute(group, "token_source");
-    count_tokens(group, sample.n_tokens);
     const schema::SampleSource source{group, allowance_};
     for (const schema::SampleObject& object : schema::sample_objects())
       if (object.recorded == nullptr || has_link(group, object.name)) object.read(source, sample);
     schema::check_sample(index, sample);
+    count_tokens(group, sample.n_tokens);
     note_block_cosine(index, sample);
     for (const LayerInfo& layer : info_.layers) {
       schema::ArrayPlace place{.model = &info_.model, .layer = &layer, .sample_index = index, .sample = &sample};
@@ -144,10 +146,8 @@ class InfoReader {
     return sample;
   }
 
-  /// Each token has keys and values, however well they are compressed; and each sample has its own.
+  /// Each token has keys and values, however well they are compressed.
   void count_tokens(const StoredGroup& group, std::size_t n_tokens) {
-    if (!samples_.insert(group.object).second)
-      throw Violation(fmt::format("{}: expected a sample of its own, found one that was there before", group.path));
     const std::uint64_t size = root_.file->bytes.size();
     if (n_tokens > size - n_tokens_)
       throw Violation(

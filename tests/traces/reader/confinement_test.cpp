@@ -100,8 +100,8 @@ TEST_CASE("a confined process has an end of memory and of time") {
   const pid_t process = fork();
   if (process == 0) {
     confine({.memory = std::size_t{3} << 30, .cpu_seconds = 1});
-    for (volatile int i = 0;; i = i + 1) {
-    }
+    volatile int n = 0;
+    for (;;) static_cast<void>(n);
   }
   int status = 0;
   waitpid(process, &status, 0);
