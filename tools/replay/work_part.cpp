@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/base/counted.h"
 #include "core/base/error.h"
 #include "tools/replay/memory_size.h"
 #include "tools/replay/replay_estimate.h"
@@ -17,8 +18,9 @@ void check_address_space(const WorkPart& part, const MemoryEstimate& memory) {
   if (!left) return;
   const double needed = memory.peak() - memory.program + static_cast<double>(part.n_threads) * kThreadBytes;
   if (needed > static_cast<double>(*left))
-    throw UsageError(fmt::format("{} threads take about {} of address space, and its limit (ulimit -v) leaves {}",
-                                 part.n_threads, memory_text(needed), memory_text(static_cast<double>(*left))));
+    throw UsageError(fmt::format("{} of work take about {} of address space, and its limit (ulimit -v) leaves {}",
+                                 counted(part.n_threads, "thread"), memory_text(needed),
+                                 memory_text(static_cast<double>(*left))));
 }
 
 }  // namespace

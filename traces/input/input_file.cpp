@@ -39,8 +39,8 @@ FileFormat InputFile::format() const {
     const hdf5::StoredGroup root = root_of(*stored_);
     if (!has_attribute(root, "format"))
       throw hdf5::Violation("neither a trace nor results of kvreplay: an HDF5 file without attribute format");
-    FileFormat format{.name = read_string_attribute(root, "format"), .version = ""};
-    if (has_attribute(root, "format_version")) format.version = read_string_attribute(root, "format_version");
+    FileFormat format{.name = read_name_attribute(root, "format"), .version = ""};
+    if (has_attribute(root, "format_version")) format.version = read_name_attribute(root, "format_version");
     return format;
   });
 }

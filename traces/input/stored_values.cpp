@@ -201,6 +201,14 @@ const IndexedAttribute& open_scalar(const StoredObject& object, std::string_view
 
 }  // namespace
 
+void require_printable(std::string_view text, const std::string& place, bool lines) {
+  std::string checked(text);
+  if (lines) std::erase_if(checked, [](char c) { return c == '\n' || c == '\r' || c == '\t'; });
+  if (!is_printable(checked))
+    throw Violation(
+        fmt::format("{}: expected text without control characters, found {:?}", place, text.substr(0, 100)));
+}
+
 bool has_attribute(const StoredObject& object, std::string_view name) {
   return find_attribute(object, name) != nullptr;
 }
@@ -223,6 +231,12 @@ std::string read_string_attribute(const StoredObject& object, std::string_view n
   require_kind(attribute.type, ValueKind::string, place_of(object, name));
   require_utf8(attribute.values.texts, place_of(object, name));
   return attribute.values.texts.front();
+}
+
+std::string read_name_attribute(const StoredObject& object, std::string_view name) {
+  std::string text = read_string_attribute(object, name);
+  require_printable(text, place_of(object, name));
+  return text;
 }
 
 double read_real_attribute(const StoredObject& object, std::string_view name) {
@@ -255,6 +269,12 @@ std::vector<std::string> read_strings(const StoredArray& array) {
   require_kind(array.indexed().type, ValueKind::string, array.path);
   require_utf8(array.indexed().values.texts, array.path);
   return array.indexed().values.texts;
+}
+
+std::vector<std::string> read_names(const StoredArray& array) {
+  std::vector<std::string> names = read_strings(array);
+  for (const std::string& name : names) require_printable(name, array.path);
+  return names;
 }
 
 std::vector<std::int64_t> read_integers(const StoredArray& array) { return integers<std::int64_t>(numbers_of(array)); }

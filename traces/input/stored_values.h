@@ -12,9 +12,15 @@
 
 namespace kvreplay::hdf5 {
 
+/// What goes to a terminal, or names things. Throws Violation for control characters.
+/// \param lines  whether it may have line breaks and tabs
+void require_printable(std::string_view text, const std::string& place, bool lines = false);
+
 bool has_attribute(const StoredObject& object, std::string_view name);
 
 std::string read_string_attribute(const StoredObject& object, std::string_view name);
+/// The same, and without control characters.
+std::string read_name_attribute(const StoredObject& object, std::string_view name);
 double read_real_attribute(const StoredObject& object, std::string_view name);
 /// \param low, high  smallest and largest allowed value
 std::int64_t read_integer_attribute(const StoredObject& object, std::string_view name, std::int64_t low,
@@ -33,6 +39,8 @@ ValueKind kind_of_attribute(const StoredObject& object, std::string_view name);
 
 // All elements of an array in row-major order.
 std::vector<std::string> read_strings(const StoredArray& array);
+/// The same, and without control characters.
+std::vector<std::string> read_names(const StoredArray& array);
 std::vector<std::int64_t> read_integers(const StoredArray& array);
 std::vector<double> read_reals(const StoredArray& array);
 /// Not negative.

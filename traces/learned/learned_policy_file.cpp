@@ -80,10 +80,10 @@ class LkvReader {
   explicit LkvReader(const InputFile& file) : file_(file), root_(root_of(file.stored())), allowance_(file.stored()) {}
 
   LearnedPolicy read() {
-    const std::string format = has_attribute(root_, "format") ? read_string_attribute(root_, "format") : "";
+    const std::string format = has_attribute(root_, "format") ? read_name_attribute(root_, "format") : "";
     if (format != kFormat)
       throw Violation(fmt::format("attribute format of /: expected {}, found '{}'", kFormat, format));
-    LearnedPolicy policy{.model_id = read_string_attribute(root_, "model_id"),
+    LearnedPolicy policy{.model_id = read_name_attribute(root_, "model_id"),
                          .n_layers = count(root_, "n_layers", 1, kMostHeads),
                          .layers = {},
                          .n_q_heads = count(root_, "n_q_heads", 1, kMostHeads),
@@ -159,14 +159,14 @@ class LkvReader {
   }
 
   std::vector<std::string> read_texts(const std::string& name) {
-    return read_strings(open_array(root_, name, {std::nullopt}));
+    return read_names(open_array(root_, name, {std::nullopt}));
   }
 
   LearnedBudgets read_budgets(const Extents& extents) {
     const StoredGroup group = open_group(root_, "budget");
     LearnedBudgets budgets{
-        .scorer = read_string_attribute(group, "scorer"),
-        .metric = read_string_attribute(group, "metric"),
+        .scorer = read_name_attribute(group, "scorer"),
+        .metric = read_name_attribute(group, "metric"),
         .prompt_length = real(group, "prompt_length", 1e12),
         .uniform_mix = real(group, "uniform_mix", 1),
         .least_tokens = count(group, "least_tokens", 0, kMostHeads),
@@ -186,8 +186,8 @@ class LkvReader {
 
   LearnedScorer read_scorer(const Extents& extents) {
     const StoredGroup group = open_group(root_, "scorer");
-    LearnedScorer scorer{.name = read_string_attribute(group, "name"),
-                         .features = read_string_attribute(group, "features"),
+    LearnedScorer scorer{.name = read_name_attribute(group, "name"),
+                         .features = read_name_attribute(group, "features"),
                          .keep_first = count(group, "keep_first", 0, kMostHeads),
                          .keep_last = count(group, "keep_last", 0, kMostHeads),
                          .networks = read_networks("scorer", extents)};

@@ -6,7 +6,7 @@
 
 #include "core/base/error.h"
 #include "traces/input/naming_file.h"
-#include "traces/input/stored_array.h"
+#include "traces/input/stored_values.h"
 
 namespace kvreplay {
 namespace {
@@ -33,6 +33,7 @@ class Listing {
       throw hdf5::Violation(
           fmt::format("{}: expected a group of its own, found one that was there before", group.path));
     for (const hdf5::IndexedLink& link : group.object->links) {
+      hdf5::require_printable(link.name, group.path);
       if (link.kind != hdf5::LinkKind::hard)
         throw hdf5::Violation(fmt::format("/{}{}: expected an object, found a link", before, link.name));
       if (group.file->index.objects[link.object].kind == hdf5::ObjectKind::group) {

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "traces/hdf5/new_hdf5_file.h"
 #include "traces/input/naming_file.h"
+#include "traces/input/stored_values.h"
 #include "traces/results/dataset_content.h"
 
 namespace kvreplay {
@@ -44,6 +45,7 @@ struct DatasetCollection::Impl {
       const hdf5::StoredGroup root = hdf5::root_of(file.stored());
       own = read_dataset_content(root);
       names = hdf5::link_names(hdf5::open_group(root, kMembersGroup));
+      for (const std::string& name : names) hdf5::require_printable(name, kMembersGroup);
     });
   }
 

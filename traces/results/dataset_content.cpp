@@ -153,9 +153,12 @@ Attributes read_attributes(const hdf5::StoredObject& object) {
   Attributes attributes;
   for (const std::string& name : hdf5::attribute_names(object)) {
     if (is_reserved(name) || name.starts_with('_')) continue;  // those of netCDF: _FillValue, _Netcdf4Dimid
+    hdf5::require_printable(name, "attributes of " + object.path);
     switch (hdf5::kind_of_attribute(object, name)) {
       case hdf5::ValueKind::string:
         attributes[name] = hdf5::read_string_attribute(object, name);
+        hdf5::require_printable(std::get<std::string>(attributes[name]),
+                                fmt::format("attribute {} of {}", name, object.path), true);
         break;
       case hdf5::ValueKind::real:
         attributes[name] = hdf5::read_real_attribute(object, name);
@@ -175,7 +178,7 @@ Attributes read_attributes(const hdf5::StoredObject& object) {
 Labels read_labels(const hdf5::StoredArray& array, hdf5::ValueKind kind) {
   switch (kind) {
     case hdf5::ValueKind::string:
-      return hdf5::read_strings(array);
+      return hdf5::read_names(array);
     case hdf5::ValueKind::integer:
       return hdf5::read_integers(array);
     default:
@@ -233,7 +236,7 @@ void read_variable(const std::string& name, const hdf5::StoredArray& array, cons
   }
   if (dimensions.size() != 1)
     throw hdf5::Violation(fmt::format("/{}: expected strings along one dimension, found {}", name, dimensions.size()));
-  dataset.texts.push_back({name, dimensions[0], hdf5::read_strings(array)});
+  dataset.texts.push_back({name, dimensions[0], hdf5::read_names(array)});
 }
 
 }  // namespace
@@ -281,6 +284,7 @@ Dataset read_dataset_content(const hdf5::StoredGroup& root, DatasetPart part) {
   ScaleNames scales;
   for (const std::string& name : hdf5::link_names(root)) {
     if (name == kMembersGroup || name == kCarriedGroup) continue;
+    hdf5::require_printable(name, root.path);
     hdf5::StoredArray array = hdf5::open_array(root, name);
     allowance.spend(array);
     if (is_scale(array)) {

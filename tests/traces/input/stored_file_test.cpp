@@ -156,8 +156,9 @@ TEST_CASE("a checksum that does not hold is refused") {
   at[4008] ^= 1;
   write_bytes(written.folder / "y.h5", bytes);
   const InputFile damaged(written.folder / "y.h5");
-  CHECK(violation_of([&] { read_reals(open_array(root_of(damaged.stored()), "x")); })
-            .starts_with("/x: chunk at [0, 0]: expected checksum "));
+  CHECK(violation_of([&] {
+          read_reals(open_array(root_of(damaged.stored()), "x"));
+        }).starts_with("/x: chunk at [0, 0]: expected checksum "));
 }
 
 TEST_CASE("links are followed inside the file, so many of them in a row") {

@@ -95,7 +95,7 @@ TEST_CASE("a confined process has an end of memory and of time") {
   CHECK(end_of([] {
           const std::size_t much = std::size_t{4} << 30;
           return mmap(nullptr, much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno
-                                                                                                              : 0;
+                                                                                                               : 0;
         }) == "exit " + std::to_string(ENOMEM));
   const pid_t process = fork();
   if (process == 0) {
