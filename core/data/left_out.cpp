@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
+#include "core/base/printable.h"
 
 namespace kvreplay {
 
@@ -32,6 +33,9 @@ std::vector<LeftOut> parse_left_out(std::string_view json) try {
                  .layer = {},
                  .why = one.value("why", "")};
     if (one.contains("layer")) each.layer = one.at("layer").get<std::int64_t>();
+    for (const std::string& text : {each.policy, each.metric, each.case_label, each.why})
+      if (!is_printable(text))
+        throw InputError(fmt::format("attribute left_out: expected text without control characters, found {:?}", text));
     all.push_back(std::move(each));
   }
   return all;
