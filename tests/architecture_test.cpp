@@ -221,6 +221,19 @@ TEST_CASE("HDF5 stays out of the headers that other folders include") {
   }
 }
 
+TEST_CASE("files are parsed by the confined reader, and nowhere else") {
+  static const std::regex reads(
+      R"(\bH5(Fopen|Fis_hdf5|Dread|Dread_chunk|Aread|Aopen|Aiterate2?|Literate2?|Ovisit|Ocopy)\b)");
+  std::size_t n_reads = 0;
+  for (const Source& source : sources()) {
+    if (source.folder == "tests") continue;
+    const bool found = std::regex_search(text_of(fs::path(KVREPLAY_SOURCE_DIR) / source.path), reads);
+    n_reads += found;
+    CHECK_MESSAGE((!found || source.path.starts_with("traces/reader/")), source.path << " reads with the HDF5 library");
+  }
+  CHECK(n_reads > 0);
+}
+
 TEST_CASE("every scorer, modifier and allocator stands in a file of its name, in the folder of its kind") {
   // A name may return in another folder: scorers/cake.cpp and allocators/cake.cpp are both CAKE.
   static const std::regex row(R"re(const Register(Scorer|Modifier|Allocator) \w+\{\{\s*\.name = "([a-z0-9-]+)")re");

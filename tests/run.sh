@@ -37,4 +37,5 @@ fi
 cmake --build build
 cmake --install build --prefix build/installed >/dev/null
 build/installed/bin/kvreplay --version
+build/installed/bin/kvreplay inspect --quick traces/examples/smollm2-probe.h5 | tail -n 1
 ctest --test-dir build --output-on-failure --parallel "$(nproc)" "${select[@]}"

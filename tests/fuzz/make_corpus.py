@@ -60,7 +60,20 @@ def main() -> None:
         (CORPUS / folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         trace, results, varied = (Path(work) / name for name in ("trace.h5", "results.h5", "varied.h5"))
-        small = ["--layers", "1", "--q-heads", "2", "--kv-heads", "1", "--prompt", "24", "--decode", "4", "--question", "4"]
+        small = [
+            "--layers",
+            "1",
+            "--q-heads",
+            "2",
+            "--kv-heads",
+            "1",
+            "--prompt",
+            "24",
+            "--decode",
+            "4",
+            "--question",
+            "4",
+        ]
         subprocess.run([program, "synth", "-o", trace, *small], check=True)
         subprocess.run([program, "replay", trace, "-p", "knorm", "-b", "0.5", "-o", results, "-q"], check=True)
         write_varied(varied)
