@@ -146,7 +146,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const std::vector<const ShardFile*> holders = holders_of_units(shards);
 
   // Its folder keeps others away from the output, and remembers which files are ours. No unit ever lies in it: after a
-  // failure there is nothing to go on with, unlike after a replay (UnitJournal::complete()).
+  // failure there is nothing to go on with, unlike after a replay (UnitJournal::complete()), but for the files that
+  // were in place already, which the same command must know again.
   UnitJournal journal(files.results, journal_options(options_of(first), first.kept()), files.force);
   try {
     if (!published_all(files)) {
@@ -156,7 +157,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
           journal);
     }
   } catch (...) {
-    if (journal.empty()) journal.remove();
+    if (journal.empty() && !published_any(files)) journal.remove();
     throw;
   }
   journal.remove();

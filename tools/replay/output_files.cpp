@@ -33,6 +33,11 @@ bool published_all(const OutputFiles& files) {
                              [&](const OutputRole& role) { return UnitJournal::published(files.results, role.path); });
 }
 
+bool published_any(const OutputFiles& files) {
+  return std::ranges::any_of(wanted(files),
+                             [&](const OutputRole& role) { return UnitJournal::published(files.results, role.path); });
+}
+
 void write_output_files(const OutputFiles& files, const ResultsFrame& frame, const UnitReader& read_unit,
                         const UnitJournal& journal) {
   std::vector<std::unique_ptr<NewFile>> written;

@@ -25,6 +25,8 @@ void check_output_files(const OutputFiles& files, std::span<const std::filesyste
 
 /// Whether the same command had put all files in place when it was killed: nothing is left to do.
 bool published_all(const OutputFiles& files);
+/// Whether it had put one of them in place.
+bool published_any(const OutputFiles& files);
 
 /// Assembles and writes all of them. They appear together, the results last. Throws UsageError when one exists by now.
 void write_output_files(const OutputFiles& files, const ResultsFrame& frame, const UnitReader& read_unit,
