@@ -204,6 +204,9 @@ ResultsFrame results_frame(Dataset dataset) {
   } catch (const nlohmann::json::exception& error) {
     throw InputError(fmt::format("attribute options: {}", error.what()));
   }
+  for (const std::string& point : frame.dataset.text_values("case_point"))
+    if (point.empty() || point.find('/') != std::string::npos)
+      throw InputError(fmt::format("case_point: expected names without '/', found {:?}", point));
   frame.computed = metrics_with_sums(frame.metrics);
   return frame;
 }

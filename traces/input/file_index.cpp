@@ -9,7 +9,6 @@
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr std::uint64_t kMaxMemory = 512 << 20;
 constexpr std::uint8_t kEnd = 0x21;  // the last byte: nothing was cut off
 
 /// Appends values as they lie in memory: both sides run on one machine.
@@ -50,7 +49,7 @@ class Writer {
 /// Takes values out of bytes of a stranger.
 class Parser {
  public:
-  explicit Parser(std::string_view bytes) : bytes_(bytes) {}
+  explicit Parser(std::string_view bytes) : bytes_(bytes), memory_left_((128 << 20) + 4 * bytes.size()) {}
 
   template <typename T>
   void number(T& value) {
@@ -101,13 +100,13 @@ class Parser {
   std::uint64_t count(std::uint64_t stored, std::uint64_t in_memory) {
     std::uint64_t n;
     number(n);
-    if (n > bytes_.size() / stored || n > (kMaxMemory - memory_) / in_memory) refuse();
-    memory_ += n * in_memory;
+    if (n > bytes_.size() / stored || n > memory_left_ / in_memory) refuse();
+    memory_left_ -= n * in_memory;
     return n;
   }
 
   std::string_view bytes_;
-  std::uint64_t memory_ = 0;
+  std::uint64_t memory_left_;
 };
 
 // The layout, said once for both directions: the structs are const where they are written.
@@ -171,7 +170,7 @@ void describe_object(Archive& a, Object& object) {
   });
   a.list(object.links, [&](auto& link) {
     a.text(link.name);
-    a.choice(link.kind, LinkKind::elsewhere);
+    a.choice(link.kind, LinkKind::unfollowed);
     a.number(link.object);
     a.text(link.target);
   });
@@ -203,7 +202,14 @@ void check_values(const IndexedValues& values, const IndexedType& type, const In
   if (values.numbers.size() != (is_number ? volume(std::span(&n, 1), type.size) : 0)) Parser::refuse();
 }
 
+/// Numbers have a size: it divides.
+void check_type(const IndexedType& type) {
+  const bool is_number = type.type_class == TypeClass::integer || type.type_class == TypeClass::real;
+  if (is_number && type.size == 0) Parser::refuse();
+}
+
 void check_array(const IndexedArray& array) {
+  check_type(array.type);
   const std::size_t rank = array.shape.dims.size();
   if (array.storage == Storage::chunked) {
     if (array.chunk_dims.size() != rank || rank == 0) Parser::refuse();

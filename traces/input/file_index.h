@@ -17,6 +17,9 @@ inline constexpr std::uint64_t kMaxChunks = 20'000;
 /// At most so many bytes of an array, or of one text, are part of the index.
 inline constexpr std::uint64_t kMaxInlineBytes = 16 << 20;
 
+/// At most so many texts of an array.
+inline constexpr std::uint64_t kMaxTexts = 4 << 20;
+
 enum class TypeClass : std::uint8_t { other, integer, real, string, references };
 enum class ByteOrder : std::uint8_t { little, big, other };
 
@@ -50,7 +53,12 @@ struct IndexedAttribute {
   IndexedValues values;
 };
 
-enum class LinkKind : std::uint8_t { hard, soft, elsewhere };
+enum class LinkKind : std::uint8_t {
+  hard,
+  soft,
+  elsewhere,  ///< to another file
+  unfollowed  ///< hard, and not described
+};
 
 struct IndexedLink {
   std::string name;
@@ -116,8 +124,16 @@ struct FileIndex {
 
 std::string index_bytes(const FileIndex& index);
 
-/// Reads what index_bytes() wrote. The bytes are believed nothing: of whatever bytes it either makes an index of at
-/// most 512 MiB whose parts fit each other, or it throws Violation.
+/// Reads what index_bytes() wrote. The bytes are believed nothing: of whatever bytes it either makes an index whose
+/// parts fit each other, in at most 128 MiB and four times as much memory as there are bytes, or it throws Violation.
 FileIndex parse_index(std::string_view bytes);
+
+/// The group of a root whose links are many, each to a group of its own (traces/results/dataset_collection.h).
+inline constexpr const char* kMembersGroup = "members";
+
+/// Which of its links are followed, in their order.
+struct MemberRange {
+  std::uint64_t first = 0, count = 0;
+};
 
 }  // namespace kvreplay::hdf5

@@ -32,6 +32,17 @@ std::vector<InputFile> InputFile::open_all(std::span<const fs::path> paths) {
   return all;
 }
 
+InputFile InputFile::with_members(std::size_t first, std::size_t count) const {
+  const FileBytes* const bytes = &stored_->bytes;
+  auto file = std::make_shared<hdf5::StoredFile>(stored_->shared);
+  std::vector<hdf5::Described> described = naming_file<InputError>(path_, [&] {
+    return hdf5::describe_files({&bytes, 1}, {.first = first, .count = count});
+  });
+  if (!described[0].complaint.empty()) throw InputError(fmt::format("{}: {}", path_.string(), described[0].complaint));
+  file->set_index(std::move(described[0].index), described[0].n_bytes);
+  return InputFile(path_, std::move(file));
+}
+
 const FileBytes& InputFile::bytes() const { return stored_->bytes; }
 
 FileFormat InputFile::format() const {

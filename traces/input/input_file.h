@@ -33,6 +33,10 @@ class InputFile {
   /// Files that one program wrote, trusted or distrusted together: one process reads the structures of all.
   static std::vector<InputFile> open_all(std::span<const std::filesystem::path> paths);
 
+  /// The same file with other members: of the group /members only the links from `first` on are followed, so many of
+  /// them; none in the file as it is opened. Throws InputError.
+  InputFile with_members(std::size_t first, std::size_t count) const;
+
   const std::filesystem::path& path() const { return path_; }
   const FileBytes& bytes() const;
   /// Throws InputError when there is no attribute `format`.

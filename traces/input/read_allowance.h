@@ -24,7 +24,7 @@ class ReadAllowance {
   }
 
  private:
-  static constexpr std::uint64_t kBase = 256 << 20, kPerByte = 32;
+  static constexpr std::uint64_t kBase = 64 << 20, kPerByte = 32;
 
   std::uint64_t left_, whole_;
 };

@@ -31,17 +31,21 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kFirstFile = 3;                       // descriptor of the first file in the reader
-constexpr std::uint64_t kMaxReply = 256 << 20;      // bytes about one file
-constexpr std::uint64_t kReaderMemory = 512 << 20;  // beside the files themselves
-constexpr std::size_t kMaxComplaint = 400;          // bytes of a line that a reader may have been made to say
+constexpr int kFirstFile = 3;               // descriptor of the first file in the reader
+constexpr std::size_t kMaxComplaint = 400;  // bytes of a line that a reader may have been made to say
 constexpr const char* kBroken = "the HDF5 library failed on its structure (damaged, or made to)";
 
-/// Time that no sound file of this size needs. The clock on the wall runs while a slow disk is waited for.
-struct TimeLimits {
-  explicit TimeLimits(std::uint64_t n_bytes) : cpu_seconds(5 + n_bytes / (64 << 20)), wall(12 + n_bytes / (4 << 20)) {}
+/// What no sound file of this size needs. The clock on the wall runs while a slow disk is waited for.
+struct ReaderLimits {
+  explicit ReaderLimits(std::uint64_t n_bytes)
+      : cpu_seconds(5 + n_bytes / (4 << 20)),
+        wall(12 + n_bytes / (2 << 20)),
+        memory((512 << 20) + n_bytes),
+        reply((64 << 20) + n_bytes) {}
   std::uint64_t cpu_seconds;
   std::chrono::seconds wall;
+  std::uint64_t memory;  ///< beside the files themselves
+  std::uint64_t reply;   ///< bytes about one file
 };
 
 /// Owns a file descriptor.
@@ -127,8 +131,8 @@ class Spawn {
 /// The reader at work, which ends when this does.
 class ReaderProcess {
  public:
-  ReaderProcess(std::span<const FileBytes* const> files, std::uint64_t n_bytes)
-      : ReaderProcess(files, TimeLimits(n_bytes), new_pipe()) {
+  ReaderProcess(std::span<const FileBytes* const> files, const MemberRange& members, std::uint64_t n_bytes)
+      : ReaderProcess(files, members, ReaderLimits(n_bytes), new_pipe()) {
     if (next() != "R") throw SystemError(fmt::format("{}: it does not start", reader_program()));
   }
   ~ReaderProcess() {
@@ -142,7 +146,7 @@ class ReaderProcess {
   /// What it says about the next file; nothing when it has failed, is late or says too much.
   std::optional<std::string> next() {
     std::uint64_t size = 0;
-    if (!read({reinterpret_cast<char*>(&size), sizeof size}) || size == 0 || size > kMaxReply) return std::nullopt;
+    if (!read({reinterpret_cast<char*>(&size), sizeof size}) || size == 0 || size > most_) return std::nullopt;
     std::string reply(size, '\0');
     if (!read(reply)) return std::nullopt;
     return reply;
@@ -159,8 +163,9 @@ class ReaderProcess {
     return {Descriptor(ends[0]), Descriptor(ends[1])};
   }
 
-  ReaderProcess(std::span<const FileBytes* const> files, const TimeLimits& limits, Pipe pipe)
-      : replies_(std::move(pipe.reading)), end_(Clock::now() + limits.wall) {
+  ReaderProcess(std::span<const FileBytes* const> files, const MemberRange& members, const ReaderLimits& limits,
+                Pipe pipe)
+      : replies_(std::move(pipe.reading)), end_(Clock::now() + limits.wall), most_(limits.reply) {
     Spawn spawn;
     spawn.silence(STDIN_FILENO);
     spawn.silence(STDERR_FILENO);
@@ -175,9 +180,10 @@ class ReaderProcess {
     spawn.give(copy(pipe.writing.number()), STDOUT_FILENO);
     for (std::size_t i = 0; i < files.size(); ++i)
       spawn.give(copy(files[i]->descriptor()), kFirstFile + static_cast<int>(i));
-    std::vector<std::string> words = {reader_program(), std::to_string(files.size()),
-                                      std::to_string(limits.cpu_seconds), std::to_string(kReaderMemory)};
-    if (input_is_trusted()) words.emplace_back("--unconfined");
+    std::vector<std::string> words = {reader_program()};
+    for (const std::uint64_t number : {std::uint64_t{files.size()}, limits.cpu_seconds, limits.memory, limits.reply,
+                                       members.first, members.count, std::uint64_t{!input_is_trusted()}})
+      words.push_back(std::to_string(number));
     process_ = spawn.run(words);
   }
 
@@ -198,6 +204,7 @@ class ReaderProcess {
 
   Descriptor replies_;
   Clock::time_point end_;
+  std::uint64_t most_;  // bytes of a reply
   pid_t process_ = -1;
 };
 
@@ -224,13 +231,13 @@ Described described(const std::string& reply) {
 
 }  // namespace
 
-std::vector<Described> describe_files(std::span<const FileBytes* const> files) {
+std::vector<Described> describe_files(std::span<const FileBytes* const> files, const MemberRange& members) {
   std::vector<Described> all;
   while (all.size() < files.size()) {
     const std::span<const FileBytes* const> rest = files.subspan(all.size());
     std::uint64_t n_bytes = 0;
     for (const FileBytes* file : rest) n_bytes += file->size();
-    ReaderProcess reader(rest, n_bytes);
+    ReaderProcess reader(rest, members, n_bytes);
     while (all.size() < files.size()) {
       const std::optional<std::string> reply = reader.next();
       all.push_back(reply ? described(*reply) : Described{.index = {}, .n_bytes = 0, .complaint = kBroken});

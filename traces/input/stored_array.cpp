@@ -63,6 +63,10 @@ void check_allocation(const IndexedArray& array, std::uint64_t file_size, const 
   if (array.size < needed / ratio)
     throw Violation(fmt::format("{}: expected {} bytes for shape {}, found {} bytes{}", object, needed,
                                 shape_text(array.shape.dims), array.size, ratio > 1 ? " of compressed data" : ""));
+  constexpr std::uint64_t kUnpacked = 128 << 20, kUnpackedPerByte = 64;  // recorded numbers shrink to a half at best
+  if (ratio > 1 && needed > kUnpacked + kUnpackedPerByte * array.size)
+    throw Violation(fmt::format("{}: expected at most {} bytes in {} bytes of compressed data, found {} declared",
+                                object, kUnpacked + kUnpackedPerByte * array.size, array.size, needed));
   if (array.size > file_size)
     throw Violation(
         fmt::format("{}: expected at most the {} bytes of the file, found {} declared", object, file_size, array.size));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,11 +14,13 @@
 namespace kvreplay::hdf5 {
 
 struct StoredFile {
-  explicit StoredFile(const std::filesystem::path& path) : bytes(path) {}
+  explicit StoredFile(const std::filesystem::path& path) : StoredFile(std::make_shared<const FileBytes>(path)) {}
+  explicit StoredFile(std::shared_ptr<const FileBytes> open) : shared(std::move(open)), bytes(*shared) {}
 
   void set_index(FileIndex described, std::uint64_t n_bytes);
 
-  FileBytes bytes;
+  std::shared_ptr<const FileBytes> shared;
+  const FileBytes& bytes;
   FileIndex index;
   std::uint64_t index_bytes = 0;                        ///< that it came in
   std::vector<std::vector<std::size_t>> links_by_name;  ///< of each object: its links, ordered by name

@@ -12,9 +12,9 @@
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr std::size_t kMaxObjects = 1 << 20;   // objects, links and attributes
-constexpr std::uint64_t kMaxText = 192 << 20;  // bytes of the whole index that stand in it as they are
+constexpr std::size_t kMaxObjects = 1 << 22;  // objects, links and attributes
 constexpr std::size_t kMaxNameBytes = 64 << 10;
+constexpr std::uint64_t kObjectBytes = 200;  // beside names and values, about
 
 IndexedShape shape_of(const Space& space) {
   IndexedShape shape;
@@ -29,7 +29,8 @@ IndexedShape shape_of(const Space& space) {
 
 class FileDescriber {
  public:
-  explicit FileDescriber(const File& file) : file_(file) {}
+  FileDescriber(const File& file, const MemberRange& members, std::uint64_t most_bytes)
+      : file_(file), wanted_(members), bytes_left_(most_bytes) {}
 
   FileIndex describe() {
     number_of(address_of(file_));
@@ -63,9 +64,8 @@ class FileDescriber {
   }
 
   void count_bytes(std::uint64_t n) {
-    n_bytes_ += n;
-    if (n_bytes_ > kMaxText)
-      throw Violation(fmt::format("expected at most {} bytes of names and texts, found more", kMaxText));
+    if (n > bytes_left_) throw Violation("expected less of names and texts in a file of its size");
+    bytes_left_ -= n;
   }
 
   std::string checked_name(const char* name) {
@@ -86,13 +86,14 @@ class FileDescriber {
   }
 
   IndexedObject describe_object(haddr_t address) {
+    count_bytes(kObjectBytes);
     const Handle id(check("open", -1, "an object", [&] { return H5Oopen_by_addr(file_, address); }));
     IndexedObject object{.address = address, .kind = ObjectKind::other, .attributes = {}, .links = {}, .array = {}};
     object.attributes = describe_attributes(id);
     const H5I_type_t kind = H5Iget_type(id);
     if (kind == H5I_GROUP) {
       object.kind = ObjectKind::group;
-      object.links = describe_links(id);
+      object.links = describe_links(id, address);
     } else if (kind == H5I_DATASET) {
       object.kind = ObjectKind::array;
       object.array = describe_array(id);
@@ -124,7 +125,7 @@ class FileDescriber {
     return attributes;
   }
 
-  std::vector<IndexedLink> describe_links(hid_t group) {
+  std::vector<IndexedLink> describe_links(hid_t group, haddr_t address) {
     struct Found {
       std::vector<std::pair<std::string, H5L_info_t>> links;
     } found;
@@ -145,7 +146,12 @@ class FileDescriber {
       link.kind = info.type == H5L_TYPE_HARD   ? LinkKind::hard
                   : info.type == H5L_TYPE_SOFT ? LinkKind::soft
                                                : LinkKind::elsewhere;
+      const std::size_t place = links.size() - 1;
+      const bool unwanted = address == members_ && (place < wanted_.first || place - wanted_.first >= wanted_.count);
+      if (link.kind == LinkKind::hard && unwanted) link.kind = LinkKind::unfollowed;
       if (link.kind == LinkKind::hard) link.object = number_of(info.u.address);
+      if (link.kind == LinkKind::hard && address == index_.objects[0].address && name == kMembersGroup)
+        members_ = info.u.address;
       if (link.kind == LinkKind::soft) link.target = target_of(group, name, info.u.val_size);
     }
     return links;
@@ -262,11 +268,15 @@ class FileDescriber {
   FileIndex index_;
   std::map<haddr_t, std::uint64_t> numbers_;
   std::size_t n_objects_ = 0;
-  std::uint64_t n_bytes_ = 0;
+  MemberRange wanted_;
+  std::uint64_t bytes_left_;
+  haddr_t members_ = HADDR_UNDEF;  // where that group is
 };
 
 }  // namespace
 
-FileIndex describe_file(const File& file) { return FileDescriber(file).describe(); }
+FileIndex describe_file(const File& file, const MemberRange& members, std::uint64_t most_bytes) {
+  return FileDescriber(file, members, most_bytes).describe();
+}
 
 }  // namespace kvreplay::hdf5

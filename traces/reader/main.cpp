@@ -2,11 +2,11 @@
 // The library was not made for files of strangers: damaged ones crash it, and crafted ones may take it over. Here that
 // costs an answer, and nothing else.
 //
-//   kvreplay-reader N_FILES CPU_SECONDS MEMORY_BYTES [--unconfined]
+//   kvreplay-reader N_FILES CPU_SECONDS MEMORY_BYTES REPLY_BYTES FIRST_MEMBER N_MEMBERS CONFINED
 //
 // The files are descriptors 3 to N_FILES + 2. Standard output gets replies: the number of bytes that follow, as eight
 // bytes, and these. First 'R': ready. Then for each file, in order, either 'I' and index_bytes(), or 'E' and one line
-// about what is wrong, or 'C': this system has no confinement, and --unconfined did not say that it may go without.
+// about what is wrong, or 'C': this system has no confinement, and CONFINED is 1: it may not go without.
 
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -44,13 +44,29 @@ void reply(char kind, std::string_view content) {
   write_all(content);
 }
 
-void describe(MappedFile& mapped, const Confinement& confinement) try {
+struct Task {
+  std::uint64_t n_files = 0, cpu_seconds = 0, memory = 0, reply_bytes = 0;
+  MemberRange members;
+  bool confined = true;
+};
+
+Task parse_task(char** words) {
+  const auto number = [&](int i) { return std::strtoull(words[i], nullptr, 10); };
+  return {.n_files = number(1),
+          .cpu_seconds = number(2),
+          .memory = number(3),
+          .reply_bytes = number(4),
+          .members = {.first = number(5), .count = number(6)},
+          .confined = number(7) != 0};
+}
+
+void describe(MappedFile& mapped, const Task& task, const Confinement& confinement) try {
   const File file = open_mapped(mapped);
-  FileIndex index = describe_file(file);
+  FileIndex index = describe_file(file, task.members, task.reply_bytes);
   index.confinement = confinement;
   reply('I', index_bytes(index));
 } catch (const std::bad_alloc&) {
-  reply('E', "its structure takes more memory than a file of its size should");
+  reply('E', "its structure takes more memory than that of a file of its size should");
 } catch (const std::exception& error) {
   reply('E', error.what());
 }
@@ -62,31 +78,30 @@ void close_from(int first) {
   for (int descriptor = first; descriptor < static_cast<int>(sysconf(_SC_OPEN_MAX)); ++descriptor) close(descriptor);
 }
 
-int run(int n_files, const ReaderLimits& limits, bool may_be_unconfined) {
+int run(const Task& task) {
   H5open();
   register_zstd();
   reply('R', "");
   std::vector<MappedFile> files;
   std::size_t n_bytes = 0;
-  for (int i = 0; i < n_files; ++i) n_bytes += files.emplace_back(map_file(3 + i)).size;
+  for (std::uint64_t i = 0; i < task.n_files; ++i)
+    n_bytes += files.emplace_back(map_file(3 + static_cast<int>(i))).size;
   close_from(3);
-  const Confinement confinement = confine({.memory = n_bytes + limits.memory, .cpu_seconds = limits.cpu_seconds});
+  const Confinement confinement = confine({.memory = n_bytes + task.memory, .cpu_seconds = task.cpu_seconds});
   for (MappedFile& file : files)
-    confinement.system_calls || may_be_unconfined ? describe(file, confinement) : reply('C', "");
+    confinement.system_calls || !task.confined ? describe(file, task, confinement) : reply('C', "");
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4) {
+  if (argc != 8) {
     write_all("kvreplay-reader reads files for kvreplay, which calls it.\n");
     return 2;
   }
   try {
-    const ReaderLimits limits{.memory = std::strtoull(argv[3], nullptr, 10),
-                              .cpu_seconds = std::strtoull(argv[2], nullptr, 10)};
-    _exit(run(std::atoi(argv[1]), limits, argc > 4 && std::string_view(argv[4]) == "--unconfined"));
+    _exit(run(parse_task(argv)));
   } catch (const std::exception& error) {
     reply('E', error.what());
     _exit(1);

@@ -29,6 +29,12 @@ IndexedValues too_large(std::uint64_t n) {
   return none;
 }
 
+IndexedValues too_many(std::uint64_t n) {
+  IndexedValues none;
+  none.problem = fmt::format("expected at most {} texts, found {}", kMaxTexts, n);
+  return none;
+}
+
 IndexedValues unreadable() {
   IndexedValues none;
   none.problem = "the HDF5 library cannot read it";
@@ -134,6 +140,7 @@ IndexedValues read_values(const Type& type, const Space& space, const Read& read
   const std::uint64_t most = type_class == TypeClass::string ? 4 * kMaxInlineBytes : kMaxInlineBytes;
   if (__builtin_mul_overflow(n, std::uint64_t{H5Tget_size(type)}, &n_bytes) || n_bytes > most)
     return too_large(n_bytes);
+  if (type_class == TypeClass::string && n > kMaxTexts) return too_many(n);
   if (n == 0) return {};
   if (variable) return read_variable_strings(type, space, n, read);
   if (type_class == TypeClass::string) return read_fixed_strings(type, n, read);

@@ -22,6 +22,9 @@ struct ArrayFile::Impl {
     for (std::size_t slash; (slash = name.find('/', begin)) != std::string::npos; begin = slash + 1)
       if (slash > 0 && !hdf5::has_link(root, name.substr(0, slash))) hdf5::create_group(root, name.substr(0, slash));
 
+    // Of a trace or of shards that say two things are one.
+    if (hdf5::has_link(root, name))
+      throw InputError(fmt::format("{}: expected names that differ, found {} twice", file.path().string(), name));
     const std::vector<hsize_t> dims(shape.begin(), shape.end());
     const hdf5::Space space = hdf5::new_space(dims);
     const hdf5::PropertyList creation = hdf5::dataset_creation();

@@ -22,7 +22,7 @@ class ArrayFile {
   ArrayFile(const ArrayFile&) = delete;
   ArrayFile& operator=(const ArrayFile&) = delete;
 
-  /// \param name   path in the file; groups on the way are made
+  /// \param name   path in the file; groups on the way are made. Throws InputError where there is one already
   /// \param shape  its product is values.size()
   /// \param attributes  of the dataset
   void write(const std::string& name, std::span<const std::size_t> shape, std::span<const float> values,

@@ -1,5 +1,8 @@
 #include "traces/results/dataset_collection.h"
 
+#include <algorithm>
+#include <mutex>
+
 #include "core/base/error.h"
 #include "traces/hdf5/new_hdf5_file.h"
 #include "traces/input/naming_file.h"
@@ -19,7 +22,7 @@ NewDatasetCollection::NewDatasetCollection(const std::filesystem::path& path, co
   naming_file<SystemError>(path, [&] {
     impl_ = std::make_unique<Impl>(path);
     write_dataset_content(hdf5::open_group(impl_->file.file(), "/"), own);
-    impl_->members = hdf5::create_group(impl_->file.file(), kMembersGroup, true);
+    impl_->members = hdf5::create_group(impl_->file.file(), hdf5::kMembersGroup, true);
   });
 }
 
@@ -44,12 +47,25 @@ struct DatasetCollection::Impl {
     naming_file<InputError>(file.path(), [&] {
       const hdf5::StoredGroup root = hdf5::root_of(file.stored());
       own = read_dataset_content(root);
-      names = hdf5::link_names(hdf5::open_group(root, kMembersGroup));
-      for (const std::string& name : names) hdf5::require_printable(name, kMembersGroup);
+      names = hdf5::link_names(hdf5::open_group(root, hdf5::kMembersGroup));
+      for (const std::string& name : names) hdf5::require_printable(name, hdf5::kMembersGroup);
     });
   }
 
+  /// The file with a member, and with those that follow it: they are read in order.
+  const InputFile& open(std::size_t member) {
+    constexpr std::size_t kTogether = 64;
+    if (member < first || member - first >= n_open) {
+      file = file.with_members(member, kTogether);
+      first = member;
+      n_open = kTogether;
+    }
+    return file;
+  }
+
+  std::mutex reading;
   InputFile file;
+  std::size_t first = 0, n_open = 0;
   Dataset own;
   std::vector<std::string> names;
 };
@@ -64,8 +80,11 @@ const Dataset& DatasetCollection::own() const { return impl_->own; }
 const std::vector<std::string>& DatasetCollection::names() const { return impl_->names; }
 
 Dataset DatasetCollection::read(const std::string& name, DatasetPart part) const {
-  return naming_file<InputError>(impl_->file.path(), [&] {
-    const hdf5::StoredGroup members = hdf5::open_group(hdf5::root_of(impl_->file.stored()), kMembersGroup);
+  const std::lock_guard guard(impl_->reading);
+  const auto place = std::ranges::find(impl_->names, name);
+  const InputFile file = impl_->open(static_cast<std::size_t>(place - impl_->names.begin()));
+  return naming_file<InputError>(file.path(), [&] {
+    const hdf5::StoredGroup members = hdf5::open_group(hdf5::root_of(file.stored()), hdf5::kMembersGroup);
     return read_dataset_content(hdf5::open_group(members, name), part);
   });
 }

@@ -283,7 +283,7 @@ Dataset read_dataset_content(const hdf5::StoredGroup& root, DatasetPart part) {
   std::vector<std::pair<std::string, hdf5::StoredArray>> variables;
   ScaleNames scales;
   for (const std::string& name : hdf5::link_names(root)) {
-    if (name == kMembersGroup || name == kCarriedGroup) continue;
+    if (name == hdf5::kMembersGroup || name == kCarriedGroup) continue;
     hdf5::require_printable(name, root.path);
     hdf5::StoredArray array = hdf5::open_array(root, name);
     allowance.spend(array);

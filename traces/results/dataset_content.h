@@ -7,9 +7,6 @@
 
 namespace kvreplay {
 
-/// The link of a group that is no part of its dataset: the members of a collection (dataset_collection.h).
-inline constexpr const char* kMembersGroup = "members";
-
 /// The group of a dataset's carried arrays, where it has some.
 inline constexpr const char* kCarriedGroup = "carried";
 

@@ -127,6 +127,7 @@ TEST_CASE("parts that do not fit each other are refused") {
   CHECK(broken([](FileIndex& index) { index.objects[0].attributes[0].shape.dims = {2}; }));
   // 2^33 * 2^33 elements: a product that a uint64 does not hold, and that is 0 where it wraps.
   CHECK(broken([](FileIndex& index) { index.objects[0].attributes[0].shape.dims = {1ull << 33, 1ull << 33}; }));
+  CHECK(broken([](FileIndex& index) { index.objects[1].array.type.size = 0; }));
   CHECK(broken([](FileIndex& index) { index.objects[1].array.chunk_dims = {2}; }));
   CHECK(broken([](FileIndex& index) { index.objects[1].array.chunk_dims = {2, 0}; }));
   CHECK(broken([](FileIndex& index) { index.objects[1].array.chunks.pop_back(); }));
