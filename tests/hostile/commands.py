@@ -1,0 +1,37 @@
+"""Every command that reads a kind of file, by what it is called here: the arguments of the program."""
+
+from pathlib import Path
+
+from tests.hostile.seeds import OTHER_SHARD
+
+RESULT = "made.h5"  # in the folder where the command runs
+
+
+def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
+    """`kind`: a value of seeds.KINDS, or "any": the file is taken for each kind in turn."""
+    if kind == "any":
+        kinds = ("trace", "results", "table", "scores", "shard")
+        return {name: run for kind in kinds for name, run in commands(kind, file, seeds).items()}
+    inspect = {"inspect": ["inspect", str(file)], "inspect --json": ["inspect", "--json", str(file)]}
+    output = ["-b", "0.3", "-j", "1", "-o", RESULT, "--force", "-q"]
+    plain = str(seeds / "plain.h5")
+    return {
+        "trace": {
+            **inspect,
+            "inspect --quick": ["inspect", "--quick", str(file)],
+            "dry run": ["replay", str(file), "-p", "knorm,h2o", *output, "--dry-run"],
+            "replay": ["replay", str(file), "-p", "snapkv:window=4,h2o", *output],
+        },
+        "results": {
+            **inspect,
+            "compare": ["compare", str(file)],
+            "compare --json": ["compare", str(file), "--json", "-"],
+        },
+        "sets": {**inspect, "compare": ["compare", str(file)]},
+        "table": {**inspect, "table": ["replay", plain, "-p", f"knorm+learned:table={file},trained=allow", *output]},
+        "scores": {
+            "inspect": inspect["inspect"],
+            "scores": ["replay", plain, "-p", "knorm,read", "--scores", f"read={file}", *output],
+        },
+        "shard": {**inspect, "merge": ["merge", str(file), str(seeds / OTHER_SHARD), "-o", RESULT, "--force", "-q"]},
+    }[kind]
