@@ -33,6 +33,10 @@ kills() {
   KVREPLAY_KILLS=200 KVREPLAY_SEED=$seed "$python" -m pytest -q tests/tools/cli/replay_kill_test.py
 }
 
+fuzz_targets() {
+  bash tests/fuzz/run.sh "${KVREPLAY_FUZZ_SECONDS:-3600}" build/fuzz-found
+}
+
 # What threads share: the loops themselves, readers of one file, the units of a replay.
 shared_by_threads='*/tests/core/base/parallel_test.cpp,*/tests/core/evidence/*,*/tests/traces/*,*/tests/tools/replay/*'
 shared_by_threads+=',*/tests/tools/cli/replay_resume_test.cpp,*/tests/tools/cli/progress_test.cpp'
@@ -48,7 +52,7 @@ part "failing calls" failing_calls
 part "kills" kills
 part "ThreadSanitizer" sanitized thread build-tsan
 part "AddressSanitizer" sanitized address build-sanitize
-# Fuzz targets belong here: an hour each, with the corpus kept.
+part "fuzz targets" fuzz_targets
 
 if [ ${#found[@]} -gt 0 ]; then
   printf 'found something: %s\n' "${found[@]}" >&2
