@@ -2,33 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <utility>
-
 namespace kvreplay {
 namespace {
 
 // As fmt escapes it, without the quotes around it and without escapes of quotes.
-std::string escaped_controls(std::string_view text) {
+std::string escaped(std::string_view text) {
   const std::string quoted = fmt::format("{:?}", text);
   std::string result;
   for (std::size_t i = 1; i + 1 < quoted.size(); ++i) {
     if (quoted[i] == '\\' && (quoted[i + 1] == '"' || quoted[i + 1] == '\\')) ++i;
     result += quoted[i];
   }
-  return result;
-}
-
-/// Marks of writing direction, which fmt prints: they let text look like another.
-constexpr std::pair<std::string_view, std::string_view> kDirections[] = {
-    {"\u061c", "\\u{61c}"},  {"\u200e", "\\u{200e}"}, {"\u200f", "\\u{200f}"}, {"\u202a", "\\u{202a}"},
-    {"\u202b", "\\u{202b}"}, {"\u202c", "\\u{202c}"}, {"\u202d", "\\u{202d}"}, {"\u202e", "\\u{202e}"},
-    {"\u2066", "\\u{2066}"}, {"\u2067", "\\u{2067}"}, {"\u2068", "\\u{2068}"}, {"\u2069", "\\u{2069}"}};
-
-std::string escaped(std::string_view text) {
-  std::string result = escaped_controls(text);
-  for (const auto& [mark, escape] : kDirections)
-    for (std::size_t at = 0; (at = result.find(mark, at)) != std::string::npos; at += escape.size())
-      result.replace(at, mark.size(), escape);
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <regex>
 
 namespace kvreplay::hdf5 {
 namespace {
@@ -25,6 +26,9 @@ std::string tidy(std::string text) {
     const std::size_t reason = begin + kReason.size();
     text = text.substr(reason, text.find('\'', reason) - reason);
   }
+  // Addresses are others each time, and nobody's business.
+  static const std::regex address("0x[0-9a-fA-F]+");
+  text = std::regex_replace(text, address, "...");
   std::replace_if(
       text.begin(), text.end(), [](unsigned char c) { return c < ' '; }, ' ');
   return text;

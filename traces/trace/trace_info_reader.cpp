@@ -49,8 +49,8 @@ class InfoReader {
   explicit InfoReader(const StoredFile& file) : root_(root_of(file)), allowance_(file) {}
 
   TraceInfo read() {
-    info_.creator = read_string_attribute(root_, "creator");
-    info_.created = read_string_attribute(root_, "created");
+    info_.creator = read_name_attribute(root_, "creator");
+    info_.created = read_name_attribute(root_, "created");
     read_model();
     read_layers();
     schema::check_model(info_);
@@ -124,7 +124,7 @@ class InfoReader {
     sample.name = read_string_attribute(group, "name");
     sample.n_tokens = read_count(group, "n_tokens", 1, kMaxInteger);
     sample.decode_start = read_count(group, "decode_start", 1, static_cast<std::int64_t>(sample.n_tokens));
-    sample.token_source = read_string_attribute(group, "token_source");
+    sample.token_source = read_name_attribute(group, "token_source");
     const schema::SampleSource source{group, allowance_};
     for (const schema::SampleObject& object : schema::sample_objects())
       if (object.recorded == nullptr || has_link(group, object.name)) object.read(source, sample);
