@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 
-#include "traces/input/filters.h"
+#include "traces/reader/describe_array.h"
 #include "traces/reader/read_values.h"
 
 namespace kvreplay::hdf5 {
@@ -14,18 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxObjects = 1 << 22;  // objects, links and attributes
 constexpr std::size_t kMaxNameBytes = 64 << 10;
-constexpr std::uint64_t kObjectBytes = 200;  // beside names and values, about
-
-IndexedShape shape_of(const Space& space) {
-  IndexedShape shape;
-  shape.is_null = H5Sget_simple_extent_type(space) == H5S_NULL;
-  if (shape.is_null) return shape;
-  std::vector<hsize_t> dims(static_cast<std::size_t>(
-      check("read the shape of", -1, "an object", [&] { return H5Sget_simple_extent_ndims(space); })));
-  check("read the shape of", -1, "an object", [&] { return H5Sget_simple_extent_dims(space, dims.data(), nullptr); });
-  shape.dims.assign(dims.begin(), dims.end());
-  return shape;
-}
+constexpr std::uint64_t kObjectBytes = 200, kNameBytes = 150;  // of the index beside names and values, about
 
 class FileDescriber {
  public:
@@ -73,7 +61,7 @@ class FileDescriber {
     if (copy.size() > kMaxNameBytes)
       throw Violation(fmt::format("expected names of at most {} bytes, found a longer one", kMaxNameBytes));
     count_one();
-    count_bytes(copy.size());
+    count_bytes(copy.size() + kNameBytes);
     return copy;
   }
 
@@ -96,7 +84,9 @@ class FileDescriber {
       object.links = describe_links(id, address);
     } else if (kind == H5I_DATASET) {
       object.kind = ObjectKind::array;
-      object.array = describe_array(id);
+      object.array = describe_array(file_, id);
+      object.array.values = counted(std::move(object.array.values));
+      count_bytes(object.array.chunks.size() * sizeof(IndexedChunk));
     }
     return object;
   }
@@ -125,12 +115,12 @@ class FileDescriber {
     return attributes;
   }
 
-  std::vector<IndexedLink> describe_links(hid_t group, haddr_t address) {
-    struct Found {
-      std::vector<std::pair<std::string, H5L_info_t>> links;
-    } found;
+  using Links = std::vector<std::pair<std::string, H5L_info_t>>;
+
+  static Links links_of(hid_t group) {
+    Links links;
     const auto add = [](hid_t, const char* name, const H5L_info_t* info, void* list) -> herr_t {
-      auto& all = static_cast<Found*>(list)->links;
+      auto& all = *static_cast<Links*>(list);
       all.emplace_back(std::string(name, strnlen(name, kMaxNameBytes + 1)), *info);
       return all.size() > kMaxObjects ? -1 : 0;
     };
@@ -138,23 +128,36 @@ class FileDescriber {
     unsigned order = 0;
     check("read", -1, "a group", [&] { return H5Pget_link_creation_order(creation, &order); });
     const H5_index_t by = order & H5P_CRT_ORDER_TRACKED ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME;
-    check("list", -1, "a group", [&] { return H5Literate(group, by, H5_ITER_INC, nullptr, add, &found); });
+    check("list", -1, "a group", [&] { return H5Literate(group, by, H5_ITER_INC, nullptr, add, &links); });
+    return links;
+  }
+
+  std::vector<IndexedLink> describe_links(hid_t group, haddr_t address) {
+    const bool is_root = address == index_.objects[0].address, is_members = address == members_;
     std::vector<IndexedLink> links;
-    for (const auto& [name, info] : found.links) {
+    for (const auto& [name, info] : links_of(group)) {
+      const std::uint64_t place = links.size();
       IndexedLink& link = links.emplace_back();
       link.name = checked_name(name.c_str());
-      link.kind = info.type == H5L_TYPE_HARD   ? LinkKind::hard
-                  : info.type == H5L_TYPE_SOFT ? LinkKind::soft
-                                               : LinkKind::elsewhere;
-      const std::size_t place = links.size() - 1;
-      const bool unwanted = address == members_ && (place < wanted_.first || place - wanted_.first >= wanted_.count);
-      if (link.kind == LinkKind::hard && unwanted) link.kind = LinkKind::unfollowed;
-      if (link.kind == LinkKind::hard) link.object = number_of(info.u.address);
-      if (link.kind == LinkKind::hard && address == index_.objects[0].address && name == kMembersGroup)
-        members_ = info.u.address;
-      if (link.kind == LinkKind::soft) link.target = target_of(group, name, info.u.val_size);
+      switch (info.type) {
+        case H5L_TYPE_HARD:
+          if (is_root && name == kMembersGroup) members_ = info.u.address;
+          link.kind = is_members && !is_wanted(place) ? LinkKind::unfollowed : LinkKind::hard;
+          if (link.kind == LinkKind::hard) link.object = number_of(info.u.address);
+          break;
+        case H5L_TYPE_SOFT:
+          link.kind = LinkKind::soft;
+          link.target = target_of(group, name, info.u.val_size);
+          break;
+        default:
+          link.kind = LinkKind::elsewhere;
+      }
     }
     return links;
+  }
+
+  bool is_wanted(std::uint64_t member) const {
+    return member >= wanted_.first && member - wanted_.first < wanted_.count;
   }
 
   std::string target_of(hid_t group, const std::string& name, std::size_t size) {
@@ -163,105 +166,6 @@ class FileDescriber {
     std::vector<char> target(size + 1, '\0');
     check("read", -1, "a link", [&] { return H5Lget_val(group, name.c_str(), target.data(), size, H5P_DEFAULT); });
     return checked_name(target.data());
-  }
-
-  IndexedArray describe_array(hid_t id) {
-    const Type type(check("read the type of", -1, "an array", [&] { return H5Dget_type(id); }));
-    const Space space(check("read the shape of", -1, "an array", [&] { return H5Dget_space(id); }));
-    const PropertyList creation(check("read the layout of", -1, "an array", [&] { return H5Dget_create_plist(id); }));
-    IndexedArray array;
-    array.type = describe_type(type);
-    array.shape = shape_of(space);
-    const H5D_layout_t layout = H5Pget_layout(creation);
-    if (layout == H5D_VIRTUAL || H5Pget_external_count(creation) != 0) {
-      array.storage = layout == H5D_VIRTUAL ? Storage::virtual_ : Storage::external;
-      return array;
-    }
-    array.size = H5Dget_storage_size(id);
-    array.filters = describe_filters(creation);
-    if (layout == H5D_CHUNKED) describe_chunks(id, space, creation, array);
-    const auto read = [&](hid_t memory, void* out) { return H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out); };
-    if (array.type.type_class == TypeClass::string || needs_library(layout, creation, array)) {
-      array.storage = Storage::in_index;
-      array.chunks.clear();
-      if (array.size == 0 && has_elements(array.shape))
-        array.values.problem = "none was ever written";
-      else
-        array.values = counted(read_values(type, space, read));
-    } else if (layout == H5D_CONTIGUOUS) {
-      array.address = H5Dget_offset(id);
-    }
-    return array;
-  }
-
-  static bool has_elements(const IndexedShape& shape) {
-    return !shape.is_null && std::find(shape.dims.begin(), shape.dims.end(), 0U) == shape.dims.end();
-  }
-
-  /// Whether only the library can say what the elements are.
-  bool needs_library(H5D_layout_t layout, hid_t creation, const IndexedArray& array) const {
-    if (layout == H5D_COMPACT) return true;
-    if (layout != H5D_CHUNKED) return false;
-    unsigned options = 0;
-    hsize_t user_block = 0;
-    const PropertyList file_creation(check("read", -1, "the file", [&] { return H5Fget_create_plist(file_); }));
-    check("read", -1, "the file", [&] { return H5Pget_userblock(file_creation, &user_block); });
-    check("read the layout of", -1, "an array", [&] { return H5Pget_chunk_opts(creation, &options); });
-    // Addresses of chunks count from the end of the user block in HDF5 1.10 and, with a later correction, from the
-    // beginning of the file.
-    return user_block > 0 || (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0 ||
-           (!array.filters.empty() && !order_of(array.filters).is_ours);
-  }
-
-  static std::vector<IndexedFilter> describe_filters(hid_t creation) {
-    std::vector<IndexedFilter> filters;
-    const int n = check("read the filters of", -1, "an array", [&] { return H5Pget_nfilters(creation); });
-    for (int i = 0; i < n; ++i) {
-      unsigned flags = 0, parameters[8] = {};
-      std::size_t n_parameters = std::size(parameters);
-      char name[64] = {};
-      const H5Z_filter_t id = check("read the filters of", -1, "an array", [&] {
-        return H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &n_parameters, parameters, sizeof name - 1,
-                              name, nullptr);
-      });
-      filters.push_back({id, name, {parameters, parameters + std::min(n_parameters, std::size(parameters))}});
-    }
-    return filters;
-  }
-
-  static void describe_chunks(hid_t id, const Space& space, hid_t creation, IndexedArray& array) {
-    array.storage = Storage::chunked;
-    const std::size_t rank = array.shape.dims.size();
-    std::vector<hsize_t> chunk(rank);
-    check("read the layout of", -1, "an array",
-          [&] { return H5Pget_chunk(creation, static_cast<int>(rank), chunk.data()); });
-    array.chunk_dims.assign(chunk.begin(), chunk.end());
-    hsize_t n_written = 0;
-    check("count the chunks of", -1, "an array", [&] { return H5Dget_num_chunks(id, space, &n_written); });
-    array.n_chunks = n_written;
-    // The grid; the library has checked that it can be counted where that many chunks are written.
-    std::vector<std::uint64_t> grid(rank);
-    std::uint64_t n_chunks = 1;
-    for (std::size_t d = 0; d < rank; ++d) {
-      if (chunk[d] == 0) throw Violation("expected chunks with an extent, found 0");
-      grid[d] = array.shape.dims[d] / chunk[d] + (array.shape.dims[d] % chunk[d] != 0);
-      if (__builtin_mul_overflow(n_chunks, grid[d], &n_chunks)) return;
-    }
-    if (n_written > kMaxChunks || n_written != n_chunks) return;
-    std::vector<IndexedChunk> chunks(n_chunks);
-    for (hsize_t i = 0; i < n_chunks; ++i) {
-      std::vector<hsize_t> start(rank);
-      unsigned mask = 0;
-      haddr_t address = HADDR_UNDEF;
-      hsize_t size = 0;
-      check("look up a chunk of", -1, "an array",
-            [&] { return H5Dget_chunk_info(id, space, i, start.data(), &mask, &address, &size); });
-      std::uint64_t place = 0;
-      for (std::size_t d = 0; d < rank; ++d) place = place * grid[d] + start[d] / chunk[d];
-      if (place >= n_chunks) throw Violation("expected chunks inside their array, found one outside");
-      chunks[place] = {.address = address, .size = size, .mask = mask};
-    }
-    array.chunks = std::move(chunks);
   }
 
   const File& file_;

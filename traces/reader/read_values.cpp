@@ -128,6 +128,17 @@ IndexedType describe_type(const Type& type) {
   return result;
 }
 
+IndexedShape shape_of(const Space& space) {
+  IndexedShape shape;
+  shape.is_null = H5Sget_simple_extent_type(space) == H5S_NULL;
+  if (shape.is_null) return shape;
+  std::vector<hsize_t> dims(static_cast<std::size_t>(
+      check("read the shape of", -1, "an object", [&] { return H5Sget_simple_extent_ndims(space); })));
+  check("read the shape of", -1, "an object", [&] { return H5Sget_simple_extent_dims(space, dims.data(), nullptr); });
+  shape.dims.assign(dims.begin(), dims.end());
+  return shape;
+}
+
 IndexedValues read_values(const Type& type, const Space& space, const Read& read) {
   const TypeClass type_class = describe_type(type).type_class;
   if (type_class == TypeClass::other || H5Sget_simple_extent_type(space) == H5S_NULL) return {};

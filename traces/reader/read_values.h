@@ -1,5 +1,5 @@
 #pragma once
-// Types and elements, as the HDF5 library reads them.
+// Types, shapes and elements, as the HDF5 library reads them.
 
 #include <functional>
 
@@ -9,6 +9,7 @@
 namespace kvreplay::hdf5 {
 
 IndexedType describe_type(const Type& type);
+IndexedShape shape_of(const Space& space);
 
 /// All elements of an attribute or array, or why there are none.
 /// \param read  reads them as the memory type says
