@@ -15,17 +15,14 @@ bool has_elements(const IndexedShape& shape) {
 }
 
 /// Whether only the library can say what the elements are.
-bool needs_library(const File& file, H5D_layout_t layout, hid_t creation, const IndexedArray& array) {
+bool needs_library(const FileLayout& file, H5D_layout_t layout, hid_t creation, const IndexedArray& array) {
   if (layout == H5D_COMPACT) return true;
   if (layout != H5D_CHUNKED) return false;
   unsigned options = 0;
-  hsize_t user_block = 0;
-  const PropertyList file_creation(check("read", -1, "the file", [&] { return H5Fget_create_plist(file); }));
-  check("read", -1, "the file", [&] { return H5Pget_userblock(file_creation, &user_block); });
   check("read the layout of", -1, "an array", [&] { return H5Pget_chunk_opts(creation, &options); });
   // Addresses of chunks count from the end of the user block in HDF5 1.10 and, with a later correction, from the
   // beginning of the file.
-  return user_block > 0 || (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0 ||
+  return file.has_user_block || (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0 ||
          (!array.filters.empty() && !order_of(array.filters).is_ours);
 }
 
@@ -82,7 +79,7 @@ void describe_chunks(hid_t id, const Space& space, hid_t creation, IndexedArray&
 
 }  // namespace
 
-IndexedArray describe_array(const File& file, hid_t id) {
+IndexedArray describe_array(const FileLayout& file, hid_t id) {
   const Type type(check("read the type of", -1, "an array", [&] { return H5Dget_type(id); }));
   const Space space(check("read the shape of", -1, "an array", [&] { return H5Dget_space(id); }));
   const PropertyList creation(check("read the layout of", -1, "an array", [&] { return H5Dget_create_plist(id); }));

@@ -6,7 +6,12 @@
 
 namespace kvreplay::hdf5 {
 
+/// What matters of the file as a whole.
+struct FileLayout {
+  bool has_user_block = false;
+};
+
 /// Throws Failure and Violation for what is wrong with more than its elements.
-IndexedArray describe_array(const File& file, hid_t array);
+IndexedArray describe_array(const FileLayout& file, hid_t array);
 
 }  // namespace kvreplay::hdf5

@@ -21,6 +21,10 @@ class FileDescriber {
       : file_(file), wanted_(members), bytes_left_(most_bytes) {}
 
   FileIndex describe() {
+    const PropertyList creation(check("read", -1, "the file", [&] { return H5Fget_create_plist(file_); }));
+    hsize_t user_block = 0;
+    check("read", -1, "the file", [&] { return H5Pget_userblock(creation, &user_block); });
+    layout_.has_user_block = user_block > 0;
     number_of(address_of(file_));
     for (std::size_t i = 0; i < index_.objects.size(); ++i) {
       IndexedObject object = describe_object(index_.objects[i].address);
@@ -84,7 +88,7 @@ class FileDescriber {
       object.links = describe_links(id, address);
     } else if (kind == H5I_DATASET) {
       object.kind = ObjectKind::array;
-      object.array = describe_array(file_, id);
+      object.array = describe_array(layout_, id);
       object.array.values = counted(std::move(object.array.values));
       count_bytes(object.array.chunks.size() * sizeof(IndexedChunk));
     }
@@ -169,6 +173,7 @@ class FileDescriber {
   }
 
   const File& file_;
+  FileLayout layout_;
   FileIndex index_;
   std::map<haddr_t, std::uint64_t> numbers_;
   std::size_t n_objects_ = 0;
