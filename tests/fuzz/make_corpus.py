@@ -21,7 +21,12 @@ def index_of(reader: Path, file: Path) -> bytes:
     """The reader's answer about a file, without what stands before the index."""
     descriptor = os.open(file, os.O_RDONLY)
     os.dup2(descriptor, 3)
-    answer = subprocess.run([reader, "1", "5", str(512 << 20), str(64 << 20), "0", "0", "1"], stdout=subprocess.PIPE, pass_fds=[3], check=True).stdout
+    answer = subprocess.run(
+        [reader, "1", "5", str(512 << 20), str(64 << 20), "0", "0", "1"],
+        stdout=subprocess.PIPE,
+        pass_fds=[3],
+        check=True,
+    ).stdout
     ready, length = 8 + 1, 8
     assert answer[8:9] == b"R" and answer[ready + length : ready + length + 1] == b"I"
     return answer[ready + length + 1 :]

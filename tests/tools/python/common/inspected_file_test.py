@@ -80,7 +80,7 @@ class InspectedFile(ProgramTest):
         link.symlink_to(self.file)
         for path in (self.file, self.file, link):
             self.assertEqual(self.opened(path), "some")
-        self.assertEqual(calls.read_text(), f"inspect --quick -- {self.file}\n")
+        self.assertEqual(calls.read_text(), f"inspect -- {self.file}\n")
         with h5py.File(self.file, "a") as file:
             file.attrs["more"] = "x" * 1000
         self.opened()

@@ -206,7 +206,9 @@ class RefusalTest(TrainTest):
             file["samples/0000/layers/01/keys"][1, 17, 3] = np.nan
 
         message = self.train(self.damaged(spoil), self.traces[1], code=3)
-        self.assertIn("/samples/0000/layers/01/keys holds nan at [1, 17, 3]", message)
+        self.assertIn(
+            "/samples/0000/layers/01/keys: head 1, token 17, channel 3: expected a finite value, found nan", message
+        )
 
         def spoil_queries(file):
             file["samples/0000/layers/00/queries"][2, 205, 1] = np.inf
