@@ -214,7 +214,7 @@ class RefusalTest(TrainTest):
             file["samples/0000/layers/00/queries"][2, 205, 1] = np.inf
 
         message = self.train(self.damaged(spoil_queries), self.traces[1], code=3)
-        self.assertIn("queries holds inf at [2, 205, 1]", message)
+        self.assertIn("queries: head 2, recorded query 205 (token 205), channel 1: expected a finite value", message)
 
     def test_what_is_missing_or_has_another_shape_is_named(self):
         def remove(file):
