@@ -14,6 +14,7 @@
 
 #include "analysis/compare/results_check.h"
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "core/data/left_out.h"
 
 namespace kvreplay {
@@ -290,8 +291,8 @@ std::vector<std::string> differing_options(std::span<const ResultsFile> files) {
     const nlohmann::json other = options_of(file.data);
     for (const auto& [key, value] : first.items()) {
       if (value.is_array() || !other.contains(key) || other[key] == value) continue;
-      notes.push_back(fmt::format("replayed with different options: {} is {} in '{}' and {} in '{}'", key, value.dump(),
-                                  files[0].name, other[key].dump(), file.name));
+      notes.push_back(fmt::format("replayed with different options: {} is {} in '{}' and {} in '{}'", printable(key),
+                                  printable(value.dump()), files[0].name, printable(other[key].dump()), file.name));
     }
   }
   return notes;

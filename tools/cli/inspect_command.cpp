@@ -134,6 +134,15 @@ Description describe(const InputFile& file, bool quick, std::ostream& err) {
   throw InputError(fmt::format("{}: not a file of kvreplay: its format is '{}'", path, format.name));
 }
 
+/// Texts may hold anything: what is no UTF-8 is replaced, and what does something to a terminal is escaped.
+std::string json_text(const Json& json) {
+  constexpr auto kReplace = Json::error_handler_t::replace;
+  const std::string text = json.dump(1, ' ', false, kReplace);
+  std::string characters = text;
+  std::erase(characters, '\n');
+  return is_printable(characters) ? text : json.dump(1, ' ', true, kReplace);
+}
+
 Description inspect(const std::string& path, bool quick, std::ostream& err) {
   const InputFile file(path);
   Description description = describe(file, quick, err);
@@ -164,8 +173,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
       out << (f == 0 ? "" : "\n") << description.text;
     }
   }
-  // Names may hold anything; invalid UTF-8 is replaced instead of thrown at.
-  if (json) out << all.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
+  if (json) out << json_text(all) << '\n';
   return 0;
 }
 

@@ -60,7 +60,7 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
   const Json options = parse_options(results.options);
   for (const auto& [key, value] : options.items()) {
     if (value.is_array()) continue;  // what it lists stands above
-    add("options", key, value.is_string() ? value.get<std::string>() : value.dump());
+    add("options", key, printable(value.is_string() ? value.get<std::string>() : value.dump()));
   }
   return fmt::format("{}: results, format {}, {}\n", printable(path), results.format_version, bytes_text(bytes)) +
          two_columns(rows);

@@ -23,6 +23,7 @@ bool reader_is_gone(int descriptor) {
 
 void prepare_standard_streams() {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);  // whoever started us may have ignored it: then nobody could be waited for
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is then an error of write() like a full disk
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "traces/hdf5/hdf5_values.h"
 #include "traces/hdf5/tensor_creation.h"
@@ -11,7 +12,7 @@
 namespace kvreplay::hdf5 {
 namespace {
 
-constexpr int kDeepest = 8;  // groups: hard links may lead in a circle
+constexpr std::size_t kMaxGroups = 1000;  // a learned scorer has one for each fold
 
 /// The type of the library that stands for numbers like these.
 Type type_like(const IndexedType& type, const std::string& object) {
@@ -86,15 +87,20 @@ void copy_array(const StoredArray& from, hid_t to, const std::string& name) {
   made.close();
 }
 
-void copy_content(const StoredGroup& from, hid_t to, const std::string& name, int depth) {
-  if (depth > kDeepest) throw Violation(fmt::format("{}: expected at most {} groups in a row", from.path, kDeepest));
+using Seen = std::set<const IndexedObject*>;
+
+/// Recursive; hard links may lead to a group again and again.
+void copy_content(const StoredGroup& from, hid_t to, const std::string& name, Seen& seen) {
+  if (!seen.insert(from.object).second)
+    throw Violation(fmt::format("{}: expected a group of its own, found one that was there before", from.path));
+  if (seen.size() > kMaxGroups) throw Violation(fmt::format("{}: expected at most {} groups", from.path, kMaxGroups));
   const Group made = create_group(to, name);
   copy_attributes(from, made);
   for (const IndexedLink& link : from.object->links) {
     if (link.kind != LinkKind::hard) continue;
     switch (from.file->index.objects[link.object].kind) {
       case ObjectKind::group:
-        copy_content(open_group(from, link.name), made, link.name, depth + 1);
+        copy_content(open_group(from, link.name), made, link.name, seen);
         break;
       case ObjectKind::array:
         copy_array(open_array(from, link.name), made, link.name);
@@ -107,6 +113,9 @@ void copy_content(const StoredGroup& from, hid_t to, const std::string& name, in
 
 }  // namespace
 
-void copy_group(const StoredGroup& from, hid_t to, const std::string& name) { copy_content(from, to, name, 1); }
+void copy_group(const StoredGroup& from, hid_t to, const std::string& name) {
+  Seen seen;
+  copy_content(from, to, name, seen);
+}
 
 }  // namespace kvreplay::hdf5

@@ -60,7 +60,8 @@ std::size_t FileBytes::read(std::uint64_t offset, std::span<std::byte> out) cons
 void FileBytes::prefetch(std::uint64_t offset, std::uint64_t n) const {
   // Linux cuts a request at some hundred KiB. It is advice: nothing depends on whether it is followed.
   constexpr std::uint64_t kStep = 128 << 10;
-  for (const std::uint64_t end = offset + n; offset < end; offset += kStep)
+  if (offset >= size_) return;
+  for (const std::uint64_t end = offset + std::min(n, size_ - offset); offset < end; offset += kStep)
     static_cast<void>(posix_fadvise(descriptor_, static_cast<off_t>(offset),
                                     static_cast<off_t>(std::min(kStep, end - offset)), POSIX_FADV_WILLNEED));
 }

@@ -209,24 +209,24 @@ void check_type(const IndexedType& type) {
 }
 
 void check_array(const IndexedArray& array) {
-  check_type(array.type);
+  constexpr std::size_t kMaxRank = 32;
   const std::size_t rank = array.shape.dims.size();
-  if (array.storage == Storage::chunked) {
-    if (array.chunk_dims.size() != rank || rank == 0) Parser::refuse();
-    for (const std::uint64_t dim : array.chunk_dims)
-      if (dim == 0) Parser::refuse();
-    if (!array.chunks.empty() && array.chunks.size() != array.n_chunks) Parser::refuse();
-  } else if (!array.chunks.empty()) {
-    Parser::refuse();
-  }
+  const bool chunked = array.storage == Storage::chunked;
+  if (array.type.size == 0 || rank > kMaxRank) Parser::refuse();
+  if (array.chunk_dims.empty() ? chunked : array.chunk_dims.size() != rank) Parser::refuse();
+  for (const std::uint64_t dim : array.chunk_dims)
+    if (dim == 0) Parser::refuse();
+  if (!array.chunks.empty() && (!chunked || array.chunks.size() != array.n_chunks)) Parser::refuse();
   if (array.storage == Storage::in_index) check_values(array.values, array.type, array.shape);
 }
 
 void check(const FileIndex& index) {
   if (index.objects.empty() || index.objects[0].kind != ObjectKind::group) Parser::refuse();
   for (const IndexedObject& object : index.objects) {
-    for (const IndexedAttribute& attribute : object.attributes)
+    for (const IndexedAttribute& attribute : object.attributes) {
+      check_type(attribute.type);
       check_values(attribute.values, attribute.type, attribute.shape);
+    }
     for (const IndexedLink& link : object.links)
       if (link.kind == LinkKind::hard && link.object >= index.objects.size()) Parser::refuse();
     if (object.kind == ObjectKind::array) check_array(object.array);

@@ -13,7 +13,7 @@ namespace kvreplay::hdf5 {
 inline constexpr std::uint64_t kNoAddress = ~std::uint64_t{0};
 
 /// At most so many chunks of an array are listed: HDF5 1.10 walks over all chunks to find each.
-inline constexpr std::uint64_t kMaxChunks = 20'000;
+inline constexpr std::uint64_t kMaxChunks = 1 << 16;
 /// At most so many bytes of an array, or of one text, are part of the index.
 inline constexpr std::uint64_t kMaxInlineBytes = 16 << 20;
 

@@ -14,12 +14,14 @@ class ReadAllowance {
  public:
   explicit ReadAllowance(const StoredFile& file) : left_(kBase + kPerByte * file.bytes.size()), whole_(left_) {}
 
-  /// Throws Violation when the array, as numbers of 8 bytes, and those before it take more.
+  /// Throws Violation when the array, as numbers of 8 bytes or texts, and those before it take more.
   void spend(const StoredArray& array) {
-    const std::uint64_t n = array.size();
+    const std::vector<std::string>& texts = array.indexed().values.texts;
+    std::uint64_t n = texts.empty() ? array.size() : texts.size() * sizeof(std::string) / sizeof(double);
+    for (const std::string& text : texts) n += text.size() / sizeof(double);
     if (n > left_ / sizeof(double))
-      throw Violation(fmt::format("{}: expected at most {} bytes of numbers in a file of {}, found more", array.path,
-                                  whole_, array.file->bytes.size()));
+      throw Violation(fmt::format("{}: expected at most {} bytes of numbers and texts in a file of {}, found more",
+                                  array.path, whole_, array.file->bytes.size()));
     left_ -= n * sizeof(double);
   }
 

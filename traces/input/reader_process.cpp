@@ -38,10 +38,10 @@ constexpr const char* kBroken = "the HDF5 library failed on its structure (damag
 /// What no sound file of this size needs. The clock on the wall runs while a slow disk is waited for.
 struct ReaderLimits {
   explicit ReaderLimits(std::uint64_t n_bytes)
-      : cpu_seconds(5 + n_bytes / (4 << 20)),
-        wall(12 + n_bytes / (2 << 20)),
-        memory((512 << 20) + n_bytes),
-        reply((64 << 20) + n_bytes) {}
+      : cpu_seconds(std::min<std::uint64_t>(5 + n_bytes / (4 << 20), 600)),
+        wall(std::min<std::uint64_t>(12 + n_bytes / (2 << 20), 3600)),
+        memory(std::min<std::uint64_t>((512 << 20) + n_bytes, std::uint64_t{4} << 30)),
+        reply(std::min<std::uint64_t>((64 << 20) + n_bytes, std::uint64_t{1} << 30)) {}
   std::uint64_t cpu_seconds;
   std::chrono::seconds wall;
   std::uint64_t memory;  ///< beside the files themselves
@@ -147,8 +147,12 @@ class ReaderProcess {
   std::optional<std::string> next() {
     std::uint64_t size = 0;
     if (!read({reinterpret_cast<char*>(&size), sizeof size}) || size == 0 || size > most_) return std::nullopt;
-    std::string reply(size, '\0');
-    if (!read(reply)) return std::nullopt;
+    std::string reply;
+    while (reply.size() < size) {  // memory for what has come, not for what is announced
+      const std::size_t before = reply.size();
+      reply.resize(std::min<std::uint64_t>(size, before + (1 << 20)));
+      if (!read(std::span(reply).subspan(before))) return std::nullopt;
+    }
     return reply;
   }
 

@@ -174,6 +174,10 @@ std::span<const std::byte> read_chunk(const StoredArray& array, std::size_t plac
   const IndexedChunk& chunk = array.indexed().chunks[place];
   std::uint64_t n_bytes = array.element_size();
   for (const std::uint64_t dim : array.indexed().chunk_dims) n_bytes *= dim;
+  // What does not compress becomes a little more.
+  if (const std::uint64_t most = n_bytes + n_bytes / 8 + (64 << 10); chunk.size > most)
+    throw Violation(fmt::format("{}: chunk at {}: expected at most {} stored bytes, found {}", array.path,
+                                shape_text(start_of_chunk(array, place)), most, chunk.size));
   const std::span<const std::byte> stored = read_stored(array, chunk.address, chunk.size, scratch.stored);
   try {
     return array.codec.decode(stored, chunk.mask, n_bytes, scratch);

@@ -35,6 +35,7 @@ Found find(const StoredFile& file, const IndexedObject& from, std::string_view p
     const IndexedLink* const link = find_link(file, *at, name);
     if (link == nullptr) return {};
     if (link->kind == LinkKind::elsewhere) return {.object = nullptr, .elsewhere = true};
+    if (link->kind == LinkKind::unfollowed) return {};
     if (link->kind == LinkKind::hard) {
       at = &file.index.objects[link->object];
       continue;

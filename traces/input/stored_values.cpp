@@ -285,7 +285,7 @@ std::vector<double> read_reals(const StoredArray& array) { return reals(numbers_
 
 void require_int8(const StoredArray& array) {
   const IndexedType& type = array.indexed().type;
-  if (type.type_class != TypeClass::integer || type.size != 1 || !type.is_signed)
+  if (type.type_class != TypeClass::integer || type.size != 1 || !type.is_signed || !type.is_whole)
     throw Violation(fmt::format("{}: expected int8, found another type", array.path));
 }
 

@@ -159,7 +159,9 @@ class LkvReader {
   }
 
   std::vector<std::string> read_texts(const std::string& name) {
-    return read_names(open_array(root_, name, {std::nullopt}));
+    const StoredArray array = open_array(root_, name, {std::nullopt});
+    allowance_.spend(array);
+    return read_names(array);
   }
 
   LearnedBudgets read_budgets(const Extents& extents) {

@@ -28,7 +28,9 @@ std::string type_name(const hdf5::IndexedType& type) {
 /// Walks over the groups of a file, each of which hard links may lead to more than once, and in circles.
 class Listing {
  public:
-  void list(const hdf5::StoredGroup& group, const std::string& before) {
+  void list(const hdf5::StoredGroup& group, const std::string& before, int depth = 0) {
+    if (depth > kDeepest)
+      throw hdf5::Violation(fmt::format("/{}: expected at most {} groups in a row", before, kDeepest));
     if (!seen_.insert(group.object).second)
       throw hdf5::Violation(
           fmt::format("{}: expected a group of its own, found one that was there before", group.path));
@@ -37,7 +39,7 @@ class Listing {
       if (link.kind != hdf5::LinkKind::hard)
         throw hdf5::Violation(fmt::format("/{}{}: expected an object, found a link", before, link.name));
       if (group.file->index.objects[link.object].kind == hdf5::ObjectKind::group) {
-        list(hdf5::open_group(group, link.name), before + link.name + "/");
+        list(hdf5::open_group(group, link.name), before + link.name + "/", depth + 1);
         continue;
       }
       const hdf5::StoredArray array = hdf5::open_array(group, link.name);
@@ -48,6 +50,7 @@ class Listing {
   std::vector<ListedArray> all;
 
  private:
+  static constexpr int kDeepest = 8;  // ours are at most six deep
   std::set<const hdf5::IndexedObject*> seen_;
 };
 

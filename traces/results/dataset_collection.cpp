@@ -43,7 +43,7 @@ std::unique_ptr<NewFile> NewDatasetCollection::finish() {
 }
 
 struct DatasetCollection::Impl {
-  explicit Impl(InputFile&& input) : file(std::move(input)) {
+  explicit Impl(InputFile&& input) : path(input.path()), file(std::move(input)) {
     naming_file<InputError>(file.path(), [&] {
       const hdf5::StoredGroup root = hdf5::root_of(file.stored());
       own = read_dataset_content(root);
@@ -63,6 +63,7 @@ struct DatasetCollection::Impl {
     return file;
   }
 
+  const std::filesystem::path path;
   std::mutex reading;
   InputFile file;
   std::size_t first = 0, n_open = 0;
@@ -75,7 +76,7 @@ DatasetCollection::~DatasetCollection() = default;
 DatasetCollection::DatasetCollection(DatasetCollection&&) noexcept = default;
 DatasetCollection& DatasetCollection::operator=(DatasetCollection&&) noexcept = default;
 
-const std::filesystem::path& DatasetCollection::path() const { return impl_->file.path(); }
+const std::filesystem::path& DatasetCollection::path() const { return impl_->path; }
 const Dataset& DatasetCollection::own() const { return impl_->own; }
 const std::vector<std::string>& DatasetCollection::names() const { return impl_->names; }
 

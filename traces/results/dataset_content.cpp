@@ -150,8 +150,13 @@ void attach_scale(const hdf5::Dataset& dataset, const hdf5::Dataset& scale, std:
 }
 
 Attributes read_attributes(const hdf5::StoredObject& object) {
+  constexpr std::size_t kMost = 4096;
   Attributes attributes;
-  for (const std::string& name : hdf5::attribute_names(object)) {
+  const std::vector<std::string> names = hdf5::attribute_names(object);
+  if (names.size() > kMost)
+    throw hdf5::Violation(
+        fmt::format("{}: expected at most {} attributes, found {}", object.path, kMost, names.size()));
+  for (const std::string& name : names) {
     if (is_reserved(name) || name.starts_with('_')) continue;  // those of netCDF: _FillValue, _Netcdf4Dimid
     hdf5::require_printable(name, "attributes of " + object.path);
     switch (hdf5::kind_of_attribute(object, name)) {

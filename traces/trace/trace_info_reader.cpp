@@ -87,6 +87,9 @@ class InfoReader {
       if (index < 0 || index >= static_cast<std::int64_t>(info_.model.n_layers))
         throw Violation(fmt::format("attribute layers of /: expected indices in 0 to {}, found {}",
                                     info_.model.n_layers - 1, index));
+      if (!info_.layers.empty() && index <= static_cast<std::int64_t>(info_.layers.back().index))
+        throw Violation(fmt::format("attribute layers of /: expected ascending indices, found {} after {}", index,
+                                    info_.layers.back().index));
       LayerInfo layer;
       layer.index = static_cast<std::size_t>(index);
       const StoredGroup group = open_group(root_, schema::model_layer_path(layer.index));
@@ -118,8 +121,8 @@ class InfoReader {
 
   SampleInfo read_sample(std::size_t index) {
     const StoredGroup group = open_group(root_, schema::sample_path(index));
-    if (!samples_.insert(group.object).second)
-      throw Violation(fmt::format("{}: expected a sample of its own, found one that was there before", group.path));
+    refuse_shared(group);
+    if (has_link(group, "layers")) refuse_shared(open_group(group, "layers"));
     SampleInfo sample;
     sample.name = read_string_attribute(group, "name");
     sample.n_tokens = read_count(group, "n_tokens", 1, kMaxInteger);
@@ -144,6 +147,12 @@ class InfoReader {
       }
     }
     return sample;
+  }
+
+  /// Many links to one sample would be read again and again.
+  void refuse_shared(const StoredGroup& group) {
+    if (!samples_.insert(group.object).second)
+      throw Violation(fmt::format("{}: expected a group of its own, found one that was there before", group.path));
   }
 
   /// Each token has keys and values, however well they are compressed.

@@ -12,7 +12,7 @@ from .errors import UsageError
 CHECKOUT = Path(__file__).parents[4]  # of the sources, where the package lies in its place among them
 
 FILES_HELP = """\
-files: before an HDF5 file is opened, `kvreplay inspect --quick` checks it, once. The program is what KVREPLAY_PROGRAM
+files: before an HDF5 file is opened, `kvreplay inspect` checks it, once. The program is what KVREPLAY_PROGRAM
 names; else `kvreplay` beside the Python interpreter, on the PATH, or in the folder build of the sources.
 KVREPLAY_TRUST_INPUT=1 opens files unchecked: for your own files alone.
 """
