@@ -303,6 +303,9 @@ void check_unit(const ResultsFrame& frame, const Dataset& unit) {
     if (const auto found = unit.attributes.find(name);
         found == unit.attributes.end() || !std::holds_alternative<std::int64_t>(found->second))
       throw InputError(fmt::format("the attribute {} is missing", name));
+  if (const auto backend = unit.attributes.find("backend");
+      backend != unit.attributes.end() && !std::holds_alternative<std::string>(backend->second))
+    throw InputError("the attribute backend is no text");
   const auto check = [&](const std::string& name, const std::vector<std::string>& dimensions) {
     const std::size_t expected = frame.dataset.volume(dimensions), found = unit.variable(name).values.size();
     if (found != expected) throw InputError(fmt::format("{}: expected {} values, found {}", name, expected, found));

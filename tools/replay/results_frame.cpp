@@ -204,6 +204,12 @@ ResultsFrame results_frame(Dataset dataset) {
   } catch (const nlohmann::json::exception& error) {
     throw InputError(fmt::format("attribute options: {}", error.what()));
   }
+  using Names = std::vector<std::string>;
+  for (const auto& [name, dimensions] : {std::pair<const char*, Names>{"n_candidates", {"case", "layer"}},
+                                         std::pair<const char*, Names>{"n_queries", {"case"}}})
+    if (const Variable& variable = frame.dataset.variable(name); variable.dimensions != dimensions)
+      throw InputError(fmt::format("{}: expected it along {}, found {}", name, fmt::join(dimensions, ", "),
+                                   fmt::join(variable.dimensions, ", ")));
   for (const std::string& point : frame.dataset.text_values("case_point"))
     if (point.empty() || point.find('/') != std::string::npos)
       throw InputError(fmt::format("case_point: expected names without '/', found {:?}", point));
