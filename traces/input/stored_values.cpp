@@ -79,6 +79,13 @@ auto value_of(Stored stored) {
   }
 }
 
+/// Sign, exponent and mantissa from the highest bit down, as in IEEE 754, with its bias.
+bool has_fields(const IndexedType& type, std::uint64_t size, std::uint64_t exponent_size, std::uint64_t mantissa_size) {
+  return type.size == size && type.sign == 8 * size - 1 && type.exponent == mantissa_size &&
+         type.exponent_size == exponent_size && type.mantissa == 0 && type.mantissa_size == mantissa_size &&
+         type.bias == (std::uint64_t{1} << (exponent_size - 1)) - 1;
+}
+
 /// Calls use.operator()<Stored>() with the type of C++ that an element is. Throws Violation when there is none.
 template <typename Use>
 void with_stored_type(const IndexedType& type, const std::string& object, Use use) {
@@ -97,10 +104,10 @@ void with_stored_type(const IndexedType& type, const std::string& object, Use us
     throw Violation(fmt::format("{}: expected integers of at most 8 bytes, found {}", object, type.size));
   }
   if (type.type_class == TypeClass::real && type.is_whole && ordered) {
-    if (type.size == 8 && type.exponent_size == 11) return use.template operator()<double>();
-    if (type.size == 4 && type.exponent_size == 8) return use.template operator()<float>();
-    if (type.size == 2 && type.exponent_size == 5) return use.template operator()<Half>();
-    if (type.size == 2 && type.exponent_size == 8) return use.template operator()<Brain>();
+    if (has_fields(type, 8, 11, 52)) return use.template operator()<double>();
+    if (has_fields(type, 4, 8, 23)) return use.template operator()<float>();
+    if (has_fields(type, 2, 5, 10)) return use.template operator()<Half>();
+    if (has_fields(type, 2, 8, 7)) return use.template operator()<Brain>();
   }
   throw Violation(
       fmt::format("{}: expected numbers as machines have them, found others of {} bytes", object, type.size));
