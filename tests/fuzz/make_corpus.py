@@ -27,7 +27,7 @@ def index_of(reader: Path, file: Path) -> bytes:
         pass_fds=[3],
         check=True,
     ).stdout
-    ready, length = 8 + 1, 8
+    ready, length = 8 + int.from_bytes(answer[:8], "little"), 8
     assert answer[8:9] == b"R" and answer[ready + length : ready + length + 1] == b"I"
     return answer[ready + length + 1 :]
 

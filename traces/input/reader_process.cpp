@@ -133,7 +133,12 @@ class ReaderProcess {
  public:
   ReaderProcess(std::span<const FileBytes* const> files, const MemberRange& members, std::uint64_t n_bytes)
       : ReaderProcess(files, members, ReaderLimits(n_bytes), new_pipe()) {
-    if (next() != "R") throw SystemError(fmt::format("{}: it does not start", reader_program()));
+    const std::optional<std::string> greeting = next();
+    if (!greeting || !greeting->starts_with('R'))
+      throw SystemError(fmt::format("{}: it does not start", reader_program()));
+    if (const std::string version = greeting->substr(1); version != KVREPLAY_VERSION)
+      throw SystemError(fmt::format("{}: expected version {}, found {}", reader_program(), KVREPLAY_VERSION,
+                                    printable(version.substr(0, 20))));
   }
   ~ReaderProcess() {
     kill(process_, SIGKILL);

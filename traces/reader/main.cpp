@@ -5,8 +5,9 @@
 //   kvreplay-reader N_FILES CPU_SECONDS MEMORY_BYTES REPLY_BYTES FIRST_MEMBER N_MEMBERS CONFINED
 //
 // The files are descriptors 3 to N_FILES + 2. Standard output gets replies: the number of bytes that follow, as eight
-// bytes, and these. First 'R': ready. Then for each file, in order, either 'I' and index_bytes(), or 'E' and one line
-// about what is wrong, or 'C': this system has no confinement, and CONFINED is 1: it may not go without.
+// bytes, and these. First 'R' and the version: ready. Then for each file, in order, either 'I' and index_bytes(), or
+// 'E' and one line about what is wrong, or 'C': this system has no confinement, and CONFINED is 1: it may not go
+// without. REPLY_BYTES bounds one reply.
 
 #include <fcntl.h>
 #include <sys/syscall.h>
@@ -81,7 +82,7 @@ void close_from(int first) {
 int run(const Task& task) {
   H5open();
   register_zstd();
-  reply('R', "");
+  reply('R', KVREPLAY_VERSION);
   std::vector<MappedFile> files;
   std::size_t n_bytes = 0;
   for (std::uint64_t i = 0; i < task.n_files; ++i)
