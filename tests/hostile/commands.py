@@ -10,11 +10,14 @@ RESULT = "made.h5"  # in the folder where the command runs
 def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
     """`kind`: a value of seeds.KINDS, or "any": the file is taken for each kind in turn."""
     if kind == "any":
-        kinds = ("trace", "results", "table", "scores", "shard")
+        kinds = ("trace", "results", "table", "scorer", "scores", "shard")
         return {name: run for kind in kinds for name, run in commands(kind, file, seeds).items()}
     inspect = {"inspect": ["inspect", str(file)], "inspect --json": ["inspect", "--json", str(file)]}
     output = ["-b", "0.3", "-j", "1", "-o", RESULT, "--force", "-q"]
     plain = str(seeds / "plain.h5")
+    training = [str(seeds / f"training-{seed}.h5") for seed in (1, 2)]
+    fitted = ["--least", "2", "-j", "1", "-o", RESULT, "--force", "-q"]
+    extras = ["--save-retained", f"{RESULT}.sets", "--save-outputs", f"{RESULT}.outputs"]
     return {
         "trace": {
             **inspect,
@@ -29,9 +32,18 @@ def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
         },
         "sets": {**inspect, "compare": ["compare", str(file)]},
         "table": {**inspect, "table": ["replay", plain, "-p", f"knorm+learned:table={file},trained=allow", *output]},
+        "scorer": {
+            **inspect,
+            "scorer": ["replay", plain, "-p", f"lkv:file={file},trained=allow", *output],
+            "fit budgets": ["fit-budgets", *training, "--scorer", f"lkv:file={file},trained=allow", *fitted],
+        },
         "scores": {
             "inspect": inspect["inspect"],
             "scores": ["replay", plain, "-p", "knorm,read", "--scores", f"read={file}", *output],
         },
-        "shard": {**inspect, "merge": ["merge", str(file), str(seeds / OTHER_SHARD), "-o", RESULT, "--force", "-q"]},
+        "shard": {
+            **inspect,
+            "merge": ["merge", str(file), str(seeds / OTHER_SHARD), "-o", RESULT, "--force", "-q"],
+            "merge all": ["merge", str(seeds / OTHER_SHARD), str(file), "-o", RESULT, "--force", "-q", *extras],
+        },
     }[kind]

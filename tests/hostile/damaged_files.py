@@ -30,9 +30,10 @@ WEIGHTS = {
     "results": 13,
     "retained": 5,
     "outputs": 3,
-    "table": 12,
+    "table": 10,
+    "scorer": 8,
     "scores": 5,
-    "replay.shard-1-of-2": 6,
+    "replay.shard-1-of-2": 10,
 }
 # Where counts, sizes and addresses begin to be something else.
 BYTES = [0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255]

@@ -1,5 +1,6 @@
 """Small valid files of every kind that kvreplay reads: what damaged and crafted files begin as."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ KINDS = {
     "retained": "sets",
     "outputs": "sets",
     "table": "table",
+    "scorer": "scorer",
     "scores": "scores",
     "replay.shard-1-of-2": "shard",
 }
@@ -56,8 +58,9 @@ def make_seeds(program: Path, folder: Path) -> None:
     run("fit-budgets", *training, "--scorer", "knorm", "--least", "2", "-j", "1", "-o", "table.h5")
     for shard in ("1/2", "2/2"):
         policies = ["-p", "snapkv:window=4,h2o", *budgets]
-        run("replay", "sensitivities.h5", *policies, "-o", "replay.h5", "--shard", shard)
+        run("replay", "sensitivities.h5", *policies, "-o", "replay.h5", "--shard", shard, *extras)
     write_scores(folder / "scores.h5")
+    write_scorer(folder / "scorer.h5", folder / "table.h5")
     save_again(folder / "plain.h5", folder / "gzip.h5", OLDEST, small_gzip_chunks)
     save_again(folder / "plain.h5", folder / "checksums.h5", OLDEST, one_chunk_with_checksum)
     save_again(folder / "plain.h5", folder / "newer.h5", ("v110", "v110"), one_growing_chunk)
@@ -69,6 +72,22 @@ def write_scores(path: Path) -> None:
     with h5py.File(path, "w", libver=OLDEST) as file:
         for layer in (0, 1):
             file[f"samples/0000/layers/{layer:02}/scores"] = random.random((2, N_TOKENS), "f4")
+
+
+def write_scorer(path: Path, table: Path) -> None:
+    """A learned scorer beside the head budgets of this table, with one fold."""
+    random = np.random.default_rng(2)
+    heads, n_features, n_hidden = (2, 2), 21, 4  # layers and KV heads; 8 of the keys, 8 of the values, 5 more
+    shutil.copy(table, path)
+    with h5py.File(path, "r+", libver=OLDEST) as file:
+        scorer = file.create_group("scorer")
+        features = "k_unrot,v,lnk,lnv,ln1pi,ln1pr,frac"
+        scorer.attrs.update({"name": "lkv", "features": features, "keep_first": 4, "keep_last": 16, "recipe": "{}"})
+        for group in (scorer, scorer.create_group("fold0")):
+            group["trained_on"] = ["0" * 32, "1" * 32]
+            shapes = {"b": (), "b1": (n_hidden,), "w1": (n_features, n_hidden), "w2": (n_hidden,)}
+            for name, shape in (shapes | dict.fromkeys(("mu", "sd", "ws"), (n_features,))).items():
+                group[name] = random.random((*heads, *shape), "f4") + 0.1
 
 
 def small_gzip_chunks(shape: tuple[int, ...]) -> dict:

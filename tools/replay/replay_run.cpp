@@ -129,11 +129,18 @@ class UnitQueue {
 };
 
 void write_files(const ReplayPlan& plan, const WorkPart& part, const OutputFiles& files, const UnitJournal& journal) {
-  const auto read_unit = [&](std::size_t unit, DatasetPart of_it) { return journal.read(unit, of_it); };
-  if (!part.shard) return write_output_files(files, results_frame(plan), read_unit, journal);
+  const ResultsFrame frame = results_frame(plan);
+  const auto check = [&](const Dataset& unit) {
+    check_unit(frame, unit);
+    check_extras(frame, unit, part.kept);
+  };
+  const auto read_unit = [&](std::size_t unit, DatasetPart of_it) {
+    if (of_it == DatasetPart::carried) return journal.read(unit, of_it);
+    return journal.read(unit, of_it, check);
+  };
+  if (!part.shard) return write_output_files(files, frame, read_unit, journal);
   std::vector<std::unique_ptr<NewFile>> written;
-  written.push_back(
-      write_shard_file(files.results, results_frame(plan), *part.shard, part.kept, part.units, read_unit));
+  written.push_back(write_shard_file(files.results, frame, *part.shard, part.kept, part.units, read_unit));
   journal.publish(written);
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -124,6 +125,13 @@ class Frame {
   Dataset results_;
 };
 
+template <typename Label>
+void expect_labels(const Dataset& dataset, std::initializer_list<const char*> names, const char* kind) {
+  for (const char* name : names)
+    if (!std::holds_alternative<std::vector<Label>>(dataset.dimension(name).labels))
+      throw InputError(fmt::format("dimension {}: expected {} as labels", name, kind));
+}
+
 }  // namespace
 
 // All span names of all cases, in alphabetical order: a case has its own spans, the results one dimension.
@@ -193,7 +201,9 @@ ResultsFrame results_frame(const ReplayPlan& plan) {
 
 ResultsFrame results_frame(Dataset dataset) {
   ResultsFrame frame{.dataset = std::move(dataset), .metrics = {}, .computed = {}};
-  for (const char* name : {"case", "layer", "q_head", "kv_head", "policy", "budget"}) frame.dataset.dimension(name);
+  expect_labels<std::string>(frame.dataset, {"case", "policy"}, "texts");
+  expect_labels<std::int64_t>(frame.dataset, {"layer", "q_head", "kv_head"}, "whole numbers");
+  expect_labels<double>(frame.dataset, {"budget"}, "numbers");
   const auto attribute = frame.dataset.attributes.find("options");
   const std::string* const options =
       attribute == frame.dataset.attributes.end() ? nullptr : std::get_if<std::string>(&attribute->second);
@@ -210,7 +220,11 @@ ResultsFrame results_frame(Dataset dataset) {
     if (const Variable& variable = frame.dataset.variable(name); variable.dimensions != dimensions)
       throw InputError(fmt::format("{}: expected it along {}, found {}", name, fmt::join(dimensions, ", "),
                                    fmt::join(variable.dimensions, ", ")));
-  for (const std::string& point : frame.dataset.text_values("case_point"))
+  const std::vector<std::string> points = frame.dataset.text_values("case_point");
+  if (points.size() != frame.dataset.dimension("case").size())
+    throw InputError(fmt::format("case_point: expected one for each of {} cases, found {}",
+                                 frame.dataset.dimension("case").size(), points.size()));
+  for (const std::string& point : points)
     if (point.empty() || point.find('/') != std::string::npos)
       throw InputError(fmt::format("case_point: expected names without '/', found {:?}", point));
   frame.computed = metrics_with_sums(frame.metrics);

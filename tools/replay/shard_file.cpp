@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "core/base/error.h"
+#include "tools/replay/unit_extras.h"
 
 namespace kvreplay {
 namespace {
@@ -102,6 +103,7 @@ Dataset ShardFile::read(std::size_t unit, DatasetPart part) const {
   if (part == DatasetPart::carried) return dataset;
   try {
     check_unit(frame_, dataset);
+    check_extras(frame_, dataset, kept_);
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}: {}: {}", path(), unit_name(unit), error.what()));
   }

@@ -1,11 +1,14 @@
 #include "tools/replay/unit_extras.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 
+#include "core/base/error.h"
 #include "traces/results/array_file.h"
 
 namespace kvreplay {
@@ -52,7 +55,44 @@ std::map<std::string, std::string> file_attributes(const ResultsFrame& frame, co
           {"options", std::get<std::string>(frame.dataset.attributes.at("options"))}};
 }
 
+void expect_dimensions(const Dataset& unit, const Variable& variable, const std::vector<std::size_t>& expected) {
+  std::vector<std::size_t> found;
+  for (const std::string& name : variable.dimensions) found.push_back(unit.dimension(name).size());
+  if (found != expected)
+    throw InputError(fmt::format("{}: expected dimensions {}, found {}", variable.name, expected, found));
+}
+
+void expect_counts(const Variable& variable, double below) {
+  for (const double value : variable.values)
+    if (!(value >= 0 && value < below && value == std::floor(value)))
+      throw InputError(fmt::format("{}: expected whole numbers below {}, found {}", variable.name, below, value));
+}
+
+std::size_t length(const Dataset& unit, const Variable& variable, std::size_t axis) {
+  if (axis < variable.dimensions.size()) return unit.dimension(variable.dimensions[axis]).size();
+  throw InputError(fmt::format("{}: expected more than {} dimensions", variable.name, variable.dimensions.size()));
+}
+
+void check_retained(const ResultsFrame& frame, const Dataset& unit, std::size_t policy) {
+  const Variable &cells = unit.variable(cells_name(policy)), &holders = unit.variable(holders_name(policy));
+  const std::size_t n_sets = length(unit, cells, 0), n_cells = length(unit, holders, 1);
+  expect_dimensions(unit, cells, {n_sets, static_cast<std::size_t>(number(unit, "n_candidates"))});
+  expect_dimensions(unit, holders, {n_sets, n_cells, frame.dataset.dimension("budget").size()});
+  expect_counts(cells, static_cast<double>(n_cells));
+}
+
 }  // namespace
+
+void check_extras(const ResultsFrame& frame, const Dataset& unit, KeptExtras kept) {
+  for (std::size_t p = 0; kept.retained && p < frame.dataset.dimension("policy").size(); ++p)
+    if (unit.has_variable(cells_name(p))) check_retained(frame, unit, p);  // else left out there
+  if (!kept.outputs) return;
+  const Variable &outputs = unit.variable(kOutputs), &positions = unit.variable(kPositions);
+  const std::size_t n_queries = length(unit, outputs, 1);
+  expect_dimensions(unit, outputs, {length(unit, outputs, 0), n_queries, length(unit, outputs, 2)});
+  expect_dimensions(unit, positions, {n_queries});
+  expect_counts(positions, 0x1p53);
+}
 
 void append_retained(const UnitResult& result, Dataset& entry) {
   const std::size_t t = result.first_candidate + result.n_candidates;  // of the first query that sees them

@@ -8,6 +8,7 @@
 
 #include "core/data/dataset.h"
 #include "tools/replay/results_assembly.h"
+#include "tools/replay/unit_cost.h"
 #include "tools/replay/unit_replay.h"
 #include "traces/hdf5/new_file.h"
 
@@ -17,6 +18,10 @@ namespace kvreplay {
 void append_retained(const UnitResult& result, Dataset& entry);
 /// \param query_positions  of all recorded queries of the sample, ascending
 void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry);
+
+/// Of a unit that somebody else may have written: throws InputError unless write_retained_file() and
+/// write_outputs_file() can read what `kept` promises, once check_unit() has passed it.
+void check_extras(const ResultsFrame& frame, const Dataset& unit, KeptExtras kept);
 
 /// The files of all units, whole but for commit(), which makes them appear. Throw SystemError.
 std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,

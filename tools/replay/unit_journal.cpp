@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -97,6 +99,21 @@ int open_locked(const fs::path& folder) {
   }
 }
 
+// Each takes a descriptor here and one in the reader; those of everything else are left alone.
+std::size_t n_open_together() {
+  constexpr rlim_t kMost = 64;
+  rlimit descriptors{};
+  getrlimit(RLIMIT_NOFILE, &descriptors);
+  return static_cast<std::size_t>(std::clamp<rlim_t>(descriptors.rlim_cur / 8, 1, kMost));
+}
+
+// A damaged one among the others has its own turn.
+std::vector<InputFile> open_all_or_first(std::span<const fs::path> paths) try {
+  return InputFile::open_all(paths);
+} catch (const InputError&) {
+  return InputFile::open_all(paths.first(1));
+}
+
 }  // namespace
 
 std::string journal_options(const std::string& options, KeptExtras kept) {
@@ -132,22 +149,33 @@ bool UnitJournal::empty() const {
 
 bool UnitJournal::has(std::size_t unit) const { return fs::exists(file_of(unit)); }
 
-Dataset UnitJournal::read(std::size_t unit, DatasetPart part) const { return read_dataset(open(unit), part); }
+// A unit is no input: what is wrong with it is a matter of the disk, or of whoever came near it.
+Dataset UnitJournal::read(std::size_t unit, DatasetPart part, const std::function<void(const Dataset&)>& check) const
+    try {
+  Dataset dataset = read_dataset(open(unit), part);
+  if (check) check(dataset);
+  return dataset;
+} catch (const InputError& error) {
+  std::error_code ignored;
+  fs::remove(file_of(unit), ignored);
+  throw SystemError(
+      fmt::format("{}: damaged since it was written, and removed: {}", file_of(unit).string(), error.what()));
+}
 
 // Units are read in order, and all are our own: those that follow are opened together, by one process.
 InputFile UnitJournal::open(std::size_t unit) const {
-  constexpr std::size_t kTogether = 64;
+  const std::size_t n_together = n_open_together();
   const std::lock_guard guard(reading_);
   if (const auto found = opened_.find(unit); found != opened_.end()) return found->second;
   opened_.clear();
   std::vector<std::size_t> units;
   std::vector<fs::path> paths;
-  for (std::size_t next = unit; units.size() < kTogether && (next == unit || has(next)); ++next) {
+  for (std::size_t next = unit; units.size() < n_together && (next == unit || has(next)); ++next) {
     units.push_back(next);
     paths.push_back(file_of(next));
   }
-  const std::vector<InputFile> files = InputFile::open_all(paths);
-  for (std::size_t i = 0; i < units.size(); ++i) opened_.emplace(units[i], files[i]);
+  const std::vector<InputFile> files = open_all_or_first(paths);
+  for (std::size_t i = 0; i < files.size(); ++i) opened_.emplace(units[i], files[i]);
   return files[0];
 }
 

@@ -37,7 +37,10 @@ class UnitJournal {
   /// Whether no unit is finished.
   bool empty() const;
   bool has(std::size_t unit) const;
-  Dataset read(std::size_t unit, DatasetPart part = DatasetPart::whole) const;
+  /// Throws SystemError, and removes the unit, when it cannot be read or `check` throws InputError: the same command
+  /// replays it.
+  Dataset read(std::size_t unit, DatasetPart part = DatasetPart::whole,
+               const std::function<void(const Dataset&)>& check = {}) const;
   void write(std::size_t unit, const Dataset& dataset) const;
 
   /// Lets finished files appear under their names, one after the other, the output itself last. A process that is

@@ -60,8 +60,11 @@ void copy_attributes(const StoredObject& from, hid_t to) {
 
 PropertyList creation_like(const IndexedArray& array) {
   PropertyList creation = dataset_creation();
-  const std::vector<hsize_t> chunk(array.chunk_dims.begin(), array.chunk_dims.end());
-  if (chunk.empty()) return creation;
+  const std::vector<hsize_t> dims = dims_of(array.shape);
+  std::vector<hsize_t> chunk(array.chunk_dims.begin(), array.chunk_dims.end());
+  if (chunk.empty() || std::ranges::find(dims, 0) != dims.end()) return creation;
+  // An array that may grow can have chunks larger than itself. The copy does not grow.
+  for (std::size_t d = 0; d < chunk.size(); ++d) chunk[d] = std::min(chunk[d], dims[d]);
   check("chunk", -1, "a copy", [&] { return H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data()); });
   if (std::ranges::find(array.filters, kFletcher32, &IndexedFilter::id) != array.filters.end())
     check("protect", -1, "a copy", [&] { return H5Pset_fletcher32(creation); });

@@ -21,8 +21,11 @@ constexpr std::uint64_t kEndBytes = 1 << 20;
 constexpr std::uint64_t kBlockBytes = 64 << 10;
 constexpr std::uint64_t kBlocks = 64;
 
-[[noreturn]] void fail(const char* action, const std::filesystem::path& path, const char* reason) {
-  throw InputError(fmt::format("{}: cannot {}: {}", path.string(), action, reason));
+/// By errno: a machine that fails says nothing about the file.
+[[noreturn]] void fail(const char* action, const std::filesystem::path& path, int error) {
+  const std::string message = fmt::format("{}: cannot {}: {}", path.string(), action, std::strerror(error));
+  if (error == EIO || error == EMFILE || error == ENFILE || error == ENOMEM) throw SystemError(message);
+  throw InputError(message);
 }
 
 }  // namespace
@@ -31,7 +34,7 @@ FileBytes::FileBytes(const std::filesystem::path& path)
     : path_(path),
       descriptor_(
           open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) {  // a pipe would wait for its writer
-  if (descriptor_ < 0) fail("open", path, std::strerror(errno));
+  if (descriptor_ < 0) fail("open", path, errno);
   struct stat status;
   const bool known = fstat(descriptor_, &status) == 0;
   if (known && S_ISREG(status.st_mode)) {
@@ -40,7 +43,8 @@ FileBytes::FileBytes(const std::filesystem::path& path)
   }
   const int error = errno;
   close(descriptor_);
-  fail("open", path, known ? "not a regular file" : std::strerror(error));
+  if (!known) fail("open", path, error);
+  throw InputError(fmt::format("{}: cannot open: not a regular file", path.string()));
 }
 
 FileBytes::~FileBytes() { close(descriptor_); }
@@ -50,7 +54,7 @@ std::size_t FileBytes::read(std::uint64_t offset, std::span<std::byte> out) cons
   while (done < out.size()) {
     const ssize_t got = pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail("read", path_, std::strerror(errno));
+    if (got < 0) fail("read", path_, errno);
     if (got == 0) break;
     done += static_cast<std::size_t>(got);
   }
@@ -73,7 +77,8 @@ std::string FileBytes::fingerprint() const {
   std::vector<std::byte> bytes;
   const auto add = [&](std::uint64_t offset, std::uint64_t n) {
     bytes.resize(std::min(n, size_ - offset));
-    if (read(offset, bytes) < bytes.size()) fail("read", path_, "it has become shorter");
+    if (read(offset, bytes) < bytes.size())
+      throw InputError(fmt::format("{}: cannot read: it has become shorter", path_.string()));
     XXH3_128bits_update(state.get(), bytes.data(), bytes.size());
   };
   const std::string size = fmt::format("{} bytes", size_);

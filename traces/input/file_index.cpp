@@ -179,8 +179,6 @@ void describe_object(Archive& a, Object& object) {
 
 template <typename Archive, typename Index>
 void describe(Archive& a, Index& index) {
-  a.flag(index.confinement.system_calls);
-  a.flag(index.confinement.files);
   a.list(index.objects, [&](auto& object) { describe_object(a, object); });
   a.end();
 }

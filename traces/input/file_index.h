@@ -12,8 +12,8 @@ namespace kvreplay::hdf5 {
 
 inline constexpr std::uint64_t kNoAddress = ~std::uint64_t{0};
 
-/// At most so many chunks of an array are listed: HDF5 1.10 walks over all chunks to find each.
-inline constexpr std::uint64_t kMaxChunks = 1 << 16;
+/// At most so many chunks of an array are listed.
+inline constexpr std::uint64_t kMaxChunks = 1 << 20;
 /// At most so many bytes of an array, or of one text, are part of the index.
 inline constexpr std::uint64_t kMaxInlineBytes = 16 << 20;
 
@@ -111,14 +111,7 @@ struct IndexedObject {
   IndexedArray array;
 };
 
-/// How the reader was kept from doing anything but reading.
-struct Confinement {
-  bool system_calls = false;  ///< seccomp
-  bool files = false;         ///< Landlock
-};
-
 struct FileIndex {
-  Confinement confinement;
   std::vector<IndexedObject> objects;  ///< the first is the root group
 };
 

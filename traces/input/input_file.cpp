@@ -12,6 +12,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+void take(const fs::path& path, hdf5::Described&& described, hdf5::StoredFile& file) {
+  if (!described.complaint.empty()) throw InputError(fmt::format("{}: {}", path.string(), described.complaint));
+  file.confinement = described.confinement;
+  file.set_index(std::move(described.index), described.n_bytes);
+}
+
 }  // namespace
 
 InputFile::InputFile(const fs::path& path) : InputFile(std::move(open_all({&path, 1})[0])) {}
@@ -24,9 +30,7 @@ std::vector<InputFile> InputFile::open_all(std::span<const fs::path> paths) {
       naming_file<InputError>(paths.front(), [&] { return hdf5::describe_files(bytes); });
   std::vector<InputFile> all;
   for (std::size_t i = 0; i < paths.size(); ++i) {
-    if (!described[i].complaint.empty())
-      throw InputError(fmt::format("{}: {}", paths[i].string(), described[i].complaint));
-    files[i]->set_index(std::move(described[i].index), described[i].n_bytes);
+    take(paths[i], std::move(described[i]), *files[i]);
     all.push_back(InputFile(paths[i], std::move(files[i])));
   }
   return all;
@@ -38,8 +42,7 @@ InputFile InputFile::with_members(std::size_t first, std::size_t count) const {
   std::vector<hdf5::Described> described = naming_file<InputError>(path_, [&] {
     return hdf5::describe_files({&bytes, 1}, {.first = first, .count = count});
   });
-  if (!described[0].complaint.empty()) throw InputError(fmt::format("{}: {}", path_.string(), described[0].complaint));
-  file->set_index(std::move(described[0].index), described[0].n_bytes);
+  take(path_, std::move(described[0]), *file);
   return InputFile(path_, std::move(file));
 }
 
@@ -59,7 +62,7 @@ FileFormat InputFile::format() const {
 std::uint64_t InputFile::structure_bytes() const { return stored_->index_bytes; }
 
 std::string_view InputFile::confinement() const {
-  const hdf5::Confinement& by = stored_->index.confinement;
+  const hdf5::Confinement& by = stored_->confinement;
   if (!by.system_calls) return by.files ? "confined (Landlock only)" : "not confined";
   return by.files ? "confined (seccomp, Landlock)" : "confined (seccomp)";
 }

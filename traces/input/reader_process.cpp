@@ -34,6 +34,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int kFirstFile = 3;               // descriptor of the first file in the reader
 constexpr std::size_t kMaxComplaint = 400;  // bytes of a line that a reader may have been made to say
 constexpr const char* kBroken = "the HDF5 library failed on its structure (damaged, or made to)";
+constexpr const char* kLate = "reading its structure takes longer than that of a file of its size should";
+constexpr const char* kUnread = "its bytes could not be read (a failing disk, or it has become shorter)";
 
 /// What no sound file of this size needs. The clock on the wall runs while a slow disk is waited for.
 struct ReaderLimits {
@@ -93,9 +95,10 @@ class Spawn {
     posix_spawn_file_actions_init(&actions_);
     posix_spawnattr_init(&attributes_);
     // Ctrl-C is for us: a reader that it ends would look like one that a file has crashed.
-    sigset_t all;
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes_, &all);
+    sigset_t blocked;
+    sigfillset(&blocked);
+    sigdelset(&blocked, SIGXCPU);  // the end of its time
+    posix_spawnattr_setsigmask(&attributes_, &blocked);
     posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
   }
   Spawn(const Spawn&) = delete;
@@ -134,19 +137,25 @@ class ReaderProcess {
   ReaderProcess(std::span<const FileBytes* const> files, const MemberRange& members, std::uint64_t n_bytes)
       : ReaderProcess(files, members, ReaderLimits(n_bytes), new_pipe()) {
     const std::optional<std::string> greeting = next();
-    if (!greeting || !greeting->starts_with('R'))
-      throw SystemError(fmt::format("{}: it does not start", reader_program()));
-    if (const std::string version = greeting->substr(1); version != KVREPLAY_VERSION)
+    if (!greeting || greeting->size() < 3 || (*greeting)[0] != 'R')
+      throw SystemError(fmt::format("{}: it does not start{}", reader_program(),
+                                    greeting ? ": " + printable(greeting->substr(1, kMaxComplaint)) : ""));
+    if (const std::string version = greeting->substr(3); version != KVREPLAY_VERSION)
       throw SystemError(fmt::format("{}: expected version {}, found {}", reader_program(), KVREPLAY_VERSION,
                                     printable(version.substr(0, 20))));
+    confinement_ = {.system_calls = (*greeting)[1] == '1', .files = (*greeting)[2] == '1'};
+    if (!confinement_.system_calls && !input_is_trusted())
+      throw InputError(
+          "this system cannot confine the process that reads files (no seccomp): --trust-input, or "
+          "KVREPLAY_TRUST_INPUT=1 in the environment, reads files that you trust without");
   }
   ~ReaderProcess() {
-    kill(process_, SIGKILL);
-    while (waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    if (process_ > 0) end();
   }
   ReaderProcess(const ReaderProcess&) = delete;
   ReaderProcess& operator=(const ReaderProcess&) = delete;
+
+  const Confinement& confinement() const { return confinement_; }
 
   /// What it says about the next file; nothing when it has failed, is late or says too much.
   std::optional<std::string> next() {
@@ -159,6 +168,24 @@ class ReaderProcess {
       if (!read(std::span(reply).subspan(before))) return std::nullopt;
     }
     return reply;
+  }
+
+  /// Why there is nothing more of next().
+  const char* failure() {
+    if (late_) return kLate;
+    const int status = end();
+    switch (WIFSIGNALED(status) ? WTERMSIG(status) : 0) {
+      case SIGXCPU:
+        return kLate;
+      case SIGBUS:
+        return kUnread;
+      case SIGKILL:
+        // Not by us, who have the end of the pipe already, and not by a file: it cannot send signals.
+        if (ended_) throw SystemError(fmt::format("{}: it was killed (for want of memory?)", reader_program()));
+        return kBroken;
+      default:
+        return kBroken;
+    }
   }
 
  private:
@@ -196,15 +223,27 @@ class ReaderProcess {
     process_ = spawn.run(words);
   }
 
+  /// Its status once it has ended, which it does now.
+  int end() {
+    kill(process_, SIGKILL);
+    int status = 0;
+    while (waitpid(process_, &status, 0) < 0 && errno == EINTR) {
+    }
+    process_ = -1;
+    return status;
+  }
+
   /// False: there are no more bytes, or no more time.
   bool read(std::span<char> out) {
     while (!out.empty()) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end_ - Clock::now()).count();
-      if (left <= 0) return false;
+      late_ = left <= 0;
+      if (late_) return false;
       pollfd state{.fd = replies_.number(), .events = POLLIN, .revents = 0};
       if (poll(&state, 1, static_cast<int>(std::min<std::int64_t>(left, 1 << 30))) <= 0) continue;
       const ssize_t n = ::read(replies_.number(), out.data(), out.size());
       if (n < 0 && errno == EINTR) continue;
+      ended_ = n == 0;
       if (n <= 0) return false;
       out = out.subspan(static_cast<std::size_t>(n));
     }
@@ -214,6 +253,8 @@ class ReaderProcess {
   Descriptor replies_;
   Clock::time_point end_;
   std::uint64_t most_;  // bytes of a reply
+  bool late_ = false, ended_ = false;
+  Confinement confinement_;
   pid_t process_ = -1;
 };
 
@@ -224,17 +265,17 @@ std::string complaint_of(std::string_view text) {
   return line.empty() ? kBroken : line;
 }
 
-Described described(const std::string& reply) {
+void take(const std::string& reply, Described& described) {
   const std::string_view content = std::string_view(reply).substr(1);
-  if (reply[0] == 'C')
-    throw InputError(
-        "this system cannot confine the process that reads files (no seccomp): --trust-input, or "
-        "KVREPLAY_TRUST_INPUT=1 in the environment, reads files that you trust without");
-  if (reply[0] != 'I') return {.index = {}, .n_bytes = 0, .complaint = complaint_of(content)};
+  if (reply[0] != 'I') {
+    described.complaint = complaint_of(content);
+    return;
+  }
   try {
-    return {.index = parse_index(content), .n_bytes = content.size(), .complaint = {}};
+    described.index = parse_index(content);
+    described.n_bytes = content.size();
   } catch (const Violation&) {
-    return {.index = {}, .n_bytes = 0, .complaint = kBroken};
+    described.complaint = kBroken;
   }
 }
 
@@ -248,9 +289,14 @@ std::vector<Described> describe_files(std::span<const FileBytes* const> files, c
     for (const FileBytes* file : rest) n_bytes += file->size();
     ReaderProcess reader(rest, members, n_bytes);
     while (all.size() < files.size()) {
-      const std::optional<std::string> reply = reader.next();
-      all.push_back(reply ? described(*reply) : Described{.index = {}, .n_bytes = 0, .complaint = kBroken});
-      if (!reply) break;  // those after it are asked about anew
+      Described& described = all.emplace_back();
+      described.confinement = reader.confinement();
+      if (const std::optional<std::string> reply = reader.next()) {
+        take(*reply, described);
+        continue;
+      }
+      described.complaint = reader.failure();
+      break;  // those after it are asked about anew
     }
   }
   return all;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "traces/input/confinement.h"
 #include "traces/input/file_bytes.h"
 #include "traces/input/file_index.h"
 
@@ -21,6 +22,7 @@ struct StoredFile {
 
   std::shared_ptr<const FileBytes> shared;
   const FileBytes& bytes;
+  Confinement confinement;  ///< of whoever read its structure
   FileIndex index;
   std::uint64_t index_bytes = 0;                        ///< that it came in
   std::vector<std::vector<std::size_t>> links_by_name;  ///< of each object: its links, ordered by name

@@ -23,12 +23,15 @@
 namespace kvreplay::hdf5 {
 namespace {
 
+/// `grace`: how much further it goes until the soft limit's signal is followed by the hard limit's.
 template <typename Resource>
-void limit(Resource resource, rlim_t most) {
+void limit(Resource resource, rlim_t most, rlim_t grace = 0) {
   rlimit now{};
   getrlimit(resource, &now);
-  const rlim_t value = now.rlim_max < most ? now.rlim_max : most;  // nobody may raise the hard limit
-  const rlimit wanted{value, value};
+  const auto allowed = [&](rlim_t value) {
+    return now.rlim_max < value ? now.rlim_max : value;
+  };  // nobody may raise it
+  const rlimit wanted{allowed(most), allowed(most + grace)};
   setrlimit(resource, &wanted);
 }
 
@@ -154,7 +157,7 @@ Confinement confine(const ReaderLimits& limits) {
   Confinement done;
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
-  limit(RLIMIT_CPU, limits.cpu_seconds);
+  limit(RLIMIT_CPU, limits.cpu_seconds, 1);  // SIGXCPU tells it from a death by other hands
 #ifdef __linux__
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);

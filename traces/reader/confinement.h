@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "traces/input/file_index.h"
+#include "traces/input/confinement.h"
 
 namespace kvreplay::hdf5 {
 

@@ -15,14 +15,12 @@ bool has_elements(const IndexedShape& shape) {
 }
 
 /// Whether only the library can say what the elements are.
-bool needs_library(const FileLayout& file, H5D_layout_t layout, hid_t creation, const IndexedArray& array) {
+bool needs_library(H5D_layout_t layout, hid_t creation, const IndexedArray& array) {
   if (layout == H5D_COMPACT) return true;
   if (layout != H5D_CHUNKED) return false;
   unsigned options = 0;
   check("read the layout of", -1, "an array", [&] { return H5Pget_chunk_opts(creation, &options); });
-  // Addresses of chunks count from the end of the user block in HDF5 1.10 and, with a later correction, from the
-  // beginning of the file.
-  return file.has_user_block || (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0 ||
+  return (options & H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS) != 0 ||
          (!array.filters.empty() && !order_of(array.filters).is_ours);
 }
 
@@ -42,7 +40,7 @@ std::vector<IndexedFilter> describe_filters(hid_t creation) {
   return filters;
 }
 
-void describe_chunks(hid_t id, const Space& space, hid_t creation, IndexedArray& array) {
+void describe_chunks(MappedFile& file, hid_t id, const Space& space, hid_t creation, IndexedArray& array) {
   array.storage = Storage::chunked;
   const std::size_t rank = array.shape.dims.size();
   std::vector<hsize_t> chunk(rank);
@@ -61,25 +59,26 @@ void describe_chunks(hid_t id, const Space& space, hid_t creation, IndexedArray&
     if (__builtin_mul_overflow(n_chunks, grid[d], &n_chunks)) return;
   }
   if (n_written > kMaxChunks || n_written != n_chunks) return;
+  // Asked where a chunk is (H5Dget_chunk_info), the library walks over all of them. To read one, it looks it up.
   std::vector<IndexedChunk> chunks(n_chunks);
-  for (hsize_t i = 0; i < n_chunks; ++i) {
+  for (std::uint64_t i = 0; i < n_chunks; ++i) {
     std::vector<hsize_t> start(rank);
-    unsigned mask = 0;
-    haddr_t address = HADDR_UNDEF;
-    hsize_t size = 0;
-    check("look up a chunk of", -1, "an array",
-          [&] { return H5Dget_chunk_info(id, space, i, start.data(), &mask, &address, &size); });
-    std::uint64_t place = 0;
-    for (std::size_t d = 0; d < rank; ++d) place = place * grid[d] + start[d] / chunk[d];
-    if (place >= n_chunks) throw Violation("expected chunks inside their array, found one outside");
-    chunks[place] = {.address = address, .size = size, .mask = mask};
+    std::uint64_t rest = i;
+    for (std::size_t d = rank; d-- > 0; rest /= grid[d]) start[d] = rest % grid[d] * chunk[d];
+    std::byte unread[1];
+    const ByteRange place = place_of_values(file, [&] {
+      check("look up a chunk of", -1, "an array",
+            [&] { return H5Dread_chunk(id, H5P_DEFAULT, start.data(), &chunks[i].mask, unread); });
+    });
+    chunks[i].address = place.address;
+    chunks[i].size = place.size;
   }
   array.chunks = std::move(chunks);
 }
 
 }  // namespace
 
-IndexedArray describe_array(const FileLayout& file, hid_t id) {
+IndexedArray describe_array(MappedFile& file, hid_t id) {
   const Type type(check("read the type of", -1, "an array", [&] { return H5Dget_type(id); }));
   const Space space(check("read the shape of", -1, "an array", [&] { return H5Dget_space(id); }));
   const PropertyList creation(check("read the layout of", -1, "an array", [&] { return H5Dget_create_plist(id); }));
@@ -93,9 +92,9 @@ IndexedArray describe_array(const FileLayout& file, hid_t id) {
   }
   array.size = H5Dget_storage_size(id);
   array.filters = describe_filters(creation);
-  if (layout == H5D_CHUNKED) describe_chunks(id, space, creation, array);
+  if (layout == H5D_CHUNKED) describe_chunks(file, id, space, creation, array);
   const auto read = [&](hid_t memory, void* out) { return H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out); };
-  if (array.type.type_class == TypeClass::string || needs_library(file, layout, creation, array)) {
+  if (array.type.type_class == TypeClass::string || needs_library(layout, creation, array)) {
     array.storage = Storage::in_index;
     array.chunks.clear();
     if (array.size == 0 && has_elements(array.shape))

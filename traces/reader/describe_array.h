@@ -3,15 +3,11 @@
 
 #include "traces/hdf5/hdf5.h"
 #include "traces/input/file_index.h"
+#include "traces/reader/mapped_file.h"
 
 namespace kvreplay::hdf5 {
 
-/// What matters of the file as a whole.
-struct FileLayout {
-  bool has_user_block = false;
-};
-
 /// Throws Failure and Violation for what is wrong with more than its elements.
-IndexedArray describe_array(const FileLayout& file, hid_t array);
+IndexedArray describe_array(MappedFile& file, hid_t array);
 
 }  // namespace kvreplay::hdf5

@@ -17,14 +17,10 @@ constexpr std::uint64_t kObjectBytes = 200, kNameBytes = 150;  // of the index b
 
 class FileDescriber {
  public:
-  FileDescriber(const File& file, const MemberRange& members, std::uint64_t most_bytes)
-      : file_(file), wanted_(members), bytes_left_(most_bytes) {}
+  FileDescriber(const File& file, MappedFile& mapped, const MemberRange& members, std::uint64_t most_bytes)
+      : file_(file), mapped_(mapped), wanted_(members), bytes_left_(most_bytes) {}
 
   FileIndex describe() {
-    const PropertyList creation(check("read", -1, "the file", [&] { return H5Fget_create_plist(file_); }));
-    hsize_t user_block = 0;
-    check("read", -1, "the file", [&] { return H5Pget_userblock(creation, &user_block); });
-    layout_.has_user_block = user_block > 0;
     number_of(address_of(file_));
     for (std::size_t i = 0; i < index_.objects.size(); ++i) {
       IndexedObject object = describe_object(index_.objects[i].address);
@@ -88,7 +84,7 @@ class FileDescriber {
       object.links = describe_links(id, address);
     } else if (kind == H5I_DATASET) {
       object.kind = ObjectKind::array;
-      object.array = describe_array(layout_, id);
+      object.array = describe_array(mapped_, id);
       object.array.values = counted(std::move(object.array.values));
       count_bytes(object.array.chunks.size() * sizeof(IndexedChunk));
     }
@@ -173,7 +169,7 @@ class FileDescriber {
   }
 
   const File& file_;
-  FileLayout layout_;
+  MappedFile& mapped_;
   FileIndex index_;
   std::map<haddr_t, std::uint64_t> numbers_;
   std::size_t n_objects_ = 0;
@@ -184,8 +180,9 @@ class FileDescriber {
 
 }  // namespace
 
-FileIndex describe_file(const File& file, const MemberRange& members, std::uint64_t most_bytes) {
-  return FileDescriber(file, members, most_bytes).describe();
+FileIndex describe_file(MappedFile& mapped, const MemberRange& members, std::uint64_t most_bytes) {
+  const File file = open_mapped(mapped);
+  return FileDescriber(file, mapped, members, most_bytes).describe();
 }
 
 }  // namespace kvreplay::hdf5

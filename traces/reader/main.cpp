@@ -5,11 +5,13 @@
 //   kvreplay-reader N_FILES CPU_SECONDS MEMORY_BYTES REPLY_BYTES FIRST_MEMBER N_MEMBERS CONFINED
 //
 // The files are descriptors 3 to N_FILES + 2. Standard output gets replies: the number of bytes that follow, as eight
-// bytes, and these. First 'R' and the version: ready. Then for each file, in order, either 'I' and index_bytes(), or
-// 'E' and one line about what is wrong, or 'C': this system has no confinement, and CONFINED is 1: it may not go
-// without. REPLY_BYTES bounds one reply.
+// bytes, and these. First, before anything of a file is looked at, 'R', then '1' or '0' for each way of confinement
+// that the system granted (seccomp, Landlock), then the version; or 'F' and one line about why it cannot start. Where
+// CONFINED is 1 and there is no seccomp, that is all. Then for each file, in order, either 'I' and index_bytes(), or
+// 'E' and one line about what is wrong with it. REPLY_BYTES bounds one reply.
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -61,13 +63,10 @@ Task parse_task(char** words) {
           .confined = number(7) != 0};
 }
 
-void describe(MappedFile& mapped, const Task& task, const Confinement& confinement) try {
-  const File file = open_mapped(mapped);
-  FileIndex index = describe_file(file, task.members, task.reply_bytes);
-  index.confinement = confinement;
-  reply('I', index_bytes(index));
+void describe(MappedFile& file, const Task& task) try {
+  reply('I', index_bytes(describe_file(file, task.members, task.reply_bytes)));
 } catch (const std::bad_alloc&) {
-  reply('E', "its structure takes more memory than that of a file of its size should");
+  reply('E', "its structure takes more memory than that of a file of its size should, or than there is");
 } catch (const std::exception& error) {
   reply('E', error.what());
 }
@@ -79,18 +78,22 @@ void close_from(int first) {
   for (int descriptor = first; descriptor < static_cast<int>(sysconf(_SC_OPEN_MAX)); ++descriptor) close(descriptor);
 }
 
+std::string greeting(const Confinement& by) {
+  return fmt::format("{:d}{:d}{}", by.system_calls, by.files, KVREPLAY_VERSION);
+}
+
 int run(const Task& task) {
   H5open();
   register_zstd();
-  reply('R', KVREPLAY_VERSION);
   std::vector<MappedFile> files;
   std::size_t n_bytes = 0;
   for (std::uint64_t i = 0; i < task.n_files; ++i)
     n_bytes += files.emplace_back(map_file(3 + static_cast<int>(i))).size;
   close_from(3);
-  const Confinement confinement = confine({.memory = n_bytes + task.memory, .cpu_seconds = task.cpu_seconds});
-  for (MappedFile& file : files)
-    confinement.system_calls || !task.confined ? describe(file, task, confinement) : reply('C', "");
+  const Confinement by = confine({.memory = n_bytes + task.memory, .cpu_seconds = task.cpu_seconds});
+  reply('R', greeting(by));
+  if (task.confined && !by.system_calls) return 0;
+  for (MappedFile& file : files) describe(file, task);
   return 0;
 }
 
@@ -104,7 +107,7 @@ int main(int argc, char** argv) {
   try {
     _exit(run(parse_task(argv)));
   } catch (const std::exception& error) {
-    reply('E', error.what());
+    reply('F', error.what());
     _exit(1);
   }
 }

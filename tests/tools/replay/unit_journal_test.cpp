@@ -169,6 +169,37 @@ TEST_CASE("killed between two outputs, the same command needs no --force and ove
   }
 }
 
+TEST_CASE("a finished unit that is damaged is replayed again, and no other is lost") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder), whole = folder.file("whole.h5"), output = folder.file("r.h5");
+  const auto command = [&](const std::string& to) {
+    return std::vector<std::string>{trace, "-p", "knorm", "-b", "0.1,0.5", "-o", to};
+  };
+  REQUIRE(replay(command(whole)).exit_code == 0);
+  const Dataset results = read_dataset(whole);
+  const std::string options = journal_options(std::get<std::string>(results.attributes.at("options")), {});
+  const auto leave_unit = [&](const auto& write) {
+    UnitJournal journal(output, options, false);
+    journal.write(1, some_unit());
+    write(journal);
+  };
+  SUBCASE("it is no HDF5 file") {
+    leave_unit([&](const UnitJournal&) { std::ofstream(output + ".units/unit-000000.h5") << "nothing"; });
+  }
+  SUBCASE("it is another dataset") {
+    leave_unit([&](const UnitJournal& journal) { journal.write(0, some_unit()); });
+  }
+  // Unit 1 is no better: each has its turn.
+  for (const std::string unit : {"unit-000000.h5", "unit-000001.h5"}) {
+    const ProgramRun run = replay(command(output));
+    CHECK(run.exit_code == 1);
+    CHECK(run.err.find(unit + ": damaged since it was written, and removed") != std::string::npos);
+    CHECK(!std::filesystem::exists(output));
+  }
+  CHECK(replay(command(output)).exit_code == 0);
+  CHECK(content_of(output) == content_of(whole));
+}
+
 TEST_CASE("of two replays started at one moment on the same output, none does harm") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder), whole = folder.file("whole.h5");

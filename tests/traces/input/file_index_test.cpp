@@ -27,7 +27,6 @@ IndexedType text_type() {
 /// A root with one attribute, an array in two chunks, and a link that leads nowhere.
 FileIndex small_index() {
   FileIndex index;
-  index.confinement = {.system_calls = true, .files = false};
   IndexedObject& root = index.objects.emplace_back();
   root.address = 96;
   root.kind = ObjectKind::group;
@@ -64,8 +63,6 @@ bool is_refused(const FileIndex& index) { return is_refused(index_bytes(index));
 
 TEST_CASE("an index comes back as it was written") {
   const FileIndex index = parse_index(index_bytes(small_index()));
-  CHECK(index.confinement.system_calls);
-  CHECK_FALSE(index.confinement.files);
   REQUIRE(index.objects.size() == 2);
   const IndexedObject& root = index.objects[0];
   CHECK(root.address == 96);
