@@ -25,6 +25,10 @@ damaged_files() {
     --keep build/damaged
 }
 
+lies() {
+  KVREPLAY_LIES=300 KVREPLAY_SEED=$seed "$python" -m pytest -q tests/hostile/lying_reader_test.py
+}
+
 failing_calls() {
   KVREPLAY_FAIL_STEP=1 "$python" -m pytest -q tests/faults
 }
@@ -48,6 +52,7 @@ sanitized() { # SANITIZER FOLDER
 }
 
 part "damaged files" damaged_files
+part "lies of the reader" lies
 part "failing calls" failing_calls
 part "kills" kills
 part "ThreadSanitizer" sanitized thread build-tsan

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import h5py
 
-from tests.hostile.crafted import bombs, element_types, links, numbers, raw_bytes, scales, shards, storage, text
+from tests.hostile.crafted import bombs, element_types, links, many, numbers, raw_bytes, scales, shards, storage, text
 from tests.hostile.crafted.case import CASES, FIFO, OTHER, SECRET, Case
 from tests.hostile.seeds import KINDS, OLDEST
 
 __all__ = ["CASES", "SECRET_TEXT", "kind", "make"]
-THEMES = (links, text, numbers, element_types, storage, bombs, scales, shards, raw_bytes)  # which fill CASES
+THEMES = (links, text, many, numbers, element_types, storage, bombs, scales, shards, raw_bytes)  # which fill CASES
 SECRET_TEXT = b"nobody's business"
 
 

@@ -2,6 +2,7 @@
 printable line.
 
 KVREPLAY_PROGRAM=build/kvreplay python -m pytest tests/hostile/lying_reader_test.py
+KVREPLAY_LIES=500 KVREPLAY_SEED=7 ...    so many changed descriptions of each kind of file, others
 """
 
 import os
@@ -12,12 +13,41 @@ from pathlib import Path
 
 import pytest
 
+from tests.hostile.promise import outcome
+from tests.hostile.seeds import KINDS
+
+N_LIES = int(os.environ.get("KVREPLAY_LIES", "8"))
+SEED = int(os.environ.get("KVREPLAY_SEED", "1"))
+
 READER = """#!{python} -S
 import os, struct, sys
 def say(text):
     os.write(1, struct.pack("<Q", len(text)) + text)
 VERSION = {version!r}
 {lies}
+"""
+# Says what the true reader says, and of one file something else.
+CHANGES = """
+import random, subprocess
+TRUE_READER, LIED_ABOUT, rng = {reader!r}, {inode}, random.Random({seed!r})
+INTEGERS = [0, 1, 2, 3, 255, 256, 65536, 1 << 31, 1 << 32, 1 << 40, 1 << 63, (1 << 64) - 1]
+def changed(text):
+    text = bytearray(text)
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        at, width = rng.randrange(1, len(text)), rng.choice([1, 1, 8, 8, 8])
+        value = rng.choice(INTEGERS) if rng.random() < 0.7 else int.from_bytes(text[at : at + width], "little") + 1
+        text[at : at + width] = (value % (1 << 8 * width)).to_bytes(width, "little")[: len(text) - at]
+    return bytes(text)
+n_files = int(sys.argv[1])
+files = range(3, 3 + n_files)
+said = subprocess.run([TRUE_READER, *sys.argv[1:]], pass_fds=files, stdout=subprocess.PIPE).stdout
+replies = []
+while said:
+    (size,) = struct.unpack("<Q", said[:8])
+    replies.append(said[8 : 8 + size])
+    said = said[8 + size :]
+for i, reply in enumerate(replies):
+    say(changed(reply) if i and os.fstat(2 + i).st_ino == LIED_ABOUT else reply)
 """
 GREETING = 'say(b"R11" + VERSION)\n'
 DIES = GREETING + "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, []); os.kill(os.getpid(), signal.{})"
@@ -52,13 +82,17 @@ def copied(program, tmp_path_factory) -> Path:
     return Path(shutil.copy(program, tmp_path_factory.mktemp("bin")))
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_a_lying_reader_costs_one_line(copied, seeds, tmp_path, name):
-    lies, exit_code, reason = LIES[name]
+def put_reader(copied: Path, lies: str) -> None:
     version = subprocess.run([copied, "--version"], check=True, capture_output=True, text=True).stdout.split()[-1]
     reader = copied.with_name("kvreplay-reader")
     reader.write_text(READER.format(python=sys.executable, version=version.encode(), lies=lies))
     reader.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lying_reader_costs_one_line(copied, seeds, tmp_path, name):
+    lies, exit_code, reason = LIES[name]
+    put_reader(copied, lies)
     environment = {name: value for name, value in os.environ.items() if name != "KVREPLAY_TRUST_INPUT"}
     run = subprocess.run(
         [copied, "inspect", seeds / "plain.h5"], capture_output=True, text=True, env=environment, timeout=40
@@ -68,3 +102,17 @@ def test_a_lying_reader_costs_one_line(copied, seeds, tmp_path, name):
     assert run.stderr.startswith("kvreplay: ") and run.stderr.count("\n") == 1
     assert reason in run.stderr
     assert run.stderr.rstrip("\n").isprintable() and len(run.stderr) < 600
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_description_of_a_file_breaks_a_promise(program, copied, seeds, tmp_path, name):
+    file = seeds / f"{name}.h5"
+    reader = str(program.with_name("kvreplay-reader"))
+    found = []
+    for case in range(N_LIES):
+        seed = f"{SEED}/{name}/{case}"
+        put_reader(copied, CHANGES.format(reader=reader, inode=file.stat().st_ino, seed=seed))
+        runs = outcome(copied, KINDS[name], file, seeds, tmp_path)
+        found += [f"{seed}: {', '.join(broken)}\n  {run}" for run, broken in runs if broken]
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)

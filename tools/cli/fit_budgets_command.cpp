@@ -167,7 +167,11 @@ std::size_t max_at_once(const ReplayPlan& plan, const CommandOptions& command) {
 std::optional<InputFile> scorer_file(const ReplayPlan& plan, const LearnedPolicy& table, std::ostream& err) {
   const LearnedPolicy* scorer = plan.policies.front().learned_scorer();
   if (scorer == nullptr) return std::nullopt;
-  if (scorer->layers == table.layers && scorer->model_id == table.model_id) return InputFile(scorer->path);
+  if (scorer->layers == table.layers && scorer->model_id == table.model_id) {
+    InputFile file(scorer->path);
+    if (file.bytes().fingerprint() == scorer->digest) return file;
+    throw InputError(fmt::format("{}: it has changed since its scorer was read", scorer->path.string()));
+  }
   fmt::print(err, "warning: the scorer of {} is of other layers or of another model: the output holds budgets alone\n",
              scorer->path.string());
   return std::nullopt;

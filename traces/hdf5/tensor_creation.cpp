@@ -4,37 +4,23 @@
 #include <bit>
 #include <vector>
 
+#include "traces/input/float_bits.h"
+
 namespace kvreplay::hdf5 {
 namespace {
 
 constexpr std::size_t kChunkBytes = 256 << 10;
 constexpr unsigned kDeflateLevel = 4;
 
-struct FloatFields {
-  std::size_t size, sign, exponent, exponent_size, mantissa_size, bias;
-};
-
-FloatFields fields_of(DType dtype) {
-  switch (dtype) {
-    case DType::float16:
-      return {2, 15, 10, 5, 10, 15};
-    case DType::bfloat16:
-      return {2, 15, 7, 8, 7, 127};
-    case DType::float32:
-      break;
-  }
-  return {4, 31, 23, 8, 23, 127};
-}
-
 }  // namespace
 
 Type type_for(DType dtype) {
-  const FloatFields f = fields_of(dtype);
+  const FloatBits bits = bits_of(dtype);
   Type type = copy_type(H5T_IEEE_F32LE);
-  check("make", -1, "float type",
-        [&] { return H5Tset_fields(type, f.sign, f.exponent, f.exponent_size, 0, f.mantissa_size); });
-  check("make", -1, "float type", [&] { return H5Tset_size(type, f.size); });
-  check("make", -1, "float type", [&] { return H5Tset_ebias(type, f.bias); });
+  const auto make = [](auto&& call) { check("make", -1, "float type", call); };
+  make([&] { return H5Tset_fields(type, bits.sign(), bits.exponent(), bits.exponent_size, 0, bits.mantissa_size); });
+  make([&] { return H5Tset_size(type, bits.size); });
+  make([&] { return H5Tset_ebias(type, bits.bias); });
   return type;
 }
 

@@ -101,6 +101,11 @@ struct IndexedArray {
   IndexedValues values;
 };
 
+/// \pre  chunk_dims[d] > 0
+inline std::uint64_t n_chunks_along(const IndexedArray& array, std::size_t d) {
+  return array.shape.dims[d] / array.chunk_dims[d] + (array.shape.dims[d] % array.chunk_dims[d] != 0);
+}
+
 enum class ObjectKind : std::uint8_t { group, array, other };
 
 struct IndexedObject {

@@ -219,7 +219,6 @@ class LkvReader {
 
 // ---- writing
 
-using namespace hdf5;
 // In one chunk with a check sum: damaged numbers are refused when they are read.
 void write_array(hid_t group, const std::string& name, const std::vector<std::size_t>& shape,
                  const std::vector<float>& values) {
@@ -287,6 +286,12 @@ void write_all(const File& file, const LearnedPolicy& policy) {
   if (policy.scorer) write_scorer(file, *policy.scorer, extents);
 }
 
+void copy_scorer(const InputFile& from, hid_t to) try {
+  copy_group(open_group(root_of(from.stored()), "scorer"), to, "scorer");
+} catch (const Violation& violation) {
+  throw InputError(fmt::format("{}: {}", from.path().string(), violation.what()));
+}
+
 }  // namespace
 
 LearnedPolicy read_learned_policy_file(const InputFile& file) {
@@ -303,7 +308,7 @@ void write_learned_policy_file(const std::filesystem::path& path, const LearnedP
     NewHdf5File file(path, false);
     try {
       write_all(file.file(), policy);
-      if (scorer_from) copy_group(open_group(root_of(scorer_from->stored()), "scorer"), file.file(), "scorer");
+      if (scorer_from) copy_scorer(*scorer_from, file.file());
     } catch (...) {
       file.discard();
       throw;

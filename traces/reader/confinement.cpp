@@ -1,8 +1,5 @@
 #include "traces/reader/confinement.h"
 
-#include <sys/resource.h>
-
-#ifdef __linux__
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -11,6 +8,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,7 +16,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <vector>
-#endif
 
 namespace kvreplay::hdf5 {
 namespace {
@@ -34,8 +31,6 @@ void limit(Resource resource, rlim_t most, rlim_t grace = 0) {
   const rlimit wanted{allowed(most), allowed(most + grace)};
   setrlimit(resource, &wanted);
 }
-
-#ifdef __linux__
 
 #if defined(__x86_64__)
 constexpr std::uint32_t kArchitecture = AUDIT_ARCH_X86_64;
@@ -149,8 +144,6 @@ bool forbid_files() {
   return forbidden;
 }
 
-#endif
-
 }  // namespace
 
 Confinement confine(const ReaderLimits& limits) {
@@ -158,18 +151,14 @@ Confinement confine(const ReaderLimits& limits) {
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
   limit(RLIMIT_CPU, limits.cpu_seconds, 1);  // SIGXCPU tells it from a death by other hands
-#ifdef __linux__
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const bool no_privileges = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
   done.files = no_privileges && forbid_files();
-#endif
   limit(RLIMIT_NPROC, 0);
   limit(RLIMIT_NOFILE, 0);
   limit(RLIMIT_AS, limits.memory);
-#ifdef __linux__
   done.system_calls = no_privileges && filter_system_calls();
-#endif
   return done;
 }
 

@@ -15,7 +15,7 @@ struct ReaderLimits {
 
 /// After this the process can allocate memory, write to open descriptors, and end. All other system calls kill it
 /// (seccomp) or are refused where a library tries them without harm; no file can be named (Landlock); and it dies with
-/// its parent. Says how much of that the system grants: limits always, the rest on Linux.
+/// its parent. Says how much of that the system grants: limits always.
 Confinement confine(const ReaderLimits& limits);
 
 }  // namespace kvreplay::hdf5

@@ -55,7 +55,7 @@ void describe_chunks(MappedFile& file, hid_t id, const Space& space, hid_t creat
   std::uint64_t n_chunks = 1;
   for (std::size_t d = 0; d < rank; ++d) {
     if (chunk[d] == 0) throw Violation("expected chunks with an extent, found 0");
-    grid[d] = array.shape.dims[d] / chunk[d] + (array.shape.dims[d] % chunk[d] != 0);
+    grid[d] = n_chunks_along(array, d);
     if (__builtin_mul_overflow(n_chunks, grid[d], &n_chunks)) return;
   }
   if (n_written > kMaxChunks || n_written != n_chunks) return;

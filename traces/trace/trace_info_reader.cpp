@@ -125,7 +125,7 @@ class InfoReader {
     if (has_link(group, "layers")) refuse_shared(open_group(group, "layers"));
     SampleInfo sample;
     sample.name = read_string_attribute(group, "name");
-    sample.n_tokens = read_count(group, "n_tokens", 1, kMaxInteger);
+    sample.n_tokens = read_count(group, "n_tokens", 1, schema::kMaxTokens);
     sample.decode_start = read_count(group, "decode_start", 1, static_cast<std::int64_t>(sample.n_tokens));
     sample.token_source = read_name_attribute(group, "token_source");
     const schema::SampleSource source{group, allowance_};

@@ -22,7 +22,8 @@ inline constexpr const char* kVersion = "1.3";
 inline constexpr const char* kGaussianFisher = "gaussian-fisher";
 
 /// Bounds that keep absurd files from reaching arithmetic; far above any model.
-inline constexpr std::int64_t kMaxCount = 1 << 20;  ///< layers, heads, hidden_size
+inline constexpr std::int64_t kMaxCount = 1 << 20;   ///< layers, heads, hidden_size
+inline constexpr std::int64_t kMaxTokens = 1 << 27;  ///< of a sample: what is said of each is read whole
 inline constexpr std::int64_t kMaxSketches = 4096;
 inline constexpr std::int64_t kMaxDim = 1024;  ///< head_dim, value_dim
 

@@ -60,6 +60,19 @@ class Limits(unittest.TestCase):
             self.assertEqual(done.returncode, 1, done.stderr)
             self.check_one_line(done, "File too large")
 
+    def test_a_limit_on_open_files_takes_units_in_smaller_groups(self):
+        many = self.folder / "many.h5"
+        shape = ["--layers", "40", "--q-heads", "2", "--kv-heads", "1", "--head-dim", "8", "--prompt", "96"]
+        subprocess.run([PROGRAM, "synth", "-o", many, *shape], check=True, capture_output=True)
+        words = ["replay", many, "-p", "knorm", "-o", self.folder / "r.h5", "-q"]
+        done = run(*words, limit=resource.RLIMIT_NOFILE, n_bytes=32)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_too_few_open_files_are_not_the_input_s_fault(self):
+        done = run(*self.replay, limit=resource.RLIMIT_NOFILE, n_bytes=4)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.check_one_line(done, "Too many open files")
+
 
 if __name__ == "__main__":
     unittest.main()

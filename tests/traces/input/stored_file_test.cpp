@@ -209,7 +209,14 @@ TEST_CASE("a group is copied into another file with all that is in it") {
     write_attribute(group, "none", std::vector<std::int64_t>{});
     write_strings(group, "texts", {"a", "b"});
     write_numbers(group, "half", H5T_IEEE_F32BE, H5T_NATIVE_DOUBLE, std::vector<double>{1});
-    write_floats(create_group(group, "fold0"), "w", {1, 2, 3});
+    const Group fold = create_group(group, "fold0");
+    write_floats(fold, "w", {1, 2, 3});
+    const PropertyList growing = dataset_creation();
+    const hsize_t two = 2, no_end = H5S_UNLIMITED, chunk = 1000;
+    REQUIRE(H5Pset_chunk(growing, 1, &chunk) >= 0);
+    const Space space(H5Screate_simple(1, &two, &no_end));
+    const hdf5::Dataset grows = create_dataset(fold, "grows", H5T_IEEE_F64LE, space, growing);
+    REQUIRE(H5Dwrite(grows, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, std::vector<double>{4, 5}.data()) >= 0);
   });
   const StoredGroup source = open_group(written.root, "scorer");
   const auto copy = [&](const char* name) {
@@ -236,6 +243,7 @@ TEST_CASE("a group is copied into another file with all that is in it") {
   CHECK(read_integers_attribute(group, "none").empty());
   CHECK(read_strings(open_array(group, "texts")) == std::vector<std::string>{"a", "b"});
   CHECK(read_reals(open_array(group, "fold0/w")) == std::vector<double>{1, 2, 3});
+  CHECK(read_reals(open_array(group, "fold0/grows")) == std::vector<double>{4, 5});
 }
 
 TEST_CASE("files that one program wrote are opened together, and the damaged one is named") {

@@ -344,23 +344,45 @@ TEST_CASE("the first value that is not finite is named, whatever the chunks and 
   }
 }
 
-TEST_CASE("zstd that declares what no file of this size holds is refused before anything is allocated") {
-  const TemporaryFolder folder;
+namespace {
+
+/// One chunk of [1, n_rows, 64] values of 2 bytes, stored as so many bytes that mean nothing.
+InputFile file_that_declares(const TemporaryFolder& folder, hsize_t n_rows, H5Z_filter_t filter, std::size_t n_stored) {
   {
     const Lock lock;
     const File file = create_file(folder / "x.h5");
     const ZstdWriting zstd_writing;
-    const std::vector<hsize_t> dims = {1, hsize_t{1} << 24, 64}, chunk = {1, hsize_t{1} << 24, 64};
-    const PropertyList creation = creation_of({.chunk = chunk, .filters = {kZstd}}, 2);
+    const std::vector<hsize_t> dims = {1, n_rows, 64};
+    const PropertyList creation = creation_of({.chunk = dims, .filters = {filter}}, 2);
     const hdf5::Dataset dataset = create_dataset(file, "x", type_for(DType::float16), new_space(dims), creation);
     const Corner start = {};
-    const Bytes few(1000);
+    const Bytes few(n_stored);
     REQUIRE(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, start.data(), few.size(), few.data()) >= 0);
   }
-  const InputFile file(folder / "x.h5");
+  return InputFile(folder / "x.h5");
+}
+
+}  // namespace
+
+TEST_CASE("zstd that declares what no file of this size holds is refused before anything is allocated") {
+  const TemporaryFolder folder;
+  const InputFile file = file_that_declares(folder, hsize_t{1} << 24, kZstd, 1000);
   CHECK_THROWS_WITH_AS(open_array(root_of(file.stored()), "x"),
                        "/x: expected 2147483648 bytes for shape [1, 16777216, 64], found 1000 bytes of compressed data",
                        Violation);
+}
+
+TEST_CASE("what unpacks to 128 MiB and 64 times its size is read when it is trusted") {
+  const TemporaryFolder folder;
+  // 200 MiB of gzip in 1 MiB: 128 MiB + 64 * 1 MiB = 192 MiB = 201326592.
+  const InputFile file = file_that_declares(folder, 1638400, kGzip, 1 << 20);
+  CHECK_THROWS_WITH_AS(open_array(root_of(file.stored()), "x"),
+                       "/x: expected at most 201326592 bytes in 1048576 bytes of compressed data, found 209715200 "
+                       "declared (--trust-input reads it)",
+                       Violation);
+  setenv("KVREPLAY_TRUST_INPUT", "1", 1);
+  CHECK_NOTHROW(open_array(root_of(file.stored()), "x"));
+  unsetenv("KVREPLAY_TRUST_INPUT");
 }
 
 TEST_CASE("arrays of many small chunks are read") {
