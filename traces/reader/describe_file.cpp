@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -124,11 +125,10 @@ class FileDescriber {
       all.emplace_back(std::string(name, strnlen(name, kMaxNameBytes + 1)), *info);
       return all.size() > kMaxObjects ? -1 : 0;
     };
-    const PropertyList creation(check("read", -1, "a group", [&] { return H5Gget_create_plist(group); }));
-    unsigned order = 0;
-    check("read", -1, "a group", [&] { return H5Pget_link_creation_order(creation, &order); });
-    const H5_index_t by = order & H5P_CRT_ORDER_TRACKED ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME;
-    check("list", -1, "a group", [&] { return H5Literate(group, by, H5_ITER_INC, nullptr, add, &links); });
+    check("list", -1, "a group", [&] { return H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &links); });
+    const auto has_order = [](const auto& link) { return link.second.corder_valid != 0; };
+    if (std::ranges::all_of(links, has_order))
+      std::ranges::stable_sort(links, {}, [](const auto& link) { return link.second.corder; });
     return links;
   }
 
