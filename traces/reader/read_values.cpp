@@ -25,7 +25,10 @@ std::string_view trimmed(const char* text, std::size_t size, H5T_str_t padding) 
 
 IndexedValues too_large(std::uint64_t n) {
   IndexedValues none;
-  none.problem = fmt::format("expected at most {} bytes, found {}", kMaxInlineBytes, n);
+  none.problem = fmt::format(
+      "expected at most {} bytes where only the HDF5 library can read (attributes, compact storage, filters in an "
+      "unusual order), found {}",
+      kMaxInlineBytes, n);
   return none;
 }
 
