@@ -153,8 +153,7 @@ bool run_replay(const ReplayPlan& plan, const WorkPart& part, const OutputFiles&
     journal.remove();
     return false;
   }
-  journal.complete([&] {
-    check_output_files(files, plan.inputs);  // again: another replay may have finished before this one had the journal
+  const auto work = [&] {
     with_threads(part.n_threads, [&] {
       std::vector<std::size_t> pending;
       std::ranges::copy_if(part.units, std::back_inserter(pending),
@@ -162,6 +161,16 @@ bool run_replay(const ReplayPlan& plan, const WorkPart& part, const OutputFiles&
       UnitQueue(plan, part, journal, backend, progress).run(std::move(pending));
     });
     write_files(plan, part, files, journal);
+  };
+  journal.complete([&] {
+    check_output_files(files, plan.inputs);  // again: another replay may have finished before this one had the journal
+    std::set<std::size_t> damaged;
+    for (;;) try {
+        return work();
+      } catch (const DamagedUnit& unit) {
+        if (!damaged.insert(unit.unit()).second) throw;  // twice is no accident
+        progress.note(fmt::format("warning: {}; it is replayed again", unit.what()));
+      }
   });
   return true;
 }

@@ -158,8 +158,8 @@ Dataset UnitJournal::read(std::size_t unit, DatasetPart part, const std::functio
 } catch (const InputError& error) {
   std::error_code ignored;
   fs::remove(file_of(unit), ignored);
-  throw SystemError(
-      fmt::format("{}: damaged since it was written, and removed: {}", file_of(unit).string(), error.what()));
+  throw DamagedUnit(
+      unit, fmt::format("{}: damaged since it was written, and removed: {}", file_of(unit).string(), error.what()));
 }
 
 // Units are read in order, and all are our own: those that follow are opened together, by one process.

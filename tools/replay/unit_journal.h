@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "core/base/error.h"
 #include "core/data/dataset.h"
 #include "tools/replay/unit_cost.h"
 #include "traces/hdf5/new_file.h"
@@ -19,6 +20,16 @@ namespace kvreplay {
 /// Everything that decides what a journal's units hold.
 /// \param options  of the replay (ReplayPlan::options)
 std::string journal_options(const std::string& options, KeptExtras kept);
+
+/// A finished unit that does not read any more. It is removed: whoever catches this can replay it.
+class DamagedUnit : public SystemError {
+ public:
+  DamagedUnit(std::size_t unit, const std::string& message) : SystemError(message), unit_(unit) {}
+  std::size_t unit() const noexcept { return unit_; }
+
+ private:
+  std::size_t unit_;
+};
 
 /// The folder OUTPUT.units beside the output-to-be, locked against other processes. Each unit is a file that is whole
 /// or absent; `options.json` says which replay they belong to, and which output files it was about to put in place.
@@ -37,8 +48,7 @@ class UnitJournal {
   /// Whether no unit is finished.
   bool empty() const;
   bool has(std::size_t unit) const;
-  /// Throws SystemError, and removes the unit, when it cannot be read or `check` throws InputError: the same command
-  /// replays it.
+  /// Throws DamagedUnit when it cannot be read or `check` throws InputError.
   Dataset read(std::size_t unit, DatasetPart part = DatasetPart::whole,
                const std::function<void(const Dataset&)>& check = {}) const;
   void write(std::size_t unit, const Dataset& dataset) const;

@@ -190,13 +190,10 @@ TEST_CASE("a finished unit that is damaged is replayed again, and no other is lo
     leave_unit([&](const UnitJournal& journal) { journal.write(0, some_unit()); });
   }
   // Unit 1 is no better: each has its turn.
-  for (const std::string unit : {"unit-000000.h5", "unit-000001.h5"}) {
-    const ProgramRun run = replay(command(output));
-    CHECK(run.exit_code == 1);
+  const ProgramRun run = replay(command(output));
+  CHECK(run.exit_code == 0);
+  for (const std::string unit : {"unit-000000.h5", "unit-000001.h5"})
     CHECK(run.err.find(unit + ": damaged since it was written, and removed") != std::string::npos);
-    CHECK(!std::filesystem::exists(output));
-  }
-  CHECK(replay(command(output)).exit_code == 0);
   CHECK(content_of(output) == content_of(whole));
 }
 
