@@ -169,7 +169,8 @@ bool run_replay(const ReplayPlan& plan, const WorkPart& part, const OutputFiles&
         return work();
       } catch (const DamagedUnit& unit) {
         if (!damaged.insert(unit.unit()).second) throw;  // twice is no accident
-        progress.note(fmt::format("warning: {}; it is replayed again", unit.what()));
+        progress.note(fmt::format("warning: finished unit {} in {} is damaged; it is replayed again", unit.unit(),
+                                  journal.folder().string()));
       }
   });
   return true;
