@@ -107,13 +107,6 @@ std::size_t n_open_together() {
   return static_cast<std::size_t>(std::clamp<rlim_t>(descriptors.rlim_cur / 8, 1, kMost));
 }
 
-// A damaged one among the others has its own turn.
-std::vector<InputFile> open_all_or_first(std::span<const fs::path> paths) try {
-  return InputFile::open_all(paths);
-} catch (const InputError&) {
-  return InputFile::open_all(paths.first(1));
-}
-
 }  // namespace
 
 std::string journal_options(const std::string& options, KeptExtras kept) {
@@ -174,7 +167,7 @@ InputFile UnitJournal::open(std::size_t unit) const {
     units.push_back(next);
     paths.push_back(file_of(next));
   }
-  const std::vector<InputFile> files = open_all_or_first(paths);
+  const std::vector<InputFile> files = InputFile::open_together(paths);
   for (std::size_t i = 0; i < files.size(); ++i) opened_.emplace(units[i], files[i]);
   return files[0];
 }

@@ -20,16 +20,17 @@ void take(const fs::path& path, hdf5::Described&& described, hdf5::StoredFile& f
 
 }  // namespace
 
-InputFile::InputFile(const fs::path& path) : InputFile(std::move(open_all({&path, 1})[0])) {}
+InputFile::InputFile(const fs::path& path) : InputFile(std::move(open_together({&path, 1})[0])) {}
 
-std::vector<InputFile> InputFile::open_all(std::span<const fs::path> paths) {
+std::vector<InputFile> InputFile::open_together(std::span<const fs::path> paths) {
   std::vector<std::shared_ptr<hdf5::StoredFile>> files;
   std::vector<const FileBytes*> bytes;
   for (const fs::path& path : paths) bytes.push_back(&files.emplace_back(new hdf5::StoredFile(path))->bytes);
   std::vector<hdf5::Described> described =
       naming_file<InputError>(paths.front(), [&] { return hdf5::describe_files(bytes); });
   std::vector<InputFile> all;
-  for (std::size_t i = 0; i < paths.size(); ++i) {
+  for (std::size_t i = 0; i < described.size(); ++i) {
+    if (i > 0 && !described[i].complaint.empty()) break;
     take(paths[i], std::move(described[i]), *files[i]);
     all.push_back(InputFile(paths[i], std::move(files[i])));
   }

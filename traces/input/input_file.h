@@ -30,8 +30,9 @@ class InputFile {
   InputFile(const std::string& path) : InputFile(std::filesystem::path(path)) {}
   InputFile(const char* path) : InputFile(std::filesystem::path(path)) {}
 
-  /// Files that one program wrote, trusted or distrusted together: one process reads the structures of all.
-  static std::vector<InputFile> open_all(std::span<const std::filesystem::path> paths);
+  /// Files that one program wrote, trusted or distrusted together: one process reads the structures of all. Those from
+  /// the first on, up to one that cannot be read; throws as for one where that is the first.
+  static std::vector<InputFile> open_together(std::span<const std::filesystem::path> paths);
 
   /// The same file with other members: of the group /members only the links from `first` on are followed, so many of
   /// them; none in the file as it is opened. Throws InputError.

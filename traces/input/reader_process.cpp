@@ -282,22 +282,18 @@ void take(const std::string& reply, Described& described) {
 }  // namespace
 
 std::vector<Described> describe_files(std::span<const FileBytes* const> files, const MemberRange& members) {
+  std::uint64_t n_bytes = 0;
+  for (const FileBytes* file : files) n_bytes += file->size();
+  ReaderProcess reader(files, members, n_bytes);
   std::vector<Described> all;
   while (all.size() < files.size()) {
-    const std::span<const FileBytes* const> rest = files.subspan(all.size());
-    std::uint64_t n_bytes = 0;
-    for (const FileBytes* file : rest) n_bytes += file->size();
-    ReaderProcess reader(rest, members, n_bytes);
-    while (all.size() < files.size()) {
-      Described& described = all.emplace_back();
-      described.confinement = reader.confinement();
-      if (const std::optional<std::string> reply = reader.next()) {
-        take(*reply, described);
-        continue;
-      }
+    Described& described = all.emplace_back();
+    described.confinement = reader.confinement();
+    if (const std::optional<std::string> reply = reader.next())
+      take(*reply, described);
+    else
       described.complaint = reader.failure();
-      break;  // those after it are asked about anew
-    }
+    if (!described.complaint.empty()) break;
   }
   return all;
 }

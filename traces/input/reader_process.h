@@ -20,8 +20,9 @@ struct Described {
 };
 
 /// Describes files that are trusted or distrusted together, in one process: a crafted one among them could speak for
-/// the others. Whatever the reader does, what comes back obeys parse_index(). Throws SystemError when it cannot be
-/// started, or is killed from outside, and InputError where the system has no confinement and input is not trusted.
+/// the others. From the first on, up to the first with a complaint. Whatever the reader does, what comes back obeys
+/// parse_index(). Throws SystemError when it cannot be started, or is killed from outside, and InputError where the
+/// system has no confinement and input is not trusted.
 std::vector<Described> describe_files(std::span<const FileBytes* const> files, const MemberRange& members = {});
 
 }  // namespace kvreplay::hdf5
