@@ -45,6 +45,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude{
     {"policies", {"core"}},  // presets.cpp
     {"analysis/metrics", {"core"}},
     {"analysis/compare", {"core"}},
+    {"analysis/report", {"core", "analysis/compare"}},
     {"tools/replay", {"core", "traces", "policies", "analysis"}},
     {"tools/cli", {"core", "traces", "policies", "analysis", "tools/replay"}},
     {"tests", {"core", "traces", "policies", "analysis", "tools"}},

@@ -208,12 +208,14 @@ std::vector<double> nominal_kept_fraction(const Results& results) {
   return nominal;
 }
 
-std::vector<double> pool_kept_fraction(const Results& results, const PooledMetric& pooled, Level level) {
+std::vector<double> pool_kept_fraction(const Results& results, const PooledMetric& pooled, Level level,
+                                       std::span<const std::size_t> cases) {
   const std::vector<double> nominal = nominal_kept_fraction(results);
   const ResultsMetric* const recorded = results.find(kKeptFraction);
   const bool apart_by_head = level == Level::by_head || level == Level::by_kv_head;
   if (apart_by_head && pooled.head_axis().empty()) level = Level::by_layer;
-  const PooledMetric kept = recorded != nullptr ? pool_metric(results, *recorded, level).front() : PooledMetric();
+  const PooledMetric kept =
+      recorded != nullptr ? pool_metric(results, *recorded, level, cases).front() : PooledMetric();
   std::vector<double> fractions(pooled.numerator.size(), kNone);
   for (std::size_t g = 0; g < pooled.groups.size(); ++g) {
     const auto group = recorded != nullptr ? kept_group(results, kept, pooled, g) : std::nullopt;

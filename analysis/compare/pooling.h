@@ -86,7 +86,9 @@ std::vector<PooledMetric> pool_metric(const Results& results, const ResultsMetri
 
 /// Kept fraction, [n_groups, n_policies, n_budgets] of `pooled`: what was really kept, pooled like it; the nominal
 /// budget where the results lack the metric kept_fraction. Query heads stand for the KV head that they read.
-std::vector<double> pool_kept_fraction(const Results& results, const PooledMetric& pooled, Level level);
+/// \param cases  those that are in `pooled`; empty: all
+std::vector<double> pool_kept_fraction(const Results& results, const PooledMetric& pooled, Level level,
+                                       std::span<const std::size_t> cases = {});
 
 /// Kept fraction that each budget asks for, [n_budgets]; budgets in tokens are related to all candidate tokens.
 std::vector<double> nominal_kept_fraction(const Results& results);

@@ -51,6 +51,9 @@ class ResultsReader {
     results.format_version = text_attribute(data_.attributes, "format_version");
     results.model_id = text_attribute(data_.attributes, "model_id");
     results.options = text_attribute(data_.attributes, "options");
+    results.command = text_attribute(data_.attributes, "command");
+    results.date = text_attribute(data_.attributes, "date");
+    results.backend = text_attribute(data_.attributes, "backend");
     results.budget_kind = text_attribute(data_.attributes, "budget_kind");
     if (const auto found = data_.attributes.find("model_layers");
         found != data_.attributes.end() && std::holds_alternative<std::int64_t>(found->second))

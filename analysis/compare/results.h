@@ -73,6 +73,8 @@ struct ResultsMetric {
 struct Results {
   std::string creator, format_version, model_id;
   std::string options;                      ///< JSON: what the numbers depend on
+  std::string command, date;                ///< of the replay; "" where the file does not say
+  std::string backend;                      ///< that made the figures; several are listed
   std::string budget_kind;                  ///< "fraction", "tokens" or "compression_ratio"
   std::optional<std::size_t> model_layers;  ///< of the model, recorded or not
   std::vector<ResultsCase> cases;

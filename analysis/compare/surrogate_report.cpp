@@ -4,33 +4,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 
 #include "analysis/compare/pooling.h"
 #include "analysis/compare/samples.h"
+#include "analysis/compare/surrogate_ranks.h"
 #include "core/base/error.h"
 #include "core/base/rank_agreement.h"
-#include "core/base/rounding.h"
 
 namespace kvreplay {
 namespace {
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 const std::vector<std::string> kTruths{"output_error", "projected_error", "absolute_projected_error",
                                        std::string(kBaselineSurrogate)};
-
-/// Ranks of the contestants at one budget, for each budget. Higher is better.
-using BudgetRanks = std::vector<std::vector<double>>;
-
-/// How a metric ranks policies.
-struct Reading {
-  std::string name;
-  const ResultsMetric* metric = nullptr;
-  /// By the distance of its logarithm from the full cache's, whichever way: what a metric that is not monotone can
-  /// mean, since more than the full cache has is no gain.
-  bool deviation = false;
-};
 
 /// What one metric says of one sample.
 struct SampleRanks {
@@ -39,37 +25,6 @@ struct SampleRanks {
   std::vector<BudgetRanks> by_layer;  ///< [n_layers]
   std::vector<BudgetRanks> by_head;   ///< [n_layers, n_kv_heads]; empty for metrics of whole layers
 };
-
-/// |log share| of the full cache's value; 0 where the two are equal but for rounding, which has no order.
-double deviation_from_full(double share) {
-  const double deviation = std::abs(std::log(std::max(share, std::numeric_limits<double>::min())));
-  return deviation < kRounding ? 0 : deviation;
-}
-
-/// Values with their sign turned so that higher is better.
-std::vector<double> goodness(const PooledMetric& pooled, bool deviation, std::size_t group, std::size_t budget,
-                             std::span<const std::size_t> contestants) {
-  std::vector<double> values;
-  for (const std::size_t p : contestants) {
-    const double value = pooled.value(group, p, budget);
-    if (deviation)
-      values.push_back(-deviation_from_full(value));
-    else
-      values.push_back(pooled.better == Better::lower ? -value : value);
-  }
-  return values;
-}
-
-std::vector<BudgetRanks> group_ranks(const PooledMetric& pooled, bool deviation,
-                                     std::span<const std::size_t> contestants) {
-  std::vector<BudgetRanks> groups(pooled.groups.size());
-  for (std::size_t g = 0; g < groups.size(); ++g) {
-    for (std::size_t b = 0; b < pooled.n_budgets; ++b) {
-      groups[g].push_back(average_ranks(goodness(pooled, deviation, g, b, contestants)));
-    }
-  }
-  return groups;
-}
 
 SampleRanks rank_sample(const Results& results, const Reading& reading, const SampleCases& sample,
                         std::span<const std::size_t> contestants) {
@@ -103,23 +58,6 @@ struct FigureSeries {
     spearman.push_back(std::isnan(correlation) && counts.apart_in_truth > 0 ? 0 : correlation);
   }
 };
-
-double mean_known(std::span<const double> values) {
-  double sum = 0;
-  std::size_t n = 0;
-  for (const double value : values) {
-    if (std::isnan(value)) continue;
-    sum += value;
-    ++n;
-  }
-  return n == 0 ? kNone : sum / static_cast<double>(n);
-}
-
-std::vector<double> kendall_by_budget(const BudgetRanks& truth, const BudgetRanks& surrogate) {
-  std::vector<double> all;
-  for (std::size_t b = 0; b < truth.size(); ++b) all.push_back(count_pairs(truth[b], surrogate[b]).kendall());
-  return all;
-}
 
 AgreementFigures estimate(const FigureSeries& series, const Resamples& resamples) {
   return {.kendall = mean_over_samples(series.kendall, resamples),
@@ -199,14 +137,6 @@ class PairSeries {
 
 bool holds(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-/// The readings of a surrogate: its values, and where it is not monotone their deviation.
-std::vector<Reading> readings_of(const ResultsMetric& metric) {
-  std::vector<Reading> readings{{.name = metric.name, .metric = &metric}};
-  if (!metric.monotone)
-    readings.push_back({.name = "deviation of " + metric.name, .metric = &metric, .deviation = true});
-  return readings;
 }
 
 /// Those of `known` that are asked for; where none of them is, the question leaves them open: all.

@@ -23,6 +23,7 @@ class AttentionRecall final : public QueryHeadSums {
 
 const RegisterMetric attention_recall{{
     .name = "attention_recall",
+    .label = "Attention recall",
     .unit = "1",
     .summary = "mean softmax mass of the evaluation queries on retained and local tokens",
     .better = Better::higher,

@@ -46,6 +46,7 @@ class CacheBytes final : public MetricAccumulator {
 
 const RegisterMetric bytes{{
     .name = "bytes",
+    .label = "Bytes",
     .unit = "byte",
     .summary = "keys and values kept, each head just as long as it needs (ragged); per query head where sets are",
     .better = Better::lower,
@@ -57,6 +58,7 @@ const RegisterMetric bytes{{
 
 const RegisterMetric bytes_padded{{
     .name = "bytes_padded",
+    .label = "Bytes, heads padded",
     .unit = "byte",
     .summary = "keys and values kept when every head of a layer is padded to its longest",
     .better = Better::lower,
@@ -68,6 +70,7 @@ const RegisterMetric bytes_padded{{
 
 const RegisterMetric bytes_paged{{
     .name = "bytes_paged",
+    .label = "Bytes in pages",
     .unit = "byte",
     .summary = "keys and values kept in pages of 16 tokens per head",
     .better = Better::lower,

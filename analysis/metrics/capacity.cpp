@@ -30,6 +30,7 @@ class Capacity final : public InformationMetric {
 
 const RegisterMetric capacity{{
     .name = "capacity",
+    .label = "Capacity",
     .unit = "1",
     .summary = "share of the cache's information capacity that is kept: CapKV's objective L(S) / L(all), L(S) = "
                "1/2 log det(I + sum w_i u_i u_i^T / noise)",

@@ -57,6 +57,7 @@ class CapacityRankCorrelation final : public MetricAccumulator {
 
 const RegisterMetric capacity_rank_correlation{{
     .name = "capacity_rank_correlation",
+    .label = "Capacity rank correlation",
     .unit = "1",
     .summary = "Spearman correlation between the order in which a policy keeps tokens and the capacity lost with each "
                "alone, mean over KV heads; the same at every budget, 0 for what has no order",

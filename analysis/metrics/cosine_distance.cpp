@@ -54,6 +54,7 @@ class CosineDistance final : public QueryHeadSums {
 
 const RegisterMetric cosine_distance{{
     .name = "cosine_distance",
+    .label = "Cosine distance",
     .unit = "1",
     .summary = "mean over the evaluation queries of 1 - cos(o', o): 0 where the output keeps its direction, 2 where it "
                "turns round",

@@ -59,6 +59,7 @@ class JacobianInformation final : public InformationMetric {
 
 const RegisterMetric jacobian_information{{
     .name = "jacobian_information",
+    .label = "Jacobian information",
     .unit = "1",
     .summary = "share of the information that attention, linearised at the mean query, carries about queries that is "
                "kept: 1/2 log det(I + J Lambda J^T / noise), J = scale (sum a_i u_i k_i^T - (sum a_i u_i)(sum a_i "

@@ -31,6 +31,7 @@ class KeptFraction final : public MetricAccumulator {
 
 const RegisterMetric kept_fraction{{
     .name = "kept_fraction",
+    .label = "Share kept",
     .unit = "1",
     .summary = "tokens really kept, as a share of those up for eviction",
     .better = Better::lower,

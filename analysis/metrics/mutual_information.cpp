@@ -28,6 +28,7 @@ class MutualInformation final : public InformationMetric {
 
 const RegisterMetric mutual_information{{
     .name = "mutual_information",
+    .label = "Mutual information",
     .unit = "1",
     .summary = "share of the mutual information between queries and linear attention outputs that is kept: "
                "1/2 log det(I + M Lambda M^T / noise), M = sum u_i k_i^T; not monotone, may exceed 1",

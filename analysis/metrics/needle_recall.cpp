@@ -48,6 +48,7 @@ class NeedleRecall final : public MetricAccumulator {
 
 const RegisterMetric needle_recall{{
     .name = "needle_recall",
+    .label = "Span recall",
     .unit = "1",
     .summary = "share of each marked span that is retained",
     .better = Better::higher,

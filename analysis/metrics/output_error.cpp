@@ -58,6 +58,7 @@ class MeanOutputError final : public QueryHeadSums {
 
 const RegisterMetric output_error{{
     .name = "output_error",
+    .label = "Output error",
     .unit = "1",
     .summary =
         "relative L2 error of the attention output: sqrt(sum ||o' - o||^2 / sum ||o||^2) over the evaluation queries",
@@ -69,6 +70,7 @@ const RegisterMetric output_error{{
 
 const RegisterMetric mean_output_error{{
     .name = "mean_output_error",
+    .label = "Mean output error",
     .unit = "1",
     .summary = "mean over the evaluation queries of ||o' - o|| / ||o||",
     .better = Better::lower,

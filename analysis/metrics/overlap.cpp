@@ -67,6 +67,7 @@ class Overlap final : public MetricAccumulator {
 
 const RegisterMetric overlap{{
     .name = "overlap",
+    .label = "Overlap",
     .unit = "1",
     .summary = "Jaccard overlap of the retained sets with those of another policy, mean over query heads",
     .better = Better::higher,

@@ -237,6 +237,7 @@ std::vector<Need> prediction_needs() { return {need::sensitivities(), need::othe
 
 const RegisterMetric predicted_kl{{
     .name = "predicted_kl",
+    .label = "Predicted KL",
     .unit = "nats per token",
     .summary = "KL(full cache || retained cache) of the model's predictions, mean over the target tokens, as predicted "
                "from recorded sensitivities: all layers together, cancellation between them counts",
@@ -256,6 +257,7 @@ const RegisterMetric predicted_kl{{
 
 const RegisterMetric predicted_kl_clean{{
     .name = "predicted_kl_clean",
+    .label = "Predicted KL, clean",
     .unit = "nats per token",
     .summary =
         "predicted_kl from the sketches at the full cache alone (level 0): the textbook Fisher form, nearer where "
@@ -270,6 +272,7 @@ const RegisterMetric predicted_kl_clean{{
 
 const RegisterMetric predicted_kl_standard_error{{
     .name = "predicted_kl_standard_error",
+    .label = "Standard error of predicted KL",
     .unit = "nats per token",
     .summary =
         "standard error of predicted_kl over its sketches: their noise only, not how far the form is from the model",
@@ -283,6 +286,7 @@ const RegisterMetric predicted_kl_standard_error{{
 
 const RegisterMetric predicted_kl_layer_contribution{{
     .name = "predicted_kl_layer_contribution",
+    .label = "Predicted KL by layer",
     .unit = "nats per token",
     .summary =
         "what a layer's errors contribute to predicted_kl, with its sign: layers add up to it. Negative where they "
@@ -298,6 +302,7 @@ const RegisterMetric predicted_kl_layer_contribution{{
 
 const RegisterMetric predicted_kl_head_contribution{{
     .name = "predicted_kl_head_contribution",
+    .label = "Predicted KL by head",
     .unit = "nats per token",
     .summary = "the same of each query head: heads of all layers add up to predicted_kl. What is carried for it is "
                "query heads times as much",

@@ -234,6 +234,7 @@ AddedCost cost_of_heads_projected(const UnitDimensions& unit, const Parameters&)
 
 const RegisterMetric projected_error{{
     .name = "projected_error",
+    .label = "Error after W_O",
     .unit = "1",
     .summary =
         "relative L2 error of the attention block's output, all heads after W_O: cancellation between heads counts",
@@ -255,6 +256,7 @@ const RegisterMetric projected_error{{
 
 const RegisterMetric summed_projected_error{{
     .name = "summed_projected_error",
+    .label = "Summed error after W_O",
     .unit = "squared residual stream",
     .summary = "squared error of the attention blocks' outputs, all heads after W_O, summed over layers: mean over the "
                "queries that predict the answer (spans called `answer`, else decoded tokens)",
@@ -267,6 +269,7 @@ const RegisterMetric summed_projected_error{{
 
 const RegisterMetric absolute_projected_error{{
     .name = "absolute_projected_error",
+    .label = "Absolute error after W_O",
     .unit = "residual stream",
     .summary =
         "error of the attention block's output, all heads after W_O: root mean square over the evaluation queries",
@@ -279,6 +282,7 @@ const RegisterMetric absolute_projected_error{{
 
 const RegisterMetric head_projected_error{{
     .name = "head_projected_error",
+    .label = "Error of heads after W_O",
     .unit = "1",
     .summary =
         "relative L2 error of each head after its block of W_O: the cheap form, without cancellation between heads",

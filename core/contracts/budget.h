@@ -45,8 +45,9 @@ struct BudgetGrid {
   double label(std::size_t budget) const;
 };
 
-/// 16 fractions from 0.02 to 1, equally spaced in logarithm.
-inline constexpr std::string_view kDefaultBudgets = "0.02:1:16";
+/// 16 round fractions from 0.02 to 1, about equally spaced in logarithm.
+inline constexpr std::string_view kDefaultBudgets =
+    "0.02,0.03,0.04,0.05,0.07,0.1,0.125,0.16,0.2,0.25,0.32,0.4,0.5,0.63,0.8,1";
 
 /// Reads `--budget`: a list `0.1,0.25,1` of fractions (with a point, or 1) or `64,128,t1` of tokens (whole numbers
 /// above 1, or with a `t` before), or a range `FROM:TO:COUNT`, log-spaced, of either. Throws UsageError with the text

@@ -89,6 +89,7 @@ class MetricAccumulator : public OutputSink {
 
 struct Metric {
   std::string name;
+  std::string label;  ///< in two or three words, for axes and headings
   std::string unit;
   std::string summary;
   Better better = Better::lower;

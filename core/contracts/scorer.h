@@ -24,8 +24,20 @@ struct ScorerTraits {
   bool by_request = false;  ///< slow, a line to measure by: replayed only when asked for by name
 };
 
+/// What scorers go by: groups lists of policies.
+inline constexpr std::string_view kScorerFamilies[] = {
+    "attention paid",      // by the prompt's own queries
+    "attention expected",  // of queries to come
+    "information",         // that is lost with a token
+    "keys and values",     // by themselves
+    "position",           "learned",
+    "looks ahead",  // at the evaluation queries: oracles
+    "baseline",
+};
+
 struct Scorer {
   std::string name;
+  std::string family;            ///< one of kScorerFamilies
   std::string summary;           ///< the idea in one line
   std::string formula;           ///< the score, in plain text
   std::string paper;             ///< title, arXiv or DOI; "" for baselines

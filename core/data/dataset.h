@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -55,6 +56,9 @@ struct CarriedArray {
 
 /// What of a dataset is wanted: the carried arrays are large, and few look at them.
 enum class DatasetPart { whole, described, carried };
+
+/// Which variables of a file are read: by name and attributes.
+using VariableFilter = std::function<bool(const std::string& name, const Attributes& attributes)>;
 
 struct Dataset {
   Attributes attributes;

@@ -7,6 +7,6 @@
 namespace kvreplay::results {
 
 inline constexpr std::string_view kFormat = "kvreplay-results";
-inline constexpr std::string_view kFormatVersion = "1.3";
+inline constexpr std::string_view kFormatVersion = "1.4";
 
 }  // namespace kvreplay::results

@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer attention{{
     .name = "attention",
+    .family = "attention paid",
     .summary = "attention that the last prompt queries paid to a token",
     .formula =
         "s_i = mean or sum over t in [c - window, c) of a_{t,i}; softmax over all that t sees; then pooling over i",

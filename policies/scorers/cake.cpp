@@ -42,6 +42,7 @@ Scores score_cake(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer cake{{
     .name = "cake",
+    .family = "attention paid",
     .summary = "mean attention of an observation window and how much it varies from query to query; the window is kept",
     .formula =
         "s_i = avgpool_i(mean_t a_{t,i} + gamma var_t a_{t,i}) for i < c - window, t in [c - window, c); unbiased "

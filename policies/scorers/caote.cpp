@@ -59,6 +59,7 @@ Scores score_caote(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer caote{{
     .name = "caote",
+    .family = "attention paid",
     .summary = "how far the attention output moves when a token alone is dropped",
     .formula =
         "s_i = sum or max over t in [c - window, c) of a_{t,i} / (1 - a_{t,i}) ||v_i - o_t||_2; o_t: the output of t, "

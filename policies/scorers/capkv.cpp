@@ -10,6 +10,7 @@ Scores score_capkv(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer capkv{{
     .name = "capkv",
+    .family = "information",
     .summary =
         "capacity that the cache loses with a token: relevance to the expected query times what no other token says",
     .formula = "s_i = mean over the group of w_i u_i^T A^-1 u_i, A = I + sum_j (w_j + epsilon) u_j u_j^T / noise, "

@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer capkv_backward{{
     .name = "capkv-backward",
+    .family = "information",
     .summary = "capacity chosen step by step: removes, again and again, the token whose loss costs the least capacity",
     .formula =
         "s_i = -place, the last to be removed first; next goes argmin_i of the mean over the group of "

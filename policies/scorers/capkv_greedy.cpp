@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer capkv_greedy{{
     .name = "capkv-greedy",
+    .family = "information",
     .summary =
         "capacity chosen step by step: adds, again and again, the token that adds most to the capacity of those taken; "
         "at least 1 - 1/e of the most that any set of a size has",

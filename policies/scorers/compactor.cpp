@@ -6,6 +6,7 @@ namespace {
 
 const RegisterScorer compactor{{
     .name = "compactor",
+    .family = "information",
     .summary = "leverage of keys and attention blind to order, blended; the first and last tokens are kept",
     .formula = "s_i = blend * leverage_i + non-causal_i, both standardised over the tokens between the kept ones",
     .paper =

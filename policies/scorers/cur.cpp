@@ -44,6 +44,7 @@ Scores score_cur(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer cur{{
     .name = "cur",
+    .family = "information",
     .summary = "keys and values that are large among their neighbours: approximate leverage, locally",
     .formula = "s_i = k_i v_i / sum_j k_j v_j, k_i = ||k_i||_2^2 / sum over its block of `window` tokens, v_i likewise",
     .paper = "CurDKV: Value-Guided KV Compression for LLMs via Approximated CUR Decomposition, arXiv 2509.15038",

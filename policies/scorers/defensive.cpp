@@ -41,6 +41,7 @@ Scores score_defensive(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer defensive{{
     .name = "defensive",
+    .family = "attention paid",
     .summary =
         "the most that any query of an observation window pays to a token, no less than the head's mean of it; the "
         "window is kept",

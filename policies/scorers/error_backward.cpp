@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer error_backward{{
     .name = "error-backward",
+    .family = "looks ahead",
     .summary = "looks ahead: starts from the full cache and removes, again and again, what raises the error of the "
                "attention output least. An error that a head can reach at every budget",
     .formula = "s_i = -place, the last to be removed first; next goes argmin_i sum over the evaluation queries of the "

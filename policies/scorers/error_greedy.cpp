@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer error_greedy{{
     .name = "error-greedy",
+    .family = "looks ahead",
     .summary = "looks ahead: starts from the local tokens and adds, again and again, what lowers the error of the "
                "attention output most. An error that a head can reach at every budget, and no bound: tokens that help "
                "together only come last",

@@ -31,6 +31,7 @@ AddedCost cost_of_error_oracle(const UnitDimensions& unit, const Parameters&) {
 
 const RegisterScorer error_oracle{{
     .name = "error-oracle",
+    .family = "looks ahead",
     .summary = "looks ahead: the error of the attention output when a token alone is missing",
     .formula = "s_i = sum over the evaluation queries of the group of (a_{t,i} / (1 - a_{t,i}))^2 ||v_i - o_t||^2, "
                "full cache",

@@ -69,6 +69,7 @@ Scores score_expected_attention(const PromptView& view, const Parameters& parame
 
 const RegisterScorer expected_attention{{
     .name = "expected-attention",
+    .family = "attention expected",
     .summary = "attention that future queries are expected to pay, were they Gaussian like those of the prompt",
     .formula =
         "s_i = (mean over the group of softmax_i(scale mu.k_i + scale^2/2 k_i^T Sigma k_i) + epsilon) ||v_i||_2; "

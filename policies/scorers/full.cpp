@@ -7,6 +7,7 @@ namespace {
 
 const RegisterScorer full{{
     .name = "full",
+    .family = "baseline",
     .summary = "evicts nothing, whatever the budget: the reference",
     .formula = "every token is retained",
     .paper = "",

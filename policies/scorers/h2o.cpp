@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer h2o{{
     .name = "h2o",
+    .family = "attention paid",
     .summary = "heavy hitters by accumulated attention, and the newest tokens",
     .formula = "s_i = sum over all prompt queries t >= i of a_{t,i}; floor(recent_share * budget) newest tokens, the "
                "rest by s",

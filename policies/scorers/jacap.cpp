@@ -37,6 +37,7 @@ Scores score_jacap(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer jacap{{
     .name = "jacap",
+    .family = "information",
     .summary = "capacity as in capkv, of the attention's Jacobian at the expected query",
     .formula = "s_i = mean over the group of w_i v_i^T A^-1 v_i, A = I + sum_j w_j v_j v_j^T, "
                "w_i = (a_i (1 - a_i))^2 kappa_i / d, a = softmax_i(k_i.mu / (tau sqrt(d))), "

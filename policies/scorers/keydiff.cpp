@@ -36,6 +36,7 @@ Scores score_keydiff(const PromptView& view, const Parameters&) {
 
 const RegisterScorer keydiff{{
     .name = "keydiff",
+    .family = "keys and values",
     .summary = "keys unlike the average direction carry distinct information: keep them",
     .formula = "s_i = -cos(k_i, mean_j k_j / ||k_j||)",
     .paper = "KeyDiff: Key Similarity-Based KV Cache Eviction, arXiv 2504.15364",

@@ -18,6 +18,7 @@ Scores score_knorm(const PromptView& view, const Parameters&) {
 
 const RegisterScorer knorm{{
     .name = "knorm",
+    .family = "keys and values",
     .summary = "keys of small norm attract attention: keep them",
     .formula = "s_i = -||k_i||_2",
     .paper = "A Simple and Effective L2 Norm-Based Strategy for KV Cache Compression, arXiv 2406.11430",

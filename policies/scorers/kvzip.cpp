@@ -6,6 +6,7 @@ namespace {
 
 const RegisterScorer kvzip{{
     .name = "kvzip",
+    .family = "attention expected",
     .summary = "the most attention that a token gets while the model is asked to repeat the context",
     .formula = "s_i = max over the group and the probe's rows of softmax over [sinks, the chunk's tokens, its probe's "
                "tokens so far]; 0 for tokens in no chunk",

@@ -80,6 +80,7 @@ Scores score_lagkv(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer lagkv{{
     .name = "lagkv",
+    .family = "keys and values",
     .summary = "keys and values unlike those of the partition that follows; the sinks and the last partition are kept",
     .formula =
         "s_i = rank inside its partition of (p_i(K) + p_i(V)) / 2, divided by lag; p = softmax over the partition of "

@@ -33,6 +33,7 @@ ParameterSpec group_by_maximum() {
 
 const RegisterScorer lava{{
     .name = "lava",
+    .family = "attention paid",
     .summary = "attention of an observation window, pooled, times the largest value of the head; the window is kept",
     .formula =
         "s_i = max over the group of maxpool_i(mean over t in [c - window, c) of a_{t,i}) * max_j ||v_j||_1 for i, j < "

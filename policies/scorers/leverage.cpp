@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer leverage_scorer{{
     .name = "leverage",
+    .family = "information",
     .summary = "keys before RoPE that few others can stand for: statistical leverage",
     .formula = "s_i = z-score over the layer of x_i^T (X^T X + 0.01 I)^-1 x_i, X: keys before RoPE less their mean",
     .paper =

@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer lkv{{
     .name = "lkv",
+    .family = "learned",
     .summary = "networks learned from traces, one per KV head, that see key, value and place of a token, and no query",
     .formula = "s_i = ws . x + b + w2 . silu(W1 x + b1); x = key before RoPE, value, ln||k||, ln||v||, ln(1 + i), "
                "ln(c - i), i / c, standardised; the file's first and last tokens are kept",

@@ -6,6 +6,7 @@ namespace {
 
 const RegisterScorer lkv_q{{
     .name = "lkv-q",
+    .family = "learned",
     .summary = "as lkv, and its networks also see what the last prompt queries look at: not query-agnostic",
     .formula = "as lkv, and x has ln(a_w + 1e-6) for w = 1, 8, 64: mean attention of the last w prompt queries and the "
                "group's heads",

@@ -6,6 +6,7 @@ namespace {
 
 const RegisterScorer non_causal{{
     .name = "non-causal",
+    .family = "attention expected",
     .summary = "attention inside chunks of the prompt in which every query sees every key, times the norm of the value",
     .formula =
         "s_i = z-score over the layer of avgpool_i(mean over the group of sum_t a'_{t,i} * ||v_i||_2), a' = softmax of "

@@ -18,6 +18,7 @@ Scores score_oracle(const PromptView& view, const Parameters&) {
 
 const RegisterScorer oracle{{
     .name = "oracle",
+    .family = "looks ahead",
     .summary =
         "looks ahead: the attention that the evaluation queries will pay; the best attention_recall a head can have",
     .formula = "s_i = sum over the evaluation queries of the group of a_{t,i}, full cache",

@@ -61,6 +61,7 @@ AddedCost cost_of_r_kv(const UnitDimensions& unit, const Parameters&) {
 
 const RegisterScorer r_kv{{
     .name = "r-kv",
+    .family = "attention paid",
     .summary = "attention of the last queries, less the redundancy of a key; of similar keys the newest is spared; the "
                "window is kept",
     .formula = "s_i = lambda maxpool_i(mean_t softmax_{i < c - window}(largest logit of the group)) - (1 - lambda) "

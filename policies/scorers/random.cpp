@@ -16,6 +16,7 @@ Scores score_random(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer random_scorer{{
     .name = "random",
+    .family = "baseline",
     .summary = "a fair draw: the baseline that every policy has to beat",
     .formula = "s_i = hash(seed, sample, layer, head, position)",
     .paper = "",

@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer sage_kv{{
     .name = "sage-kv",
+    .family = "attention paid",
     .summary =
         "attention of the last prompt query, once after the prompt; the sinks and a share of newest tokens are kept",
     .formula = "s_i = mean over the group of a_{c-1,i}; floor(recent_share * budget) newest tokens, the rest by s",

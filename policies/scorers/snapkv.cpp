@@ -5,6 +5,7 @@ namespace {
 
 const RegisterScorer snapkv{{
     .name = "snapkv",
+    .family = "attention paid",
     .summary =
         "attention of an observation window at the end of the prompt, pooled over neighbours; the window is kept",
     .formula =

@@ -13,6 +13,7 @@ Scores score_by_position(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer streaming_llm{{
     .name = "streaming-llm",
+    .family = "position",
     .summary = "the first tokens (attention sinks) and the newest; tokens keep their positions (no re-rotation)",
     .formula = "s_i = i; the first `sinks` tokens are kept",
     .paper = "Efficient Streaming Language Models with Attention Sinks, arXiv 2309.17453",

@@ -21,6 +21,7 @@ Scores score_tova(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer tova{{
     .name = "tova",
+    .family = "attention paid",
     .summary = "attention of the last prompt query, averaged over all heads of the layer: one retained set per layer",
     .formula = "s_i = mean over query heads of a_{c-1,i}",
     .paper = "Transformers are Multi-State RNNs, arXiv 2401.06104",

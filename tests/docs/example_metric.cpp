@@ -32,6 +32,7 @@ class MovedQueries final : public QueryHeadSums {
 
 const RegisterMetric moved_queries{{
     .name = "moved_queries",
+    .label = "Moved queries",
     .unit = "1",
     .summary = "share of the evaluation queries whose output moves by more than `bound` of its norm",
     .better = Better::lower,

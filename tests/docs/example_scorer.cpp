@@ -20,6 +20,7 @@ Scores score_value_peak(const PromptView& view, const Parameters& parameters) {
 
 const RegisterScorer value_peak{{
     .name = "value-peak",
+    .family = "keys and values",
     .summary = "values with one large entry change some dimension of the output most: keep them",
     .formula = "s_i = max_d |v_{i,d}|; the newest tokens are kept",
     .paper = "",

@@ -123,6 +123,8 @@ bool holds_all(const reference::Positions& larger, const reference::Positions& s
 TEST_CASE("every scorer and allocator describes itself") {
   for (const Scorer& scorer : all_scorers()) {
     CAPTURE(scorer.name);
+    CHECK(std::ranges::find(kScorerFamilies, scorer.family) != std::end(kScorerFamilies));
+    CHECK((scorer.family == "looks ahead") == scorer.traits.oracle);
     CHECK(!scorer.summary.empty());
     CHECK(!scorer.formula.empty());
     CHECK((scorer.score != nullptr) != (scorer.score_at != nullptr));

@@ -14,6 +14,7 @@ Command merge_command();
 Command metrics_command();
 Command policies_command();
 Command replay_command();
+Command report_command();
 Command synth_command();
 
 }  // namespace kvreplay

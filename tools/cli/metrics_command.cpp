@@ -53,6 +53,7 @@ std::string describe(const Metric& metric) {
 
 Json to_json(const Metric& metric) {
   return {{"name", metric.name},
+          {"label", metric.label},
           {"summary", metric.summary},
           {"unit", metric.unit},
           {"sum_unit", metric.sum_unit},

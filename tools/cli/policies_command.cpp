@@ -22,7 +22,9 @@ constexpr const char* kGrammar =
 
 void print_overview(std::ostream& out) {
   std::vector<TwoColumnRow> rows;
-  for (const Scorer& scorer : all_scorers()) rows.push_back({"Scorers: which tokens", scorer.name, scorer.summary});
+  for (const std::string_view family : kScorerFamilies)
+    for (const Scorer& scorer : all_scorers())
+      if (scorer.family == family) rows.push_back({fmt::format("Scorers: {}", family), scorer.name, scorer.summary});
   for (const Modifier& modifier : all_modifiers())
     rows.push_back({"Modifiers: what becomes of the scores", modifier.name, modifier.summary});
   for (const Allocator& allocator : all_allocators())

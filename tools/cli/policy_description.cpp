@@ -1,5 +1,7 @@
 #include "tools/cli/policy_description.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/contracts/policy_text.h"
@@ -43,7 +45,7 @@ std::vector<Trait> traits_of(const Allocator& allocator) {
 
 // Scorers, modifiers and allocators name these fields alike.
 template <typename Method>
-std::string page_of(const Method& method, const char* kind, const char* formula_label) {
+std::string page_of(const Method& method, const std::string& kind, const char* formula_label) {
   std::vector<TwoColumnRow> rows;
   rows.push_back({"What it does", formula_label, method.formula});
   if (!method.paper.empty()) rows.push_back({"What it does", "paper", method.paper});
@@ -70,7 +72,9 @@ Json json_of(const Method& method) {
 
 }  // namespace
 
-std::string describe(const Scorer& scorer) { return page_of(scorer, ", a scorer", "score"); }
+std::string describe(const Scorer& scorer) {
+  return page_of(scorer, fmt::format(", a scorer ({})", scorer.family), "score");
+}
 std::string describe(const Modifier& modifier) { return page_of(modifier, ", a modifier", "scores"); }
 std::string describe(const Allocator& allocator) { return page_of(allocator, ", an allocator", "budgets"); }
 
@@ -94,7 +98,11 @@ std::string describe(const Preset& preset) {
   return page(preset.name + ", a preset", preset.summary, rows);
 }
 
-Json to_json(const Scorer& scorer) { return json_of(scorer); }
+Json to_json(const Scorer& scorer) {
+  Json json = json_of(scorer);
+  json["family"] = scorer.family;
+  return json;
+}
 Json to_json(const Modifier& modifier) { return json_of(modifier); }
 Json to_json(const Allocator& allocator) { return json_of(allocator); }
 

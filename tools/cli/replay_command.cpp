@@ -78,6 +78,9 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.value("output,o", output.results, "FILE", "the results; required");
   options.value("save-retained", output.retained, "FILE", "also write every retained set");
   options.value("save-outputs", output.outputs, "FILE", "also write the full-cache attention outputs");
+  options.value("date", replay.date, "DATE",
+                "note this day in the results (2026-11-30, or with a time, 2026-11-30T12:00Z); without it they hold "
+                "none, and the same replay writes the same bytes");
   options.flag("force", output.force, "overwrite outputs");
   options.group("Running");
   declare_backend(options, output.backend);

@@ -35,6 +35,8 @@ std::string describe_results(const std::string& path, std::uintmax_t bytes, cons
     rows.push_back({title, std::move(left), std::move(right)});
   };
   add("", "written by", results.creator);
+  if (!results.command.empty()) add("", "command", results.command);
+  if (!results.date.empty()) add("", "date", results.date);
   add("", "model", results.model_id);
   add("", "layers", fmt::format("{}", fmt::join(results.layers, ",")));
   add("", "heads",

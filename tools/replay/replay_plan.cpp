@@ -4,17 +4,34 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <sstream>
 
 #include "core/base/counted.h"
 #include "core/base/error.h"
+#include "core/base/printable.h"
 #include "core/data/prompt_digest.h"
+#include "tools/replay/command_text.h"
 #include "tools/replay/plan_steps.h"
 #include "tools/replay/unit_replay.h"
 
 namespace kvreplay {
 namespace {
+
+// ISO 8601, from the day on.
+void check_date(const std::string& text) {
+  static const std::regex form(R"((\d{4})-(\d{2})-(\d{2})(T\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:\d{2})?)?)");
+  std::smatch parts;
+  const auto number = [&](std::size_t i) { return std::stoi(parts[i].str()); };
+  if (!std::regex_match(text, parts, form) ||
+      !std::chrono::year_month_day(std::chrono::year(number(1)), std::chrono::month(unsigned(number(2))),
+                                   std::chrono::day(unsigned(number(3))))
+           .ok())
+    throw UsageError(fmt::format("--date '{}': expected a day such as 2026-11-30, or with a time, 2026-11-30T12:00Z",
+                                 printable(text)));
+}
 
 // A budget in tokens may be more than a short prompt has: then that prompt keeps everything.
 void check_budgets(const ReplayPlan& plan, bool strict, std::ostream& talk) {
@@ -95,6 +112,7 @@ ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
   // Said only when everything has been checked: an error is one line.
   std::ostringstream notes;
   if (options.traces.empty()) throw UsageError("replay needs at least one trace");
+  if (!options.date.empty()) check_date(options.date);
   ReplayPlan plan;
   plan.evict_sliding = options.evict_sliding;
   plan.seed = options.seed;
@@ -111,6 +129,8 @@ ReplayPlan make_replay_plan(const ReplayOptions& options, std::ostream& talk) {
   if (plan.policies.empty()) throw InputError("nothing to replay: the trace feeds no policy");
   choose_metrics(options, plan, notes);
   plan.options = options_json(plan, scores);
+  plan.command = command_text(options, plan);
+  plan.date = options.date;
   talk << notes.str();
   return plan;
 }

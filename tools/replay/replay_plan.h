@@ -33,6 +33,7 @@ struct ReplayOptions {
   /// feed, instead of leaving them out of it.
   bool strict = false;
   std::size_t seed = 1;
+  std::string date;  ///< to be noted in the results, as parse_date() takes it; "": none
 };
 
 /// One sample at one compression point.
@@ -65,6 +66,8 @@ struct ReplayPlan {
   bool evict_sliding = false;
   std::uint64_t seed = 1;
   std::string options;                        ///< JSON: everything that the numbers depend on, nothing else
+  std::string command;                        ///< command_text()
+  std::string date;                           ///< of the options
   std::vector<std::filesystem::path> inputs;  ///< files that this reads: traces, scores, those that policies name
   std::vector<LeftOut> left_out;              ///< policies, of some cases or of all, and metrics
 

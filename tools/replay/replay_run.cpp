@@ -99,7 +99,10 @@ class UnitQueue {
         [&](Backend& chosen) { result = run_unit(plan_, unit, budgets, part_.kept.outputs, progress, chosen, used_); });
     tell_left_out(unit, result);
     Dataset entry = unit_dataset(plan_, unit, result);
-    if (part_.kept.retained) append_retained(result, entry);
+    if (part_.kept.retained) {
+      append_retained(result, entry);
+      if (unit.layer == 0) append_tokens(plan_.sample(plan_.cases[unit.case_index]), entry);
+    }
     if (part_.kept.outputs) append_outputs(result, plan_.sample(plan_.cases[unit.case_index]).query_positions(), entry);
     advance(1 - told);
     return entry;

@@ -50,9 +50,11 @@ class Frame {
                            {"backend", std::string("cpu")},
                            {"model_id", plan_.model().model_id},
                            {"options", plan_.options},
+                           {"command", plan_.command},
                            {"model_layers", static_cast<std::int64_t>(plan_.model().n_layers)},
                            {"seed", static_cast<std::int64_t>(plan_.seed)},
                            {"budget_kind", std::string(name_of(plan_.budgets.kind))}};
+    if (!plan_.date.empty()) results_.attributes["date"] = plan_.date;
     if (!plan_.left_out.empty()) results_.attributes["left_out"] = left_out_json(plan_.left_out);
   }
 

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
+#include <utility>
 
 #include "core/base/error.h"
 #include "traces/results/array_file.h"
@@ -16,6 +19,8 @@ namespace {
 
 constexpr const char* kOutputs = "full_outputs";
 constexpr const char* kPositions = "full_outputs_positions";
+constexpr const char *kSampleName = "sample_name", *kDecodeStart = "decode_start", *kTokenTexts = "token_texts",
+                     *kSpanNames = "marked_spans", *kSpanBegin = "marked_begin", *kSpanEnd = "marked_end";
 
 std::string cells_name(std::size_t policy) { return fmt::format("cells_{}", policy); }
 std::string holders_name(std::size_t policy) { return fmt::format("holders_{}", policy); }
@@ -39,9 +44,10 @@ const std::vector<std::string>& texts(const Dataset& frame, std::string_view nam
   return std::ranges::find(frame.texts, name, &TextVariable::name)->values;
 }
 
+std::string sample_path(const Dataset& entry) { return fmt::format("/samples/{:04}", number(entry, "sample")); }
+
 std::string point_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
-  return fmt::format("/samples/{:04}/{}", number(entry, "sample"),
-                     texts(frame.dataset, "case_point")[unit / frame.n_layers()]);
+  return fmt::format("{}/{}", sample_path(entry), texts(frame.dataset, "case_point")[unit / frame.n_layers()]);
 }
 
 std::string layer_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
@@ -49,9 +55,9 @@ std::string layer_path(const ResultsFrame& frame, std::size_t unit, const Datase
   return fmt::format("{}/layers/{:02}", point_path(frame, unit, entry), layers[unit % frame.n_layers()]);
 }
 
-std::map<std::string, std::string> file_attributes(const ResultsFrame& frame, const char* format) {
+std::map<std::string, std::string> file_attributes(const ResultsFrame& frame, const char* format, const char* version) {
   return {{"format", format},
-          {"format_version", "1.0"},
+          {"format_version", version},
           {"options", std::get<std::string>(frame.dataset.attributes.at("options"))}};
 }
 
@@ -81,11 +87,57 @@ void check_retained(const ResultsFrame& frame, const Dataset& unit, std::size_t 
   expect_counts(cells, static_cast<double>(n_cells));
 }
 
+// Texts of tokens have line feeds, and bytes of half a character are none of theirs: JSON says them in ASCII.
+std::string text_of_token(const std::string& stored) try {
+  return nlohmann::json::parse(stored).get<std::string>();
+} catch (const nlohmann::json::exception&) {
+  throw InputError(fmt::format("{}: expected texts as JSON has them, found {:?}", kTokenTexts, stored));
+}
+
+bool has_tokens(const Dataset& unit) { return unit.attributes.contains(kSampleName); }
+
+void check_tokens(const Dataset& unit) {
+  const auto decode_start = unit.attributes.find(kDecodeStart);
+  if (text_attribute(unit.attributes, kSampleName).empty() || decode_start == unit.attributes.end() ||
+      !std::holds_alternative<std::int64_t>(decode_start->second))
+    throw InputError(fmt::format("expected attributes {} and {}, a text and a number", kSampleName, kDecodeStart));
+  const std::vector<std::string> names = unit.text_values(kSpanNames);
+  for (const char* name : {kSpanBegin, kSpanEnd}) {
+    if (names.empty()) break;
+    const Variable& bounds = unit.variable(name);
+    expect_dimensions(unit, bounds, {names.size()});
+    expect_counts(bounds, 0x1p53);
+  }
+  for (const std::string& text : unit.text_values(kTokenTexts)) static_cast<void>(text_of_token(text));
+}
+
+// All points of a sample have the same.
+void write_tokens(const Dataset& entry, ArrayFile& file) {
+  const std::string sample = sample_path(entry);
+  if (const std::vector<std::string> stored = entry.text_values(kTokenTexts); !stored.empty()) {
+    std::vector<std::string> texts;
+    for (const std::string& text : stored) texts.push_back(text_of_token(text));
+    file.write(sample + "/token_texts", texts);
+  }
+  if (const std::vector<std::string> names = entry.text_values(kSpanNames); !names.empty()) {
+    file.write(sample + "/spans/name", names);
+    for (const auto& [variable, name] : {std::pair{kSpanBegin, "begin"}, std::pair{kSpanEnd, "end"}}) {
+      const std::vector<double>& values = entry.variable(variable).values;
+      const std::vector<std::int64_t> bounds(values.begin(), values.end());
+      file.write(sample + "/spans/" + name, std::vector<std::size_t>{bounds.size()},
+                 std::span<const std::int64_t>(bounds));
+    }
+  }
+  file.annotate(sample, {{"name", text_attribute(entry.attributes, kSampleName)},
+                         {"decode_start", std::to_string(number(entry, kDecodeStart))}});
+}
+
 }  // namespace
 
 void check_extras(const ResultsFrame& frame, const Dataset& unit, KeptExtras kept) {
   for (std::size_t p = 0; kept.retained && p < frame.dataset.dimension("policy").size(); ++p)
     if (unit.has_variable(cells_name(p))) check_retained(frame, unit, p);  // else left out there
+  if (kept.retained && has_tokens(unit)) check_tokens(unit);
   if (!kept.outputs) return;
   const Variable &outputs = unit.variable(kOutputs), &positions = unit.variable(kPositions);
   const std::size_t n_queries = length(unit, outputs, 1);
@@ -127,6 +179,29 @@ void append_retained(const UnitResult& result, Dataset& entry) {
   }
 }
 
+void append_tokens(const SampleInfo& sample, Dataset& entry) {
+  entry.attributes[kSampleName] = sample.name;
+  entry.attributes[kDecodeStart] = static_cast<std::int64_t>(sample.decode_start);
+  if (!sample.token_texts.empty()) {
+    TextVariable texts{kTokenTexts, dimension(entry, "token", sample.token_texts.size()), {}};
+    for (const std::string& text : sample.token_texts) texts.values.push_back(nlohmann::json(text).dump(-1, ' ', true));
+    entry.texts.push_back(std::move(texts));
+  }
+  if (sample.spans.empty()) return;
+  const std::string along = dimension(entry, "mark", sample.spans.size());
+  TextVariable names{kSpanNames, along, {}};
+  Variable begin{.name = kSpanBegin, .dimensions = {along}, .values = {}, .attributes = {}}, end = begin;
+  end.name = kSpanEnd;
+  for (const Span& span : sample.spans) {
+    names.values.push_back(span.name);
+    begin.values.push_back(static_cast<double>(span.tokens.begin));
+    end.values.push_back(static_cast<double>(span.tokens.end));
+  }
+  entry.texts.push_back(std::move(names));
+  entry.variables.push_back(std::move(begin));
+  entry.variables.push_back(std::move(end));
+}
+
 void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry) {
   const Tensor& outputs = result.outputs;
   const auto values = outputs.values();
@@ -145,10 +220,12 @@ void append_outputs(const UnitResult& result, std::span<const std::size_t> query
 
 std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,
                                              const UnitReader& read_unit) {
-  ArrayFile file(path, file_attributes(frame, "kvreplay-retained"));
+  ArrayFile file(path, file_attributes(frame, "kvreplay-retained", "1.1"));
   const auto& policies = std::get<std::vector<std::string>>(frame.dataset.dimension("policy").labels);
+  std::set<std::int64_t> samples;
   for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
     const Dataset entry = read_unit(unit, DatasetPart::described);
+    if (has_tokens(entry) && samples.insert(number(entry, "sample")).second) write_tokens(entry, file);
     for (std::size_t p = 0; p < policies.size(); ++p) {
       if (!entry.has_variable(cells_name(p))) continue;  // left out here
       const Variable& cells = entry.variable(cells_name(p));
@@ -176,7 +253,7 @@ std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, 
 
 std::unique_ptr<NewFile> write_outputs_file(const std::filesystem::path& path, const ResultsFrame& frame,
                                             const UnitReader& read_unit) {
-  ArrayFile file(path, file_attributes(frame, "kvreplay-outputs"));
+  ArrayFile file(path, file_attributes(frame, "kvreplay-outputs", "1.0"));
   for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {
     const Dataset entry = read_unit(unit, DatasetPart::described);
     const Variable& outputs = entry.variable(kOutputs);

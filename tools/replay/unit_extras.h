@@ -7,6 +7,7 @@
 #include <span>
 
 #include "core/data/dataset.h"
+#include "core/data/trace_info.h"
 #include "tools/replay/results_assembly.h"
 #include "tools/replay/unit_cost.h"
 #include "tools/replay/unit_replay.h"
@@ -16,6 +17,8 @@ namespace kvreplay {
 
 /// Puts the retained sets of a unit into its journal entry: for every token the cell that it is in.
 void append_retained(const UnitResult& result, Dataset& entry);
+/// What the tokens of the sets say, and which are marked: into one entry of each case.
+void append_tokens(const SampleInfo& sample, Dataset& entry);
 /// \param query_positions  of all recorded queries of the sample, ascending
 void append_outputs(const UnitResult& result, std::span<const std::size_t> query_positions, Dataset& entry);
 

@@ -14,17 +14,27 @@ namespace kvreplay {
 struct ArrayFile::Impl {
   Impl(const std::filesystem::path& path) : file(path, false) {}
 
+  /// Of everything that the path goes through.
+  void make_groups(const std::string& path) {
+    std::size_t begin = 0;
+    for (std::size_t slash; (slash = path.find('/', begin)) != std::string::npos; begin = slash + 1)
+      if (const std::string group = path.substr(0, slash); slash > 0 && !hdf5::has_link(file.file(), group))
+        hdf5::create_group(file.file(), group);
+  }
+
+  void make_way(const std::string& name) {
+    make_groups(name);
+
+    // Of a trace or of shards that say two things are one.
+    if (hdf5::has_link(file.file(), name))
+      throw InputError(fmt::format("{}: expected names that differ, found {} twice", file.path().string(), name));
+  }
+
   void write(const std::string& name, std::span<const std::size_t> shape, const void* values, hid_t type,
              const std::map<std::string, std::string>& attributes) {
     const hdf5::Lock lock;
     const hdf5::File& root = file.file();
-    std::size_t begin = 0;
-    for (std::size_t slash; (slash = name.find('/', begin)) != std::string::npos; begin = slash + 1)
-      if (slash > 0 && !hdf5::has_link(root, name.substr(0, slash))) hdf5::create_group(root, name.substr(0, slash));
-
-    // Of a trace or of shards that say two things are one.
-    if (hdf5::has_link(root, name))
-      throw InputError(fmt::format("{}: expected names that differ, found {} twice", file.path().string(), name));
+    make_way(name);
     const std::vector<hsize_t> dims(shape.begin(), shape.end());
     const hdf5::Space space = hdf5::new_space(dims);
     const hdf5::PropertyList creation = hdf5::dataset_creation();
@@ -42,6 +52,12 @@ struct ArrayFile::Impl {
       hdf5::check("write", root, name, [&] { return H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values); });
     for (const auto& [key, value] : attributes) hdf5::write_attribute(dataset, key, value);
     dataset.close();
+  }
+
+  void write(const std::string& name, std::span<const std::string> texts) {
+    const hdf5::Lock lock;
+    make_way(name);
+    hdf5::write_strings(file.file(), name, {texts.begin(), texts.end()}).close();
   }
 
   static constexpr std::size_t kWorthCompressing = 1024;  // elements
@@ -85,6 +101,19 @@ void ArrayFile::write(const std::string& name, std::span<const std::size_t> shap
 void ArrayFile::write(const std::string& name, std::span<const std::size_t> shape, std::span<const std::int64_t> values,
                       const std::map<std::string, std::string>& attributes) {
   guarded(impl_->file.path(), [&] { impl_->write(name, shape, values.data(), H5T_NATIVE_INT64, attributes); });
+}
+
+void ArrayFile::write(const std::string& name, std::span<const std::string> texts) {
+  guarded(impl_->file.path(), [&] { impl_->write(name, texts); });
+}
+
+void ArrayFile::annotate(const std::string& name, const std::map<std::string, std::string>& attributes) {
+  guarded(impl_->file.path(), [&] {
+    const hdf5::Lock lock;
+    impl_->make_groups(name + "/");
+    const hdf5::Group group = hdf5::open_group(impl_->file.file(), name);
+    for (const auto& [key, value] : attributes) hdf5::write_attribute(group, key, value);
+  });
 }
 
 std::unique_ptr<NewFile> ArrayFile::finish() {

@@ -32,6 +32,11 @@ class ArrayFile {
   void write(const std::string& name, std::span<const std::size_t> shape, std::span<const std::int64_t> values,
              const std::map<std::string, std::string>& attributes = {});
 
+  /// Texts along one axis, of variable length in UTF-8.
+  void write(const std::string& name, std::span<const std::string> texts);
+  /// \param name  a group, made where there is none
+  void annotate(const std::string& name, const std::map<std::string, std::string>& attributes);
+
   /// The file is whole now. Throws SystemError (disk full, ...).
   std::unique_ptr<NewFile> finish();
   void commit() { finish()->commit(); }

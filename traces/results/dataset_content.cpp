@@ -278,7 +278,7 @@ void write_dataset_content(const hdf5::Group& root, const Dataset& dataset) {
   write_carried(root, dataset.carried);
 }
 
-Dataset read_dataset_content(const hdf5::StoredGroup& root, DatasetPart part) {
+Dataset read_dataset_content(const hdf5::StoredGroup& root, DatasetPart part, const VariableFilter& wanted) {
   Dataset dataset;
   if (part != DatasetPart::described) dataset.carried = read_carried(root);
   if (part == DatasetPart::carried) return dataset;
@@ -291,6 +291,8 @@ Dataset read_dataset_content(const hdf5::StoredGroup& root, DatasetPart part) {
     if (name == hdf5::kMembersGroup || name == kCarriedGroup) continue;
     hdf5::require_printable(name, root.path);
     hdf5::StoredArray array = hdf5::open_array(root, name);
+    const bool is_number = hdf5::kind_of(array) != hdf5::ValueKind::string;
+    if (wanted && is_number && !is_scale(array) && !wanted(name, read_attributes(array))) continue;
     allowance.spend(array);
     if (is_scale(array)) {
       scales[array.object->address] = name;

@@ -14,7 +14,9 @@ inline constexpr const char* kCarriedGroup = "carried";
 /// Throws Failure; std::logic_error for a dataset that contradicts itself.
 void write_dataset_content(const hdf5::Group& group, const Dataset& dataset);
 
+/// \param wanted  of the variables; empty: all
 /// Throws Violation.
-Dataset read_dataset_content(const hdf5::StoredGroup& group, DatasetPart part = DatasetPart::whole);
+Dataset read_dataset_content(const hdf5::StoredGroup& group, DatasetPart part = DatasetPart::whole,
+                             const VariableFilter& wanted = {});
 
 }  // namespace kvreplay

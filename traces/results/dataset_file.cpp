@@ -19,8 +19,9 @@ void write_dataset(const std::filesystem::path& path, const Dataset& dataset) {
   write_dataset_aside(path, dataset)->commit();
 }
 
-Dataset read_dataset(const InputFile& file, DatasetPart part) {
-  return naming_file<InputError>(file.path(), [&] { return read_dataset_content(hdf5::root_of(file.stored()), part); });
+Dataset read_dataset(const InputFile& file, DatasetPart part, const VariableFilter& wanted) {
+  return naming_file<InputError>(file.path(),
+                                 [&] { return read_dataset_content(hdf5::root_of(file.stored()), part, wanted); });
 }
 
 }  // namespace kvreplay

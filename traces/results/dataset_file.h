@@ -19,6 +19,7 @@ void write_dataset(const std::filesystem::path& path, const Dataset& dataset);
 std::unique_ptr<NewFile> write_dataset_aside(const std::filesystem::path& path, const Dataset& dataset);
 
 /// Reads what write_dataset() wrote. Throws InputError when it is something else, truncated or absurd.
-Dataset read_dataset(const InputFile& file, DatasetPart part = DatasetPart::whole);
+/// \param wanted  of the variables, where the arrays of all are too much at a time; empty: all
+Dataset read_dataset(const InputFile& file, DatasetPart part = DatasetPart::whole, const VariableFilter& wanted = {});
 
 }  // namespace kvreplay

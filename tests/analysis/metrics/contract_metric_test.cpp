@@ -56,6 +56,8 @@ bool finite(const MetricSums& sums) {
 TEST_CASE("every metric describes itself, and has sums of its own or reads another's") {
   for (const Metric& metric : all_metrics()) {
     CAPTURE(metric.name);
+    CHECK(!metric.label.empty());
+    CHECK(metric.label.size() <= 30);
     CHECK(!metric.unit.empty());
     CHECK(!metric.summary.empty());
     CHECK((metric.make != nullptr) ==

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -104,11 +105,20 @@ TEST_CASE("a range of budgets is equally spaced in logarithm and keeps its ends"
   CHECK(tokens.kind == BudgetKind::tokens);
   CHECK(tokens.values == std::vector<double>{16, 64, 256, 1024});
   // Four digits; 0.02 * 50^(1/15) = 0.025960...
+  const BudgetGrid fine = parse_budgets("0.02:1:16");
+  REQUIRE(fine.values.size() == 16);
+  CHECK(fine.values[0] == 0.02);
+  CHECK(fine.values[1] == 0.02596);
+  CHECK(fine.values[15] == 1);
+}
+
+TEST_CASE("the default budgets are sixteen round fractions, those that people ask for among them") {
   const BudgetGrid standard = parse_budgets(kDefaultBudgets);
-  REQUIRE(standard.values.size() == 16);
-  CHECK(standard.values[0] == 0.02);
-  CHECK(standard.values[1] == 0.02596);
-  CHECK(standard.values[15] == 1);
+  CHECK(standard.kind == BudgetKind::fraction);
+  CHECK(standard.values.size() == 16);
+  CHECK(std::ranges::is_sorted(standard.values));
+  for (const double budget : {0.05, 0.1, 0.25, 0.5, 1.0})
+    CHECK(std::ranges::find(standard.values, budget) != standard.values.end());
 }
 
 TEST_CASE("a range of tokens may begin with one, and drops what rounds to the same") {

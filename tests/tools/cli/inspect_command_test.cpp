@@ -102,7 +102,7 @@ TEST_CASE("inspect describes shards, retained sets, outputs and scores") {
   replay_with({"--shard", "1/2"});
 
   const std::string retained = run({"inspect", sets}).out;
-  CHECK(contains(retained, sets + ": retained sets, format 1.0, "));
+  CHECK(contains(retained, sets + ": retained sets, format 1.1, "));
   CHECK(contains(retained, "samples/0000/context/layers/LL/retained/knorm"));
   CHECK(contains(retained, "uint8 [2, 2, 224] in layers 0-1"));
   const std::string full = run({"inspect", outputs}).out;
@@ -121,7 +121,7 @@ TEST_CASE("inspect describes shards, retained sets, outputs and scores") {
   CHECK(contains(described, "float32 [2, 256] in layer 1"));
   const auto json = nlohmann::json::parse(run({"inspect", "--json", sets, scores}).out)["files"];
   CHECK(json[0]["format"] == "kvreplay-retained");
-  CHECK(json[0]["arrays"].size() == 8);  // 2 points, 2 layers, 2 policies
+  CHECK(json[0]["arrays"].size() == 8 + 3);  // 2 points, 2 layers, 2 policies; three of marked spans
   CHECK(json[1]["arrays"][0]["shape"] == nlohmann::json::parse("[2, 256]"));
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "tests/support/random_layer.h"
 #include "tests/tools/cli/replay_fixture.h"
@@ -53,6 +54,40 @@ TEST_CASE("saved retained sets hold as many tokens as kept_fraction says, and wh
     const double of_needle = value_at(results, "needle_recall_numerator", span);
     CHECK(of_needle == static_cast<double>(n_needle));
   });
+}
+
+TEST_CASE("saved retained sets say what their tokens are, from a replay and from its shards") {
+  const TemporaryFolder folder;
+  const std::string trace = std::string(KVREPLAY_SOURCE_DIR) + "/traces/examples/smollm2-needle.h5";
+  const std::vector<std::string> what{trace, "-p", "knorm", "-b", "0.5", "-m", "kept_fraction", "--layer", "2,11"};
+  const std::string sets = folder.file("sets.h5"), merged = folder.file("merged.h5");
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), what.begin(), what.end());
+    return more;
+  };
+  replayed(folder, with({"--save-retained", sets}));
+  const TraceReader reader(trace);
+  const SampleInfo& sample = reader.info().samples[0];
+  REQUIRE(!sample.token_texts.empty());
+  REQUIRE(!sample.spans.empty());
+  CHECK(stored_texts(sets, "/samples/0000/token_texts") == sample.token_texts);
+  CHECK(stored_text(sets, "/samples/0000", "name") == sample.name);
+  CHECK(stored_text(sets, "/samples/0000", "decode_start") == std::to_string(sample.decode_start));
+  const auto begin = stored_numbers<std::int64_t>(sets, "/samples/0000/spans/begin").values;
+  const auto end = stored_numbers<std::int64_t>(sets, "/samples/0000/spans/end").values;
+  const auto names = stored_texts(sets, "/samples/0000/spans/name");
+  REQUIRE(begin.size() == sample.spans.size());
+  for (std::size_t i = 0; i < begin.size(); ++i) {
+    CHECK(names[i] == sample.spans[i].name);
+    CHECK(std::cmp_equal(begin[i], sample.spans[i].tokens.begin));
+    CHECK(std::cmp_equal(end[i], sample.spans[i].tokens.end));
+  }
+  for (const char* shard : {"1/2", "2/2"})
+    REQUIRE(replay(with({"-o", folder.file("s.h5"), "--shard", shard, "--save-retained", sets})).exit_code == 0);
+  REQUIRE(run({"merge", folder.file("s.shard-1-of-2.h5"), folder.file("s.shard-2-of-2.h5"), "-o", folder.file("m.h5"),
+               "--save-retained", merged})
+              .exit_code == 0);
+  CHECK(content_of(merged) == content_of(sets));
 }
 
 TEST_CASE("sliding-window layers that keep everything have empty retained sets") {

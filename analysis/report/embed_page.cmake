@@ -1,0 +1,22 @@
+# Writes OUTPUT, which defines what analysis/report/page_sources.h declares, from the files in PAGE.
+#   cmake -DPAGE=analysis/report/page -DOUTPUT=page_sources.cpp -P embed_page.cmake
+set(scripts data text drawing state figures answer curves ranking where tokens surrogates origin controls main)
+set(script "")
+foreach(name IN LISTS scripts)
+  file(READ ${PAGE}/${name}.js content)
+  string(APPEND script "${content}\n")
+endforeach()
+file(WRITE ${OUTPUT}.script "${script}")
+
+function(define name file text)
+  file(READ ${file} bytes HEX)
+  string(LENGTH "${bytes}" n)
+  math(EXPR n "${n} / 2")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+  set(${text} "constexpr unsigned char k_${name}[] = {${bytes}};\nstd::string_view ${name}() { return {reinterpret_cast<const char*>(k_${name}), ${n}}; }\n" PARENT_SCOPE)
+endfunction()
+define(form ${PAGE}/template.html form)
+define(style ${PAGE}/report.css style)
+define(script ${OUTPUT}.script script)
+file(REMOVE ${OUTPUT}.script)
+file(WRITE ${OUTPUT} "#include \"analysis/report/page_sources.h\"\n\nnamespace kvreplay::page {\n\n${form}\n${style}\n${script}\n}  // namespace kvreplay::page\n")

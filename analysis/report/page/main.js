@@ -1,0 +1,51 @@
+// Unpacks the figures, then draws; every change draws again.
+
+if (!("DecompressionStream" in window)) {
+  byId("h-answer").textContent = "This report needs a browser from 2023 or later (Chrome 80, Safari 16.4, Firefox 113).";
+  throw new Error("no DecompressionStream");
+}
+
+const arrays = await ArrayStore.from("arrays", meta.arrays);
+let hasTokens = false; // drawn last, when all else stands
+let pending = 0;
+
+function renderNow() {
+  showState();
+  renderAnswer();
+  renderChart();
+  renderRanking();
+  renderWhere();
+  renderSurrogates();
+  if (hasTokens) renderTokens();
+  saveState();
+}
+
+/** Soon: several changes at once are drawn once. */
+function render() {
+  clearTimeout(pending);
+  pending = setTimeout(renderNow);
+}
+
+byId("title").textContent = meta.title;
+document.title = `kvreplay report · ${meta.title}`;
+state.tokenCase = tokenCaseOf(state.point);
+state.heat = heatMetrics()[0] ?? null;
+choosePins();
+restoreState();
+makeControls();
+renderNow();
+renderOrigin();
+setTimeout(() => {
+  hasTokens = true;
+  renderTokens();
+});
+addEventListener("resize", () => {
+  clearTimeout(pending);
+  pending = setTimeout(renderNow, 120);
+});
+addEventListener("hashchange", () => {
+  restoreState();
+  render();
+});
+document.documentElement.dataset.ready = Math.round(performance.now());
+window.kvreplayReport = { meta, arrays, state, render, ranked, area, smallestCache, loss };

@@ -1,0 +1,343 @@
+// View 4: which tokens the retained sets hold.
+
+const MOST_COLUMNS = 2000; // of the map: longer prompts are summed into so many
+const MOST_WORDS = 20000; // tokens of which the text is shown whole
+const WINDOW = 512; // tokens around a click, of longer ones
+
+let tokenArrays = null;
+let tokenView = null; // what stands in the page, until the case changes
+
+const tokenCase = () => meta.tokens.cases[state.tokenCase];
+
+/** Bit of the budget in the masks; -1 where the report does not hold it. */
+const tokenBit = () => meta.tokens.budgets.indexOf(state.budget);
+
+function chosenSets({ n_heads: nHeads }) {
+  const all = (n) => [...Array(n).keys()];
+  const layers = state.tokenLayer < 0 ? all(nLayers) : [state.tokenLayer];
+  const heads = state.tokenHead < 0 ? all(nHeads) : [Math.min(state.tokenHead, nHeads - 1)];
+  return layers.flatMap((layer) => heads.map((head) => ({ layer, head })));
+}
+
+/** One set: a function of a token to whether it is kept. */
+function keptBy(policy, { layer, head }) {
+  const { case: caseIndex, n_heads: nHeads, n_tokens: n } = tokenCase();
+  const masks = tokenArrays.get(`tokens:${caseIndex}`).values;
+  const begin = ((policy * nLayers + layer) * nHeads + head) * n;
+  const bit = 1 << tokenBit();
+  return (token) => (masks[begin + token] & bit) !== 0;
+}
+
+/** [n_tokens] share of the sets that keep each token. */
+function keptShares(policy, sets) {
+  const shares = new Float32Array(tokenCase().n_tokens);
+  for (const set of sets) {
+    const isKept = keptBy(policy, set);
+    for (let i = 0; i < shares.length; i++) if (isKept(i)) shares[i] += 1 / sets.length;
+  }
+  return shares;
+}
+
+const spanClass = (name) => (name.includes("needle") ? "needle" : name === "question" ? "question" : "other");
+const markedSpans = () => tokenCase().spans.filter((span) => span.name !== "context" && span.begin < tokenCase().n_tokens);
+
+function showCommands() {
+  byId("token-tools").hidden = true;
+  byId("token-body").replaceChildren(
+    html("p", { class: "facts" }, "The retained sets are not in this report. To see which tokens are kept:"),
+    html(
+      "pre",
+      {},
+      "kvreplay replay trace.h5 -o results.h5 --save-retained sets.h5\n" +
+        "kvreplay report results.h5 --retained sets.h5 -o report.html",
+    ),
+  );
+}
+
+function makeTokenView() {
+  const text = html("div", { class: "columns" });
+  const scroll = html("div", { class: "text", tabindex: 0, role: "region", "aria-label": "prompt" }, text);
+  tokenView = {
+    caseIndex: tokenCase().case,
+    map: html("div", { class: "map" }),
+    scroll,
+    text,
+    statistics: html("table", { class: "statistics" }),
+    key: html("div", { class: "token-key" }),
+    words: new Map(),
+    begin: 0,
+  };
+  byId("token-body").replaceChildren(
+    tokenView.map,
+    html("div", { class: "token-grid" }, scroll, html("div", {}, tokenView.statistics, tokenView.key)),
+  );
+  fillText(0);
+  text.onpointermove = (event) => {
+    const token = Number(event.target.dataset?.token ?? NaN);
+    if (Number.isNaN(token)) return hideTip();
+    const { first, second, nSets } = tokenView;
+    const other = second ? [", by ", strong(nameOf(state.second)), ` in ${percent(second[token])}`] : [];
+    const sets = nSets > 1 ? `${nSets} layer × head sets` : "one set";
+    return showTip(
+      event,
+      `token ${token}, kept by `,
+      strong(nameOf(state.first)),
+      ` in ${percent(first[token])}`,
+      ...other,
+      quiet(` of ${sets}`),
+    );
+  };
+  text.onpointerleave = hideTip;
+}
+
+/** Words of the whole prompt, or of a window of a long one. */
+function fillText(begin) {
+  const { n_tokens: n, texts } = tokenCase();
+  const { text, words } = tokenView;
+  words.clear();
+  if (!texts) {
+    text.replaceChildren("This trace has no token texts; the map above shows positions.");
+    return;
+  }
+  const isLong = n > MOST_WORDS;
+  tokenView.begin = isLong ? Math.max(0, Math.min(n - WINDOW, begin)) : 0;
+  const end = isLong ? tokenView.begin + WINDOW : n;
+  for (let i = tokenView.begin; i < end; i++) {
+    const classes = markedSpans().filter((span) => i >= span.begin && i < span.end).map((span) => spanClass(span.name));
+    words.set(i, html("span", { "data-token": i, class: classes.join(" ") || null }, texts[i]));
+  }
+  const note = isLong ? html("p", { class: "hint" }, `Tokens ${tokenView.begin} to ${end - 1} of ${n}: click the map for others.`) : "";
+  text.replaceChildren(note, ...words.values());
+}
+
+function shadeText() {
+  const { first, second, words } = tokenView;
+  const [keep, other] = [cssValue("--keep"), cssValue("--other")];
+  for (const [i, word] of words) {
+    const [a, b] = [first[i], second ? second[i] : 0];
+    const difference = a - b;
+    const isAlike = Math.abs(difference) < 0.02;
+    const both = second && a > 0.02 ? "rgba(128,128,128,.22)" : "";
+    const shade = `rgba(${difference > 0 ? keep : other},${(0.1 + 0.5 * Math.abs(difference)).toFixed(2)})`;
+    word.style.background = isAlike ? both : shade;
+    word.style.color = Math.max(a, b) > 0.01 ? "" : "var(--pale)";
+  }
+}
+
+function findToken(token) {
+  if (!tokenView.words.has(token)) {
+    fillText(token - WINDOW / 2);
+    shadeText();
+  }
+  const word = tokenView.words.get(token);
+  if (!word) return;
+  const { scroll } = tokenView;
+  scroll.scrollTop += word.getBoundingClientRect().top - scroll.getBoundingClientRect().top - scroll.clientHeight / 2;
+  word.classList.add("flash");
+  setTimeout(() => word.classList.remove("flash"), 1400);
+}
+
+/** A row for each set, a column for each token (or several, of long prompts). */
+function tokenMap(sets) {
+  const n = tokenCase().n_tokens;
+  const nColumns = Math.min(n, MOST_COLUMNS);
+  const columnOf = (token) => Math.floor((token * nColumns) / n);
+  const rowHeight = sets.length > 60 ? 3 : sets.length > 24 ? 5 : sets.length > 6 ? 9 : 16;
+  const isGrouped = state.tokenLayer < 0 && tokenCase().n_heads > 1 && rowHeight > 3;
+  const tops = [];
+  let height = 0;
+  sets.forEach((set, row) => {
+    if (isGrouped && row && sets[row - 1].layer !== set.layer) height += 1;
+    tops.push(height);
+    height += rowHeight;
+  });
+  const canvas = html("canvas", {
+    role: "img",
+    "aria-label": "kept tokens by position, a row for each layer and head",
+    style: `height:${Math.max(60, height)}px`,
+  });
+  canvas.width = nColumns;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(nColumns, height);
+  const colours = {
+    first: cssValue("--keep").split(",").map(Number),
+    second: cssValue("--other").split(",").map(Number),
+    both: rgbOfHex(cssValue("--grey")),
+    none: rgbOfHex(cssValue("--null")),
+  };
+  const isTwo = Boolean(tokenView.second);
+  sets.forEach((set, row) => {
+    const a = columnShares(keptBy(state.first, set), n, nColumns, columnOf);
+    const b = isTwo ? columnShares(keptBy(state.second, set), n, nColumns, columnOf) : null;
+    for (let column = 0; column < nColumns; column++) {
+      const rgb = mapColour(a[column], b ? b[column] : 0, isTwo, colours);
+      for (let y = tops[row]; y < tops[row] + rowHeight; y++) image.data.set([...rgb, 255], 4 * (y * nColumns + column));
+    }
+  });
+  context.putImageData(image, 0, 0);
+  const hit = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const share = (position, size, count) => Math.max(0, Math.min(count - 1, Math.floor((position / size) * count)));
+    return {
+      token: share(event.clientX - box.left, box.width, n),
+      set: sets[share(event.clientY - box.top, box.height, sets.length)],
+    };
+  };
+  canvas.onpointermove = (event) => {
+    const { token, set } = hit(event);
+    const text = tokenCase().texts?.[token];
+    showTip(
+      event,
+      `token ${token}${text === undefined ? "" : ` “${text.replaceAll("\n", "⏎")}”`}`,
+      line(),
+      quiet(`layer ${meta.layers[set.layer]}, KV head ${set.head}; kept in ${percent(tokenView.first[token])} of the sets`),
+    );
+  };
+  canvas.onpointerleave = hideTip;
+  canvas.onclick = (event) => findToken(hit(event).token);
+  return canvas;
+}
+
+function columnShares(isKept, n, nColumns, columnOf) {
+  const sums = new Float32Array(nColumns);
+  const counts = new Uint16Array(nColumns);
+  for (let token = 0; token < n; token++) {
+    const column = columnOf(token);
+    counts[column] += 1;
+    if (isKept(token)) sums[column] += 1;
+  }
+  return sums.map((sum, column) => sum / counts[column]);
+}
+
+function mapColour(a, b, isTwo, colours) {
+  const mixed = (rgb, share) => rgb.map((x, k) => Math.round(colours.none[k] + (x - colours.none[k]) * share));
+  if (!isTwo) return mixed(colours.first, a);
+  if (a > 0 && b > 0 && Math.abs(a - b) < 0.5) return mixed(colours.both, Math.max(a, b));
+  return a >= b ? mixed(colours.first, a) : mixed(colours.second, b);
+}
+
+/** Brackets above the map. */
+function spanBrackets(width) {
+  const drawing = svg("svg", { viewBox: `0 0 ${width} 22`, width, height: 22, "aria-hidden": "true" });
+  const n = tokenCase().n_tokens;
+  let last = -Infinity;
+  for (const span of markedSpans()) {
+    const [start, end] = [(span.begin / n) * width, (Math.min(span.end, n) / n) * width];
+    const colour = `var(--${{ needle: "needle", question: "question", other: "faint" }[spanClass(span.name)]})`;
+    drawing.append(
+      svg("path", { d: `M${start} 22V18H${Math.max(end, start + 2)}V22`, stroke: colour, fill: "none", "stroke-width": 1.5 }),
+    );
+    if (start - last < 60) continue;
+    last = start;
+    const middle = (start + end) / 2;
+    drawing.append(
+      label(Math.min(middle, width - 4), 13, span.name, {
+        "text-anchor": middle > width - 40 ? "end" : middle < 30 ? "start" : "middle",
+        style: `fill:${colour};font-weight:600`,
+      }),
+    );
+  }
+  return drawing;
+}
+
+function renderStatistics() {
+  const { first, second } = tokenView;
+  const n = tokenCase().n_tokens;
+  const mean = (shares, from, to) => shares.subarray(from, to).reduce((sum, share) => sum + share, 0) / (to - from);
+  const other = (text) => html("span", { style: "color:rgb(var(--other))" }, text);
+  const row = (name, from, to) =>
+    to > from
+      ? html(
+          "tr",
+          {},
+          html("td", {}, name),
+          html("td", {}, percent(mean(first, from, to)), second ? [" ", other(percent(mean(second, from, to)))] : null),
+        )
+      : null;
+  const count = (name, test) => html("tr", {}, html("td", {}, name), html("td", {}, counted([...first].filter(test).length, "token")));
+  let [common, either] = [0, 0];
+  if (second)
+    for (let i = 0; i < n; i++) {
+      common += Math.min(first[i], second[i]);
+      either += Math.max(first[i], second[i]);
+    }
+  tokenView.statistics.replaceChildren(
+    html(
+      "tr",
+      {},
+      html("td", { class: "quiet" }, "kept of"),
+      html(
+        "td",
+        {},
+        html("span", { style: "color:rgb(var(--keep))" }, nameOf(state.first)),
+        second ? [line(), other(nameOf(state.second))] : null,
+      ),
+    ),
+    ...[
+      row("all tokens", 0, n),
+      ...markedSpans().map((span) => row(span.name, span.begin, Math.min(span.end, n))),
+      row("first 4", 0, Math.min(4, n)),
+      row("last 64", Math.max(0, n - 64), n),
+      count("in every set", (share) => share > 0.999),
+      count("in no set", (share) => share < 1e-6),
+      second ? html("tr", {}, html("td", {}, "in common"), html("td", {}, percent(common / either))) : null,
+    ].filter(Boolean),
+  );
+}
+
+function renderTokenKey() {
+  const swatch = (colour) => html("i", { style: `flex-basis:26px;background:${colour}` });
+  const entries = tokenView.second
+    ? [
+        legend(swatch("rgba(var(--keep),.6)"), html("span", {}, `more by ${nameOf(state.first)}`)),
+        legend(swatch("rgba(var(--other),.6)"), html("span", {}, `more by ${nameOf(state.second)}`)),
+        legend(swatch("rgba(128,128,128,.3)"), html("span", {}, "by both alike")),
+      ]
+    : [
+        legend(
+          html("span", {}, "kept in few"),
+          html("i", { style: "flex-basis:70px;background:linear-gradient(90deg,rgba(var(--keep),.1),rgba(var(--keep),.6))" }),
+          html("span", {}, "all sets"),
+        ),
+      ];
+  const { answer } = tokenCase();
+  tokenView.key.replaceChildren(
+    ...entries,
+    legend(html("span", { class: "faint" }, "pale text: evicted everywhere")),
+    ...(answer
+      ? [html("h3", {}, "What the model wrote with the full cache"), html("p", { class: "answer" }, answer)]
+      : []),
+  );
+}
+
+async function renderTokens() {
+  if (!meta.tokens.cases.length) return showCommands();
+  tokenArrays ??= await ArrayStore.from("token-arrays", meta.tokens.arrays);
+  if (tokenView?.caseIndex !== tokenCase().case) makeTokenView();
+  const sets = chosenSets(tokenCase());
+  const isTwo = state.tokenMode === "both" && isPair();
+  if (tokenBit() < 0) {
+    tokenView.map.replaceChildren(
+      html("p", { class: "hint" }, `The sets at ${budgetText()} are not in this report; it holds ${meta.tokens.budgets.map((b) => budgetText(b)).join(", ")}.`),
+    );
+    return undefined;
+  }
+  tokenView.first = keptShares(state.first, sets);
+  tokenView.second = isTwo ? keptShares(state.second, sets) : null;
+  tokenView.nSets = sets.length;
+  const n = tokenCase().n_tokens;
+  const rows =
+    state.tokenLayer < 0
+      ? `Rows: ${sets.length} layer × KV head sets, from layer ${meta.layers[0]} to ${meta.layers.at(-1)} down; `
+      : `Rows: ${counted(sets.length, "KV head")} of layer ${meta.layers[state.tokenLayer]}; `;
+  tokenView.map.replaceChildren(
+    spanBrackets(tokenView.map.clientWidth || 900),
+    tokenMap(sets),
+    html("p", { class: "hint" }, `${rows}columns: ${n} tokens. Click to find a token in the text.`),
+  );
+  shadeText();
+  renderStatistics();
+  renderTokenKey();
+  return undefined;
+}

@@ -1,0 +1,227 @@
+#include "analysis/report/report_data.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "analysis/compare/pooling.h"
+#include "analysis/report/report_figures.h"
+#include "analysis/report/report_metrics.h"
+#include "core/base/error.h"
+#include "core/contracts/scorer.h"
+
+namespace kvreplay {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// Losses that a report may open with, best first: those that policies are ranked by.
+constexpr const char* kHeadlines[] = {"predicted_kl", "summed_projected_error", "output_error", "projected_error"};
+constexpr const char* kHeatMetrics[] = {"output_error", "attention_recall", kKeptFraction.data()};
+constexpr std::size_t kTitledSamples = 3;
+
+/// The scorer of a policy, and what splits its budgets, as its parameters say.
+struct PolicyParts {
+  std::string scorer, split;
+};
+
+PolicyParts parts_of(const ResultsPolicy& policy) {
+  const std::string& text = policy.parameters.empty() ? policy.name : policy.parameters;
+  PolicyParts parts{.scorer = text.substr(0, text.find_first_of(":+")), .split = ""};
+  const std::size_t plus = text.rfind('+');
+  if (plus != std::string::npos) parts.split = text.substr(plus + 1, text.find(':', plus) - plus - 1);
+  if (parts.split == "uniform") parts.split.clear();
+  return parts;
+}
+
+std::string reference_of(const ComparedPolicy& policy) {
+  if (policy.oracle) return "oracle";
+  if (policy.keeps_all) return "keeps all";
+  return policy.overspends ? "overspends" : "";
+}
+
+Json policies_json(const Results& results, std::span<const ComparedPolicy> policies) {
+  Json all = Json::array();
+  for (std::size_t p = 0; p < policies.size(); ++p) {
+    const PolicyParts parts = parts_of(results.policies[p]);
+    const Scorer* const scorer = find_scorer(parts.scorer);
+    all.push_back({{"name", policies[p].name},
+                   {"parameters", policies[p].parameters},
+                   {"family", scorer == nullptr ? "from elsewhere" : scorer->family},
+                   {"split", parts.split},
+                   {"reference", reference_of(policies[p])}});
+  }
+  return all;
+}
+
+std::vector<std::string> sample_names(const Results& results) {
+  std::vector<std::string> names;
+  for (const SampleCases& sample : samples_of(results)) names.push_back(sample.name);
+  return names;
+}
+
+std::string default_title(const Results& results) {
+  std::vector<std::string> names = sample_names(results);
+  const bool more = names.size() > kTitledSamples;
+  if (more) names.resize(kTitledSamples);
+  return fmt::format("{}: {}{}", results.model_id, fmt::join(names, ", "), more ? " …" : "");
+}
+
+Json points_json(const Results& results, const std::vector<ReportPoint>& points) {
+  Json all = Json::array();
+  for (const ReportPoint& point : points) {
+    double least = std::numeric_limits<double>::infinity();  // what the weakest recorded pass lost
+    for (const std::size_t c : point.cases)
+      if (const double range = results.cases[c].sensitivity_range; range > 0) least = std::min(least, range);
+    all.push_back(
+        {{"name", point.name}, {"cases", point.cases}, {"extrapolates", std::isfinite(least) ? Json(least) : Json()}});
+  }
+  return all;
+}
+
+Json cases_json(const Results& results) {
+  Json all = Json::array();
+  for (std::size_t c = 0; c < results.cases.size(); ++c) {
+    const ResultsCase& each = results.cases[c];
+    // Layers with sliding windows have fewer.
+    double most = 0;
+    for (std::size_t l = 0; l < results.layers.size() && !results.n_candidates.empty(); ++l)
+      if (const double n = results.n_candidates[c * results.layers.size() + l]; n > most) most = n;
+    all.push_back({{"label", each.label},
+                   {"sample", each.sample},
+                   {"point", each.point},
+                   {"n_queries", each.n_queries},
+                   {"n_candidates", most}});
+  }
+  return all;
+}
+
+Json left_out_json_of(const Results& results) {
+  Json all = Json::array();
+  for (const LeftOut& each : results.left_out) {
+    Json one = {{"why", each.why}};
+    if (!each.policy.empty()) one["policy"] = each.policy;
+    if (!each.metric.empty()) one["metric"] = each.metric;
+    if (!each.case_label.empty()) one["case"] = each.case_label;
+    if (each.layer) one["layer"] = *each.layer;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+Json origin_json(const Results& results, std::span<const ReportFile> files) {
+  Json traces = Json::array(), of_files = Json::array();
+  std::set<std::string> seen;
+  for (const ResultsCase& each : results.cases)
+    if (seen.insert(each.fingerprint).second)
+      traces.push_back({{"name", each.trace}, {"fingerprint", each.fingerprint}});
+  for (const ReportFile& file : files)
+    of_files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"fingerprint", file.fingerprint}});
+  const nlohmann::json options = nlohmann::json::parse(results.options, nullptr, false);
+  return {{"files", std::move(of_files)},
+          {"traces", std::move(traces)},
+          {"creator", results.creator},
+          {"format", "kvreplay-results " + results.format_version},
+          {"backend", results.backend},
+          {"seed", options.is_object() && options.contains("seed") ? Json(options["seed"]) : Json()},
+          {"command", results.command},
+          {"date", results.date}};
+}
+
+std::size_t index_of(std::span<const ComparedPolicy> policies, std::string_view name) {
+  return static_cast<std::size_t>(std::ranges::find(policies, name, &ComparedPolicy::name) - policies.begin());
+}
+
+/// -1 where there is none.
+Json mark(std::span<const ComparedPolicy> policies, std::string_view name) {
+  const std::size_t p = index_of(policies, name);
+  return p < policies.size() ? Json(p) : Json(-1);
+}
+
+Json oracle_mark(std::span<const ComparedPolicy> policies) {
+  if (const Json named = mark(policies, "oracle"); named != -1) return named;
+  const auto any = std::ranges::find(policies, true, &ComparedPolicy::oracle);
+  return any == policies.end() ? Json(-1) : Json(any - policies.begin());
+}
+
+bool holds(std::span<const std::string> names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+}  // namespace
+
+ReportData report_data(const ReportSource& source, const Comparison& comparison, std::span<const ReportFile> files,
+                       const std::string& title) {
+  const std::vector<std::string> names = source.metrics();
+  const auto with_kept = [&](const std::string& metric) {
+    std::vector<std::string> wanted{metric};
+    if (metric != kKeptFraction && holds(names, kKeptFraction)) wanted.emplace_back(kKeptFraction);
+    return source.read(wanted);
+  };
+  const Results frame = with_kept(std::string(kKeptFraction));
+  const std::span<const ComparedPolicy> policies = comparison.policies;
+  ReportFigures figures(frame, policies, points_of(frame));
+  std::vector<std::string> headlines, surrogates;
+  for (const char* headline : kHeadlines)
+    if (holds(names, headline)) headlines.emplace_back(headline);
+  if (headlines.empty())
+    throw InputError(fmt::format("nothing to report: these results hold none of {}; replay with --metric default",
+                                 fmt::join(kHeadlines, ", ")));
+  for (const std::string& name : names) {
+    const Results results = with_kept(name);
+    const ResultsMetric& metric = *results.find(name);
+    const std::optional<ReportRole> role = role_of(metric);
+    if (!role) continue;
+    figures.add_curves(results, metric);
+    if (holds(headlines, name)) figures.add_samples(results, metric);
+    const bool has_heads = metric.axis == MetricAxis::q_head || metric.axis == MetricAxis::kv_head;
+    if (has_heads && std::ranges::find(kHeatMetrics, name) != std::end(kHeatMetrics))
+      figures.add_heads(results, metric);
+    if (*role == ReportRole::surrogate && metric.parts == MetricParts::none) surrogates.push_back(name);
+  }
+  for (const std::string& truth : headlines) {
+    const Results of_truth = source.read(std::span(&truth, 1));
+    for (const std::string& surrogate : surrogates) {
+      const Results of_surrogate = source.read(std::span(&surrogate, 1));
+      figures.add_agreement(of_truth, *of_truth.find(truth), of_surrogate, *of_surrogate.find(surrogate));
+    }
+  }
+  Json notes = Json::array();
+  for (const Note& note : comparison.notes) notes.push_back({{"metric", note.metric}, {"text", note.text}});
+  std::vector<std::size_t> all_budgets(frame.budgets.size());
+  std::iota(all_budgets.begin(), all_budgets.end(), std::size_t{0});
+
+  ReportData data;
+  data.meta = {{"format", "kvreplay-report-1"},
+               {"title", title.empty() ? default_title(frame) : title},
+               {"model",
+                {{"id", frame.model_id},
+                 {"n_layers", frame.model_layers ? Json(*frame.model_layers) : Json()},
+                 {"n_q_heads", frame.q_heads.size()},
+                 {"n_kv_heads", frame.kv_heads.size()}}},
+               {"layers", frame.layers},
+               {"points", points_json(frame, figures.points())},
+               {"samples", sample_names(frame)},
+               {"cases", cases_json(frame)},
+               {"budgets", {{"kind", frame.budget_kind}, {"values", frame.budgets}}},
+               {"policies", policies_json(frame, policies)},
+               {"contestants", contestants(policies)},
+               {"marks", {{"oracle", oracle_mark(policies)}, {"random", mark(policies, "random")}}},
+               {"metrics", figures.take_metrics()},
+               {"headline", headlines},
+               {"headline_why", comparison.ranking ? comparison.ranking->why : ""},
+               {"heat_budgets", figures.heat_budgets()},
+               {"arrays", figures.arrays().index()},
+               {"agreement", figures.take_agreement()},
+               {"tokens", {{"cases", Json::array()}, {"arrays", Json::object()}, {"budgets", all_budgets}}},
+               {"notes", std::move(notes)},
+               {"left_out", left_out_json_of(frame)},
+               {"origin", origin_json(frame, files)}};
+  data.arrays = std::move(figures.arrays());
+  return data;
+}
+
+}  // namespace kvreplay
