@@ -44,10 +44,9 @@ const std::vector<std::string>& texts(const Dataset& frame, std::string_view nam
   return std::ranges::find(frame.texts, name, &TextVariable::name)->values;
 }
 
-std::string sample_path(const Dataset& entry) { return fmt::format("/samples/{:04}", number(entry, "sample")); }
-
 std::string point_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
-  return fmt::format("{}/{}", sample_path(entry), texts(frame.dataset, "case_point")[unit / frame.n_layers()]);
+  return fmt::format("/samples/{:04}/{}", number(entry, "sample"),
+                     texts(frame.dataset, "case_point")[unit / frame.n_layers()]);
 }
 
 std::string layer_path(const ResultsFrame& frame, std::size_t unit, const Dataset& entry) {
@@ -113,7 +112,8 @@ void check_tokens(const Dataset& unit) {
 
 // All points of a sample have the same.
 void write_tokens(const Dataset& entry, ArrayFile& file) {
-  const std::string sample = sample_path(entry);
+  // Not below the sample: there are its points, under names of the trace's.
+  const std::string sample = fmt::format("/prompts/{:04}", number(entry, "sample"));
   if (const std::vector<std::string> stored = entry.text_values(kTokenTexts); !stored.empty()) {
     std::vector<std::string> texts;
     for (const std::string& text : stored) texts.push_back(text_of_token(text));

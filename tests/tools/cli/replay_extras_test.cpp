@@ -70,12 +70,12 @@ TEST_CASE("saved retained sets say what their tokens are, from a replay and from
   const SampleInfo& sample = reader.info().samples[0];
   REQUIRE(!sample.token_texts.empty());
   REQUIRE(!sample.spans.empty());
-  CHECK(stored_texts(sets, "/samples/0000/token_texts") == sample.token_texts);
-  CHECK(stored_text(sets, "/samples/0000", "name") == sample.name);
-  CHECK(stored_text(sets, "/samples/0000", "decode_start") == std::to_string(sample.decode_start));
-  const auto begin = stored_numbers<std::int64_t>(sets, "/samples/0000/spans/begin").values;
-  const auto end = stored_numbers<std::int64_t>(sets, "/samples/0000/spans/end").values;
-  const auto names = stored_texts(sets, "/samples/0000/spans/name");
+  CHECK(stored_texts(sets, "/prompts/0000/token_texts") == sample.token_texts);
+  CHECK(stored_text(sets, "/prompts/0000", "name") == sample.name);
+  CHECK(stored_text(sets, "/prompts/0000", "decode_start") == std::to_string(sample.decode_start));
+  const auto begin = stored_numbers<std::int64_t>(sets, "/prompts/0000/spans/begin").values;
+  const auto end = stored_numbers<std::int64_t>(sets, "/prompts/0000/spans/end").values;
+  const auto names = stored_texts(sets, "/prompts/0000/spans/name");
   REQUIRE(begin.size() == sample.spans.size());
   for (std::size_t i = 0; i < begin.size(); ++i) {
     CHECK(names[i] == sample.spans[i].name);
