@@ -22,6 +22,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kHeadlines[] = {"predicted_kl", "summed_projected_error", "output_error", "projected_error"};
 constexpr const char* kHeatMetrics[] = {"output_error", "attention_recall", kKeptFraction.data()};
 constexpr std::size_t kTitledSamples = 3;
+constexpr std::size_t kMostMetrics = 256;  // each is read by itself, and takes its place in the page
 
 /// The scorer of a policy, and what splits its budgets, as its parameters say.
 struct PolicyParts {
@@ -156,6 +157,8 @@ bool holds(std::span<const std::string> names, std::string_view name) {
 ReportData report_data(const ReportSource& source, const Comparison& comparison, std::span<const ReportFile> files,
                        const std::string& title) {
   const std::vector<std::string> names = source.metrics();
+  if (names.size() > kMostMetrics)
+    throw InputError(fmt::format("expected at most {} metrics, found {}", kMostMetrics, names.size()));
   const auto with_kept = [&](const std::string& metric) {
     std::vector<std::string> wanted{metric};
     if (metric != kKeptFraction && holds(names, kKeptFraction)) wanted.emplace_back(kKeptFraction);

@@ -29,6 +29,7 @@ def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
             **inspect,
             "compare": ["compare", str(file)],
             "compare --json": ["compare", str(file), "--json", "-"],
+            "report": ["report", str(file), "-o", RESULT, "--force", "-q"],
         },
         "sets": {**inspect, "compare": ["compare", str(file)]},
         "table": {**inspect, "table": ["replay", plain, "-p", f"knorm+learned:table={file},trained=allow", *output]},
