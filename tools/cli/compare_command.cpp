@@ -12,10 +12,10 @@
 #include "analysis/compare/comparison_text.h"
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
-#include "core/data/results.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/results_source.h"
 #include "tools/cli/trace_description.h"
 #include "tools/cli/trust_option.h"
 #include "tools/replay/file_roles.h"
@@ -111,12 +111,7 @@ std::vector<ResultsFile> read_files(const std::vector<std::string>& names, std::
   }
   Progress progress(err, progress_form(err, false), "reading", static_cast<double>(total), bytes_text(total));
   for (const std::string& name : names) {
-    const InputFile file(name);
-    const FileFormat format = file.format();
-    if (format.name != results::kFormat) {
-      throw InputError(fmt::format("{}: expected {}, found {}", name, results::kFormat, format.name));
-    }
-    files.push_back({.name = name, .data = read_dataset(file)});
+    files.push_back({.name = name, .data = read_dataset(open_results(name))});
     progress.advance(static_cast<double>(sizes[files.size() - 1]));
   }
   return files;

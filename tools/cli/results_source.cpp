@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/data/results.h"
@@ -18,16 +19,22 @@ bool is_sum(const std::string& name) { return name.ends_with("_numerator") || na
 
 }  // namespace
 
+InputFile open_results(const std::string& path) {
+  InputFile file(path);
+  if (const FileFormat format = file.format(); format.name != results::kFormat)
+    throw InputError(fmt::format("{}: expected {}, found {}", path, results::kFormat, format.name));
+  return file;
+}
+
 FileReportSource::FileReportSource(const std::vector<std::string>& paths) {
-  for (const std::string& path : paths) {
-    const InputFile& file = inputs_.emplace_back(path);
-    if (const FileFormat format = file.format(); format.name != results::kFormat)
-      throw InputError(fmt::format("{}: expected {}, found {}", path, results::kFormat, format.name));
-    read_dataset(file, DatasetPart::described, [&](const std::string& name, const Attributes& attributes) {
-      if (is_metric(attributes) && std::ranges::find(metrics_, name) == metrics_.end()) metrics_.push_back(name);
-      return !is_metric(attributes) && !is_sum(name);
-    });
-  }
+  const auto note_metric = [&](const std::string& name, const Attributes& attributes) {
+    if (!is_metric(attributes)) return false;
+    if (std::ranges::find(metrics_, name) == metrics_.end()) metrics_.push_back(name);
+    for (const char* sum : {"numerator", "denominator"}) sums_[name].push_back(text_attribute(attributes, sum));
+    return false;
+  };
+  for (const std::string& path : paths)
+    read_dataset(inputs_.emplace_back(open_results(path)), DatasetPart::described, note_metric);
 }
 
 std::vector<ResultsFile> FileReportSource::files(const VariableFilter& wanted) const {
@@ -38,17 +45,13 @@ std::vector<ResultsFile> FileReportSource::files(const VariableFilter& wanted) c
 }
 
 Results FileReportSource::read(std::span<const std::string> metrics) const {
-  // The sums that a metric is made of may be called after another one.
-  std::vector<std::string> names(metrics.begin(), metrics.end());
-  for (const InputFile& file : inputs_)
-    read_dataset(file, DatasetPart::described, [&](const std::string& name, const Attributes& attributes) {
-      if (std::ranges::find(metrics, name) != metrics.end())
-        for (const char* sum : {"numerator", "denominator"}) names.push_back(text_attribute(attributes, sum));
-      return false;
-    });
+  std::set<std::string> names(metrics.begin(), metrics.end());
+  for (const std::string& metric : metrics)
+    if (const auto sums = sums_.find(metric); sums != sums_.end())
+      names.insert(sums->second.begin(), sums->second.end());
   JoinedResults joined = join_results(files([&](const std::string& name, const Attributes& attributes) {
     const bool is_frame = !is_metric(attributes) && !is_sum(name);
-    return is_frame || std::ranges::find(names, name) != names.end();
+    return is_frame || names.contains(name);
   }));
   return in_common(read_results(std::move(joined.data)), joined.notes);
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Results files for a report: read a few metrics at a time.
+// Results files: opened for who compares or reports them, and read a few metrics at a time.
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -10,9 +11,12 @@
 
 namespace kvreplay {
 
+/// Throws InputError naming the file where it holds no results.
+InputFile open_results(const std::string& path);
+
 class FileReportSource : public ReportSource {
  public:
-  /// Throws InputError naming the file that holds no results.
+  /// Throws as open_results() does.
   explicit FileReportSource(const std::vector<std::string>& paths);
 
   std::vector<std::string> metrics() const override { return metrics_; }
@@ -25,6 +29,7 @@ class FileReportSource : public ReportSource {
  private:
   std::vector<InputFile> inputs_;
   std::vector<std::string> metrics_;
+  std::map<std::string, std::vector<std::string>> sums_;  ///< of each: they may be called after another metric
 };
 
 }  // namespace kvreplay

@@ -41,17 +41,10 @@ function keptShares(policy, sets) {
 const spanClass = (name) => (name.includes("needle") ? "needle" : name === "question" ? "question" : "other");
 const markedSpans = () => tokenCase().spans.filter((span) => span.name !== "context" && span.begin < tokenCase().n_tokens);
 
-function showCommands() {
-  byId("token-tools").hidden = true;
-  byId("token-body").replaceChildren(
-    html("p", { class: "facts" }, "The retained sets are not in this report. To see which tokens are kept:"),
-    html(
-      "pre",
-      {},
-      "kvreplay replay trace.h5 -o results.h5 --save-retained sets.h5\n" +
-        "kvreplay report results.h5 --retained sets.h5 -o report.html",
-    ),
-  );
+/** Without retained sets there is nothing to show. */
+function hideTokens() {
+  byId("tokens").hidden = true;
+  document.querySelector('nav a[href="#tokens"]').hidden = true;
 }
 
 function makeTokenView() {
@@ -312,7 +305,7 @@ function renderTokenKey() {
 }
 
 async function renderTokens() {
-  if (!meta.tokens.cases.length) return showCommands();
+  if (!meta.tokens.cases.length) return hideTokens();
   tokenArrays ??= await ArrayStore.from("token-arrays", meta.tokens.arrays);
   if (tokenView?.caseIndex !== tokenCase().case) makeTokenView();
   const sets = chosenSets(tokenCase());
