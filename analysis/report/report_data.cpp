@@ -18,7 +18,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Losses that a report may open with, best first: those that policies are ranked by.
+/// Losses that a report may rank by beside the one that compare() ranks by, with which it opens.
 constexpr const char* kHeadlines[] = {"predicted_kl", "summed_projected_error", "output_error", "projected_error"};
 constexpr const char* kHeatMetrics[] = {"output_error", "attention_recall", kKeptFraction.data()};
 constexpr std::size_t kTitledSamples = 3;
@@ -168,8 +168,9 @@ ReportData report_data(const ReportSource& source, const Comparison& comparison,
   const std::span<const ComparedPolicy> policies = comparison.policies;
   ReportFigures figures(frame, policies, points_of(frame));
   std::vector<std::string> headlines, surrogates;
+  if (comparison.ranking) headlines.push_back(comparison.ranking->metric);
   for (const char* headline : kHeadlines)
-    if (holds(names, headline)) headlines.emplace_back(headline);
+    if (holds(names, headline) && !holds(headlines, headline)) headlines.emplace_back(headline);
   if (headlines.empty())
     throw InputError(fmt::format("nothing to report: these results hold none of {}; replay with --metric default",
                                  fmt::join(kHeadlines, ", ")));

@@ -106,6 +106,16 @@ TEST_CASE("curves, areas and smallest caches of a report are those of compare at
   }
 }
 
+TEST_CASE("a report opens with the measure that compare ranks by") {
+  const TemporaryFolder folder;
+  const Report report(replayed_samples(folder));
+  CHECK(report.comparison.ranking->metric == "summed_projected_error");
+  CHECK(report.data.meta["headline"] == nlohmann::json{"summed_projected_error", "output_error", "projected_error"});
+  Comparison by_another = report.comparison;
+  by_another.ranking->metric = "absolute_projected_error";
+  CHECK(report_data(report.source, by_another, {}, "").meta["headline"][0] == "absolute_projected_error");
+}
+
 TEST_CASE("layers, heads and cases of a report are those of compare") {
   const TemporaryFolder folder;
   const Report report(replayed_samples(folder));
