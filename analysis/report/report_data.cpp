@@ -154,8 +154,14 @@ bool holds(std::span<const std::string> names, std::string_view name) {
 
 }  // namespace
 
-ReportData report_data(const ReportSource& source, const Comparison& comparison, std::span<const ReportFile> files,
-                       const std::string& title) {
+void require_headline(std::span<const std::string> metrics) {
+  for (const char* headline : kHeadlines)
+    if (holds(metrics, headline)) return;
+  throw InputError(fmt::format("nothing to report: there is none of {}; --metric default measures them",
+                               fmt::join(kHeadlines, ", ")));
+}
+
+ReportData report_data(const ReportSource& source, const Comparison& comparison, const ReportParts& parts) {
   const std::vector<std::string> names = source.metrics();
   if (names.size() > kMostMetrics)
     throw InputError(fmt::format("expected at most {} metrics, found {}", kMostMetrics, names.size()));
@@ -167,13 +173,11 @@ ReportData report_data(const ReportSource& source, const Comparison& comparison,
   const Results frame = with_kept(std::string(kKeptFraction));
   const std::span<const ComparedPolicy> policies = comparison.policies;
   ReportFigures figures(frame, policies, points_of(frame));
+  require_headline(names);
   std::vector<std::string> headlines, surrogates;
   if (comparison.ranking) headlines.push_back(comparison.ranking->metric);
   for (const char* headline : kHeadlines)
     if (holds(names, headline) && !holds(headlines, headline)) headlines.emplace_back(headline);
-  if (headlines.empty())
-    throw InputError(fmt::format("nothing to report: these results hold none of {}; replay with --metric default",
-                                 fmt::join(kHeadlines, ", ")));
   for (const std::string& name : names) {
     const Results results = with_kept(name);
     const ResultsMetric& metric = *results.find(name);
@@ -195,12 +199,15 @@ ReportData report_data(const ReportSource& source, const Comparison& comparison,
   }
   Json notes = Json::array();
   for (const Note& note : comparison.notes) notes.push_back({{"metric", note.metric}, {"text", note.text}});
-  std::vector<std::size_t> all_budgets(frame.budgets.size());
-  std::iota(all_budgets.begin(), all_budgets.end(), std::size_t{0});
-
   ReportData data;
+  Json tokens = {{"cases", Json::array()}};
+  if (parts.tokens != nullptr) {
+    const Results of_headline = source.read(std::span(&headlines.front(), 1));
+    const TokenOrder order = token_order(of_headline, *of_headline.find(headlines.front()), policies, figures.points());
+    tokens = add_tokens(*parts.tokens, parts.token_bytes, frame, order, data.token_arrays);
+  }
   data.meta = {{"format", "kvreplay-report-1"},
-               {"title", title.empty() ? default_title(frame) : title},
+               {"title", parts.title.empty() ? default_title(frame) : parts.title},
                {"model",
                 {{"id", frame.model_id},
                  {"n_layers", frame.model_layers ? Json(*frame.model_layers) : Json()},
@@ -220,10 +227,10 @@ ReportData report_data(const ReportSource& source, const Comparison& comparison,
                {"heat_budgets", figures.heat_budgets()},
                {"arrays", figures.arrays().index()},
                {"agreement", figures.take_agreement()},
-               {"tokens", {{"cases", Json::array()}, {"arrays", Json::object()}, {"budgets", all_budgets}}},
+               {"tokens", std::move(tokens)},
                {"notes", std::move(notes)},
                {"left_out", left_out_json_of(frame)},
-               {"origin", origin_json(frame, files)}};
+               {"origin", origin_json(frame, parts.files)}};
   data.arrays = std::move(figures.arrays());
   return data;
 }

@@ -9,6 +9,7 @@
 #include "analysis/compare/pooling.h"
 #include "analysis/compare/surrogate_ranks.h"
 #include "analysis/report/report_metrics.h"
+#include "analysis/report/spread.h"
 
 namespace kvreplay {
 namespace {
@@ -22,10 +23,7 @@ std::vector<std::size_t> choose_heat_budgets(const Results& results, std::size_t
   const std::size_t n_heads = std::max<std::size_t>({results.q_heads.size(), results.kv_heads.size(), 1});
   const std::size_t n = results.budgets.size();
   const bool fits = n_points * results.layers.size() * n_heads * results.policies.size() * n <= kMostHeatFigures;
-  std::vector<std::size_t> chosen;
-  const std::size_t n_chosen = fits ? n : std::min(n, kFewHeatBudgets);
-  for (std::size_t i = 0; i < n_chosen; ++i) chosen.push_back(i * (n - 1) / std::max<std::size_t>(1, n_chosen - 1));
-  return chosen;
+  return spread(n, fits ? n : kFewHeatBudgets);
 }
 
 /// Puts the values of all groups behind those that are there.

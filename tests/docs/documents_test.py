@@ -169,7 +169,17 @@ class Documents(unittest.TestCase):
 
     def test_options_are_known(self):
         known = set(FOREIGN_OPTIONS)
-        for command in ("synth", "inspect", "policies", "metrics", "replay", "merge", "compare", "fit-budgets"):
+        for command in (
+            "synth",
+            "inspect",
+            "policies",
+            "metrics",
+            "replay",
+            "merge",
+            "compare",
+            "report",
+            "fit-budgets",
+        ):
             known |= set(re.findall(r"--[a-z][\w-]*", run([PROGRAM, command, "--help"]).stdout))
         for program in ("record", "train", "validate"):
             out = io.StringIO()

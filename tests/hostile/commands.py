@@ -10,7 +10,7 @@ RESULT = "made.h5"  # in the folder where the command runs
 def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
     """`kind`: a value of seeds.KINDS, or "any": the file is taken for each kind in turn."""
     if kind == "any":
-        kinds = ("trace", "results", "table", "scorer", "scores", "shard")
+        kinds = ("trace", "results", "table", "scorer", "scores", "shard", "retained")
         return {name: run for kind in kinds for name, run in commands(kind, file, seeds).items()}
     inspect = {"inspect": ["inspect", str(file)], "inspect --json": ["inspect", "--json", str(file)]}
     output = ["-b", "0.3", "-j", "1", "-o", RESULT, "--force", "-q"]
@@ -31,7 +31,11 @@ def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
             "compare --json": ["compare", str(file), "--json", "-"],
             "report": ["report", str(file), "-o", RESULT, "--force", "-q"],
         },
-        "sets": {**inspect, "compare": ["compare", str(file)]},
+        "outputs": {**inspect, "compare": ["compare", str(file)]},
+        "retained": {
+            **inspect,
+            "tokens": ["report", str(seeds / "results.h5"), "--retained", str(file), "-o", RESULT, "--force", "-q"],
+        },
         "table": {**inspect, "table": ["replay", plain, "-p", f"knorm+learned:table={file},trained=allow", *output]},
         "scorer": {
             **inspect,

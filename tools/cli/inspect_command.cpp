@@ -24,6 +24,7 @@
 #include "traces/input/input_file.h"
 #include "traces/learned/learned_policy_file.h"
 #include "traces/results/dataset_file.h"
+#include "traces/results/retained_file.h"
 #include "traces/trace/trace_reader.h"
 
 namespace kvreplay {
@@ -112,7 +113,7 @@ Description describe(const InputFile& file, bool quick, std::ostream& err) {
   const std::string path = file.path();
   const std::uintmax_t bytes = file.bytes().size();
   if (format.name == "kvreplay-shard") return describe_shard(file, format.version);
-  if (format.name == "kvreplay-retained") return describe_array_file(file, "retained sets", format);
+  if (format.name == kRetainedFormat) return describe_array_file(file, "retained sets", format);
   if (format.name == "kvreplay-outputs") return describe_array_file(file, "full-cache outputs", format);
   if (format.name == results::kFormat) {
     Dataset results = read_dataset(file);

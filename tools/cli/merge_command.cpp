@@ -153,8 +153,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     if (!published_all(files)) {
       check_output_files(files, inputs);
       write_output_files(
-          files, first.frame(), [&](std::size_t unit, DatasetPart part) { return holders[unit]->read(unit, part); },
-          journal);
+          files, first.kept(), first.frame(),
+          [&](std::size_t unit, DatasetPart part) { return holders[unit]->read(unit, part); }, journal);
     }
   } catch (...) {
     if (journal.empty() && !published_any(files)) journal.remove();

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <iostream>
 #include <optional>
 #include <thread>
 
+#include "analysis/report/report_data.h"
 #include "core/base/error.h"
 #include "core/base/printable.h"
 #include "tools/cli/backend_options.h"
@@ -17,6 +19,7 @@
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/replay_description.h"
+#include "tools/cli/report_files.h"
 #include "tools/cli/trust_option.h"
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/memory_size.h"
@@ -34,6 +37,7 @@ struct OutputOptions {
   std::string results;
   std::string retained;
   std::string outputs;
+  std::string report;
   std::string shard;
   std::string memory;
   BackendOptions backend;
@@ -78,6 +82,10 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.value("output,o", output.results, "FILE", "the results; required");
   options.value("save-retained", output.retained, "FILE", "also write every retained set");
   options.value("save-outputs", output.outputs, "FILE", "also write the full-cache attention outputs");
+  options.value(
+      "report", output.report, "FILE",
+      "also write a page (HTML) about the results, with the tokens that are kept: what `kvreplay report` makes "
+      "of results and retained sets");
   options.value("date", replay.date, "DATE",
                 "note this day in the results (2026-11-30, or with a time, 2026-11-30T12:00Z); without it they hold "
                 "none, and the same replay writes the same bytes");
@@ -96,6 +104,7 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.flag("quiet,q", output.quiet, "say nothing but errors");
   declare_trust(options);
   options.example("kvreplay replay trace.h5 -o results.h5");
+  options.example("kvreplay replay trace.h5 -o results.h5 --report report.html");
   options.example("kvreplay replay trace.h5 -o results.h5 --dry-run");
   options.example("kvreplay replay trace.h5 -o results.h5 --shard 2/4");
   options.example("kvreplay replay trace.h5 -p snapkv -p snapkv:window=32+ada -b 0.05:1:8 -o results.h5");
@@ -103,21 +112,51 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
       "kvreplay replay trace.h5 -p knorm,tova --compression-ratio 0.25,0.5,0.75 --save-retained sets.h5 -o r.h5");
 }
 
-KeptExtras kept_of(const OutputOptions& output) {
-  return {.retained = !output.retained.empty(), .outputs = !output.outputs.empty()};
+// A report shows retained sets; of several traces there are none.
+KeptExtras kept_of(const OutputOptions& output, const ReplayPlan& plan) {
+  const bool of_report = !output.report.empty() && plan.traces.size() == 1;
+  return {.retained = !output.retained.empty() || of_report, .outputs = !output.outputs.empty()};
+}
+
+std::string page_of(const OutputOptions& output, const std::filesystem::path& results,
+                    const std::filesystem::path& retained) {
+  ReportInputs inputs;
+  inputs.results = {results.string()};
+  if (!retained.empty()) inputs.retained = {retained.string()};
+  inputs.name = std::filesystem::path(output.results).filename().string();
+  return make_report(inputs);
+}
+
+void check_report(const OutputOptions& output, const ReplayPlan& plan) {
+  if (output.report.empty()) return;
+  if (!output.shard.empty())
+    throw UsageError("--report is about whole results: merge the shards, then `kvreplay report`");
+  std::vector<std::string> metrics;
+  for (const ChosenMetric& metric : plan.metrics) metrics.push_back(metric.name());
+  require_headline(metrics);
 }
 
 // A shard keeps sets and outputs in its own file.
 OutputFiles files_of(const OutputOptions& output, const std::optional<Shard>& shard) {
   if (output.results.empty()) throw UsageError("replay needs --output FILE");
   if (shard)
-    return {.results = shard_path(output.results, *shard), .retained = "", .outputs = "", .force = output.force};
-  return {.results = output.results, .retained = output.retained, .outputs = output.outputs, .force = output.force};
+    return {.results = shard_path(output.results, *shard),
+            .retained = "",
+            .outputs = "",
+            .report = "",
+            .make_report = {},
+            .force = output.force};
+  return {.results = output.results,
+          .retained = output.retained,
+          .outputs = output.outputs,
+          .report = output.report,
+          .make_report = std::bind_front(page_of, output),
+          .force = output.force};
 }
 
 std::size_t n_done(const ReplayPlan& plan, const OutputOptions& output, const std::optional<Shard>& shard) {
   if (output.results.empty()) return 0;
-  return UnitJournal::n_left(files_of(output, shard).results, journal_options(plan.options, kept_of(output)),
+  return UnitJournal::n_left(files_of(output, shard).results, journal_options(plan.options, kept_of(output, plan)),
                              output.force);
 }
 
@@ -165,8 +204,9 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const ReplayPlan plan = make_replay_plan(replay, talk);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
+  check_report(output, plan);
   if (!output.dry_run) check_output_files(files, plan.inputs);  // what policies name, too
-  const WorkPart part = part_of_work(plan, shard, kept_of(output), output.threads, memory);
+  const WorkPart part = part_of_work(plan, shard, kept_of(output, plan), output.threads, memory);
   if (output.dry_run) {
     out << describe_replay(plan, part, n_done(plan, output, shard));
     return 0;
@@ -198,6 +238,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   fmt::print(talk, "wrote {} (policies x budgets x cases x layers: {} x {} x {} x {}{}) in {}\n",
              printable(files.results), plan.policies.size(), plan.budgets.values.size(), plan.cases.size(),
              plan.layers.size(), of_shard, duration_text(seconds));
+  if (!output.report.empty()) fmt::print(talk, "wrote {}\n", printable(output.report));
   return 0;
 }
 

@@ -33,8 +33,10 @@ FileReportSource::FileReportSource(const std::vector<std::string>& paths) {
     for (const char* sum : {"numerator", "denominator"}) sums_[name].push_back(text_attribute(attributes, sum));
     return false;
   };
-  for (const std::string& path : paths)
-    read_dataset(inputs_.emplace_back(open_results(path)), DatasetPart::described, note_metric);
+  for (const std::string& path : paths) {
+    const Dataset frame = read_dataset(inputs_.emplace_back(open_results(path)), DatasetPart::described, note_metric);
+    options_.push_back(text_attribute(frame.attributes, "options"));
+  }
 }
 
 std::vector<ResultsFile> FileReportSource::files(const VariableFilter& wanted) const {

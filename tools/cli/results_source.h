@@ -25,10 +25,11 @@ class FileReportSource : public ReportSource {
   /// As compare() takes them, with all metrics or with some.
   std::vector<ResultsFile> files(const VariableFilter& wanted = {}) const;
   const std::vector<InputFile>& inputs() const { return inputs_; }
+  const std::vector<std::string>& options() const { return options_; }  ///< of each file: JSON
 
  private:
   std::vector<InputFile> inputs_;
-  std::vector<std::string> metrics_;
+  std::vector<std::string> metrics_, options_;
   std::map<std::string, std::vector<std::string>> sums_;  ///< of each: they may be called after another metric
 };
 

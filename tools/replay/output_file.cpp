@@ -33,16 +33,18 @@ const fs::path& checked(const fs::path& path, bool overwrite) {
 
 void check_output(const fs::path& path, bool overwrite) { const NewFile probe(checked(path, overwrite)); }
 
-OutputFile::OutputFile(const fs::path& path, bool overwrite) : file_(checked(path, overwrite)) {}
+OutputFile::OutputFile(const fs::path& path, bool overwrite)
+    : file_(std::make_unique<NewFile>(checked(path, overwrite))) {}
 
-void OutputFile::commit() {
-  std::ofstream stream(file_.temporary(), std::ios::binary | std::ios::trunc);
+std::unique_ptr<NewFile> OutputFile::finish() {
+  std::ofstream stream(file_->temporary(), std::ios::binary | std::ios::trunc);
   stream << text_.view();
   stream.close();
   if (!stream) {
-    throw SystemError(fmt::format("{}: cannot write: {}", file_.path().string(), std::strerror(errno)));
+    throw SystemError(fmt::format("{}: cannot write: {}", file_->path().string(), std::strerror(errno)));
   }
-  file_.commit();
+  file_->sync();
+  return std::move(file_);
 }
 
 }  // namespace kvreplay

@@ -2,6 +2,7 @@
 // Text outputs that appear whole or not at all, and are known to be writable before the work starts.
 
 #include <filesystem>
+#include <memory>
 #include <sstream>
 
 #include "traces/hdf5/new_file.h"
@@ -20,11 +21,12 @@ class OutputFile {
 
   std::ostream& stream() { return text_; }
 
-  /// Throws SystemError (disk full, ...).
-  void commit();
+  /// The file is whole now; commit() of what is returned makes it appear. Throws SystemError (disk full, ...).
+  std::unique_ptr<NewFile> finish();
+  void commit() { finish()->commit(); }
 
  private:
-  NewFile file_;
+  std::unique_ptr<NewFile> file_;
   std::ostringstream text_;
 };
 

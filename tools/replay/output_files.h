@@ -2,6 +2,7 @@
 // The files that a replay or a merge leaves: checked before the work, written together after it.
 
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -15,7 +16,10 @@ struct OutputFiles {
   std::string results;
   std::string retained;  ///< "": not wanted
   std::string outputs;   ///< "": not wanted
-  bool force = false;    ///< overwrite
+  std::string report;    ///< "": not wanted
+  /// The page about results and, where they are kept, retained sets: files that are whole and under other names yet.
+  std::function<std::string(const std::filesystem::path& results, const std::filesystem::path& retained)> make_report;
+  bool force = false;  ///< overwrite
 };
 
 /// Throws UsageError when one is an input, two are the same (check_file_roles()), or one exists, SystemError when one
@@ -29,7 +33,8 @@ bool published_all(const OutputFiles& files);
 bool published_any(const OutputFiles& files);
 
 /// Assembles and writes all of them. They appear together, the results last. Throws UsageError when one exists by now.
-void write_output_files(const OutputFiles& files, const ResultsFrame& frame, const UnitReader& read_unit,
-                        const UnitJournal& journal);
+/// \param kept  what the units hold
+void write_output_files(const OutputFiles& files, KeptExtras kept, const ResultsFrame& frame,
+                        const UnitReader& read_unit, const UnitJournal& journal);
 
 }  // namespace kvreplay

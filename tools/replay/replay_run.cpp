@@ -141,7 +141,7 @@ void write_files(const ReplayPlan& plan, const WorkPart& part, const OutputFiles
     if (of_it == DatasetPart::carried) return journal.read(unit, of_it);
     return journal.read(unit, of_it, check);
   };
-  if (!part.shard) return write_output_files(files, frame, read_unit, journal);
+  if (!part.shard) return write_output_files(files, part.kept, frame, read_unit, journal);
   std::vector<std::unique_ptr<NewFile>> written;
   written.push_back(write_shard_file(files.results, frame, *part.shard, part.kept, part.units, read_unit));
   journal.publish(written);

@@ -13,6 +13,7 @@
 
 #include "core/base/error.h"
 #include "traces/results/array_file.h"
+#include "traces/results/retained_file.h"
 
 namespace kvreplay {
 namespace {
@@ -220,7 +221,7 @@ void append_outputs(const UnitResult& result, std::span<const std::size_t> query
 
 std::unique_ptr<NewFile> write_retained_file(const std::filesystem::path& path, const ResultsFrame& frame,
                                              const UnitReader& read_unit) {
-  ArrayFile file(path, file_attributes(frame, "kvreplay-retained", "1.1"));
+  ArrayFile file(path, file_attributes(frame, kRetainedFormat, "1.1"));
   const auto& policies = std::get<std::vector<std::string>>(frame.dataset.dimension("policy").labels);
   std::set<std::int64_t> samples;
   for (std::size_t unit = 0; unit < frame.n_units(); ++unit) {

@@ -12,18 +12,18 @@ const tokenCase = () => meta.tokens.cases[state.tokenCase];
 /** Bit of the budget in the masks; -1 where the report does not hold it. */
 const tokenBit = () => meta.tokens.budgets.indexOf(state.budget);
 
-function chosenSets({ n_heads: nHeads }) {
-  const all = (n) => [...Array(n).keys()];
-  const layers = state.tokenLayer < 0 ? all(nLayers) : [state.tokenLayer];
-  const heads = state.tokenHead < 0 ? all(nHeads) : [Math.min(state.tokenHead, nHeads - 1)];
-  return layers.flatMap((layer) => heads.map((head) => ({ layer, head })));
+/** Layers and heads that are looked at; a large case may hold some layers alone. */
+function chosenSets({ layers, n_heads: nHeads }) {
+  const chosen = state.tokenLayer < 0 ? layers : layers.filter((layer) => layer === state.tokenLayer);
+  const heads = state.tokenHead < 0 ? [...Array(nHeads).keys()] : [Math.min(state.tokenHead, nHeads - 1)];
+  return chosen.flatMap((layer) => heads.map((head) => ({ layer, head })));
 }
 
 /** One set: a function of a token to whether it is kept. */
 function keptBy(policy, { layer, head }) {
-  const { case: caseIndex, n_heads: nHeads, n_tokens: n } = tokenCase();
+  const { case: caseIndex, policies, layers, n_heads: nHeads, n_tokens: n } = tokenCase();
   const masks = tokenArrays.get(`tokens:${caseIndex}`).values;
-  const begin = ((policy * nLayers + layer) * nHeads + head) * n;
+  const begin = ((policies.indexOf(policy) * layers.length + layers.indexOf(layer)) * nHeads + head) * n;
   const bit = 1 << tokenBit();
   return (token) => (masks[begin + token] & bit) !== 0;
 }
@@ -41,10 +41,38 @@ function keptShares(policy, sets) {
 const spanClass = (name) => (name.includes("needle") ? "needle" : name === "question" ? "question" : "other");
 const markedSpans = () => tokenCase().spans.filter((span) => span.name !== "context" && span.begin < tokenCase().n_tokens);
 
-/** Without retained sets there is nothing to show. */
-function hideTokens() {
-  byId("tokens").hidden = true;
-  document.querySelector('nav a[href="#tokens"]').hidden = true;
+/** Results hold figures alone: sets are saved by request. */
+function sayHowToAddTokens() {
+  byId("token-tools").hidden = true;
+  const replay = meta.origin.command || "kvreplay replay TRACE";
+  byId("token-body").replaceChildren(
+    html("p", {}, "This report has no retained sets. Two commands add them:"),
+    html("pre", { tabindex: 0 }, `${replay} --output RESULTS --save-retained SETS\nkvreplay report RESULTS --retained SETS --output REPORT`),
+  );
+}
+
+/** Why there is nothing to show of what is chosen; null where there is. */
+function missingSets() {
+  const { policies, layers } = tokenCase();
+  const held = (names) => names.join(", ");
+  if (tokenBit() < 0)
+    return `The sets at ${budgetText()} are not in this report; it holds ${held(meta.tokens.budgets.map((b) => budgetText(b)))}.`;
+  if (!policies.includes(state.first))
+    return `The sets of ${nameOf(state.first)} are not in this report; of this case it holds ${held(policies.map(nameOf))}.`;
+  if (state.tokenLayer >= 0 && !layers.includes(state.tokenLayer))
+    return `The sets of layer ${meta.layers[state.tokenLayer]} are not in this report; of this case it holds ${held(layers.map((layer) => meta.layers[layer]))}.`;
+  return null;
+}
+
+/** Room in a report is bounded: what of the sets it lacks. */
+function thinnedText() {
+  const { policies, layers } = tokenCase();
+  const parts = [
+    policies.length < nPolicies && `${policies.length} of ${nPolicies} policies`,
+    layers.length < nLayers && `${layers.length} of ${nLayers} layers`,
+    meta.tokens.cases.length < meta.tokens.n_cases && `${meta.tokens.cases.length} of ${counted(meta.tokens.n_cases, "case")}`,
+  ].filter(Boolean);
+  return parts.length ? ` Here are the sets of ${parts.join(", ")}.` : "";
 }
 
 function makeTokenView() {
@@ -60,10 +88,8 @@ function makeTokenView() {
     words: new Map(),
     begin: 0,
   };
-  byId("token-body").replaceChildren(
-    tokenView.map,
-    html("div", { class: "token-grid" }, scroll, html("div", {}, tokenView.statistics, tokenView.key)),
-  );
+  tokenView.grid = html("div", { class: "token-grid" }, scroll, html("div", {}, tokenView.statistics, tokenView.key));
+  byId("token-body").replaceChildren(tokenView.map, tokenView.grid);
   fillText(0);
   text.onpointermove = (event) => {
     const token = Number(event.target.dataset?.token ?? NaN);
@@ -305,32 +331,34 @@ function renderTokenKey() {
 }
 
 async function renderTokens() {
-  if (!meta.tokens.cases.length) return hideTokens();
+  if (!meta.tokens.cases.length) {
+    sayHowToAddTokens();
+    return;
+  }
   tokenArrays ??= await ArrayStore.from("token-arrays", meta.tokens.arrays);
   if (tokenView?.caseIndex !== tokenCase().case) makeTokenView();
-  const sets = chosenSets(tokenCase());
-  const isTwo = state.tokenMode === "both" && isPair();
-  if (tokenBit() < 0) {
-    tokenView.map.replaceChildren(
-      html("p", { class: "hint" }, `The sets at ${budgetText()} are not in this report; it holds ${meta.tokens.budgets.map((b) => budgetText(b)).join(", ")}.`),
-    );
-    return undefined;
+  const missing = missingSets();
+  tokenView.grid.hidden = Boolean(missing);
+  if (missing) {
+    tokenView.map.replaceChildren(html("p", { class: "hint" }, missing));
+    return;
   }
+  const sets = chosenSets(tokenCase());
+  const isTwo = state.tokenMode === "both" && isPair() && tokenCase().policies.includes(state.second);
   tokenView.first = keptShares(state.first, sets);
   tokenView.second = isTwo ? keptShares(state.second, sets) : null;
   tokenView.nSets = sets.length;
   const n = tokenCase().n_tokens;
   const rows =
     state.tokenLayer < 0
-      ? `Rows: ${sets.length} layer × KV head sets, from layer ${meta.layers[0]} to ${meta.layers.at(-1)} down; `
+      ? `Rows: ${sets.length} layer × KV head sets, from layer ${meta.layers[sets[0].layer]} to ${meta.layers[sets.at(-1).layer]} down; `
       : `Rows: ${counted(sets.length, "KV head")} of layer ${meta.layers[state.tokenLayer]}; `;
   tokenView.map.replaceChildren(
     spanBrackets(tokenView.map.clientWidth || 900),
     tokenMap(sets),
-    html("p", { class: "hint" }, `${rows}columns: ${n} tokens. Click to find a token in the text.`),
+    html("p", { class: "hint" }, `${rows}columns: ${n} tokens. Click to find a token in the text.${thinnedText()}`),
   );
   shadeText();
   renderStatistics();
   renderTokenKey();
-  return undefined;
 }

@@ -32,7 +32,7 @@ std::string replayed_samples(const TemporaryFolder& folder) {
 
 struct Report {
   explicit Report(const std::string& path)
-      : source({path}), comparison(compare(source.files(), {})), data(report_data(source, comparison, {}, "")) {}
+      : source({path}), comparison(compare(source.files(), {})), data(report_data(source, comparison, {})) {}
 
   /// Of one array: the figures from a place on.
   std::vector<double> figures(const std::string& name, std::size_t from, std::size_t n) const {
@@ -113,7 +113,7 @@ TEST_CASE("a report opens with the measure that compare ranks by") {
   CHECK(report.data.meta["headline"] == nlohmann::json{"summed_projected_error", "output_error", "projected_error"});
   Comparison by_another = report.comparison;
   by_another.ranking->metric = "absolute_projected_error";
-  CHECK(report_data(report.source, by_another, {}, "").meta["headline"][0] == "absolute_projected_error");
+  CHECK(report_data(report.source, by_another, {}).meta["headline"][0] == "absolute_projected_error");
 }
 
 TEST_CASE("layers, heads and cases of a report are those of compare") {
@@ -188,8 +188,8 @@ TEST_CASE("a page is the same for the same results, and names cannot end its par
   const FileReportSource source({path});
   const Comparison comparison = compare(source.files(), {});
   const std::string title = "</script><script>alert(1)</script> {{meta}}";
-  const std::string page = report_page(report_data(source, comparison, {}, title));
-  CHECK(page == report_page(report_data(source, comparison, {}, title)));
+  const std::string page = report_page(report_data(source, comparison, {.files = {}, .title = title}));
+  CHECK(page == report_page(report_data(source, comparison, {.files = {}, .title = title})));
   CHECK(page.find("alert(1)") != std::string::npos);
   CHECK(page.find("<script>alert") == std::string::npos);
   CHECK(page.find("{{meta}}") != std::string::npos);  // as it stands: only the form is filled in
