@@ -148,6 +148,20 @@ Comparison describe(const Results& results) {
   return comparison;
 }
 
+void add_metric(Comparison& comparison, const Results& results, const ResultsMetric& metric,
+                const std::vector<Bound>& bounds) {
+  for (PooledMetric& pooled : pool_metric(results, metric, Level::all)) {
+    std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
+    CurveFigures figures = curve_figures(pooled, kept, 0, comparison.policies, bounds);
+    comparison.metrics.push_back({.pooled = std::move(pooled), .kept = std::move(kept), .figures = std::move(figures)});
+  }
+}
+
+void add_prediction_notes(Comparison& comparison, const Results& results) {
+  for (auto& [metric, text] : prediction_notes(results))
+    comparison.notes.push_back({.metric = std::move(metric), .text = std::move(text)});
+}
+
 }  // namespace
 
 const std::vector<Bound>& default_bounds() {
@@ -189,12 +203,7 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   for (const std::size_t m : metrics) {
     const ResultsMetric& each = results.metrics[m];
     options.advance(1 / static_cast<double>(metrics.size()));
-    for (PooledMetric& pooled : pool_metric(results, each, Level::all)) {
-      std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
-      CurveFigures figures = curve_figures(pooled, kept, 0, comparison.policies, bounds);
-      comparison.metrics.push_back(
-          {.pooled = std::move(pooled), .kept = std::move(kept), .figures = std::move(figures)});
-    }
+    add_metric(comparison, results, each, bounds);
     if (paired) {
       for (PairedMetric& metric : paired->compare(each)) comparison.against->metrics.push_back(std::move(metric));
     }
@@ -214,10 +223,30 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
     comparison.unified = unified_view(results, comparison.policies, comparison.level_budget);
   }
   for (std::string& text : joined.notes) comparison.notes.push_back({.metric = "", .text = std::move(text)});
-  for (auto& [metric, text] : prediction_notes(results))
-    comparison.notes.push_back({.metric = std::move(metric), .text = std::move(text)});
+  add_prediction_notes(comparison, results);
   for (Note& note : comparison_notes(comparison)) comparison.notes.push_back(std::move(note));
   return comparison;
+}
+
+StepwiseComparison::StepwiseComparison(const Results& frame, JoinFindings joined) : comparison_(describe(frame)) {
+  comparison_.budgets_differ = joined.budgets_differ;
+  comparison_.level_budget = find_budget(comparison_.budgets, nominal_kept_fraction(frame), std::nullopt);
+  for (std::string& text : joined.notes) comparison_.notes.push_back({.metric = "", .text = std::move(text)});
+}
+
+void StepwiseComparison::try_ranking(const Results& results) {
+  if (!comparison_.ranking)
+    comparison_.ranking = rank_policies(results, comparison_.policies, comparison_.level_budget);
+}
+
+void StepwiseComparison::add(const Results& results, const std::string& metric) {
+  add_metric(comparison_, results, *results.find(metric), default_bounds());
+  add_prediction_notes(comparison_, results);
+}
+
+Comparison StepwiseComparison::finish() {
+  for (Note& note : comparison_notes(comparison_)) comparison_.notes.push_back(std::move(note));
+  return std::move(comparison_);
 }
 
 }  // namespace kvreplay

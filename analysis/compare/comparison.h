@@ -98,6 +98,26 @@ struct Comparison {
 /// that were replayed on different work; InputError for results that break their format.
 Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options);
 
+/// The same without options, metric by metric: of results whose arrays do not fit into memory together.
+class StepwiseComparison {
+ public:
+  /// \param frame   the results with any metric
+  /// \param joined  what joining the files said
+  StepwiseComparison(const Results& frame, JoinFindings joined);
+
+  const std::vector<ComparedPolicy>& policies() const { return comparison_.policies; }
+  /// Ranks by this metric, unless another one that was tried before ranks already: in the order of ranking_metrics().
+  void try_ranking(const Results& results);
+  /// \param results  with that metric and the kept fraction
+  void add(const Results& results, const std::string& metric);
+  const std::optional<PolicyRanking>& ranking() const { return comparison_.ranking; }
+  /// With its notes, when all metrics are in.
+  Comparison finish();
+
+ private:
+  Comparison comparison_;
+};
+
 /// The notes: compression points pooled, errors that rise with the budget, oracles and `random` that are beaten or win
 /// where they should not, policies that keep more or less than asked for, missing values.
 std::vector<Note> comparison_notes(const Comparison& comparison);

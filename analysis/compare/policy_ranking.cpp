@@ -24,6 +24,12 @@ constexpr RankedBy kMetrics[] = {
 
 }  // namespace
 
+std::vector<std::string> ranking_metrics() {
+  std::vector<std::string> names;
+  for (const RankedBy& by : kMetrics) names.emplace_back(by.metric);
+  return names;
+}
+
 std::optional<PolicyRanking> rank_policies(const Results& results, std::span<const ComparedPolicy> policies,
                                            std::size_t budget) {
   for (const RankedBy& by : kMetrics) {

@@ -20,6 +20,9 @@ struct PolicyRanking {
   std::vector<double> scores;         ///< [policies.size()] area or value
 };
 
+/// Measures that policies are ranked by, best first.
+std::vector<std::string> ranking_metrics();
+
 /// By predicted_kl where it was measured; else by the error after W_O, squared and summed over layers; else by
 /// output_error. Nothing where the results have none of these.
 /// \param budget  index of the one that is looked at where curves have no area: with a single budget

@@ -316,7 +316,9 @@ JoinedResults join_results(std::vector<ResultsFile> files) {
     Dataset& data = files.front().data;
     data.attributes = std::move(marked.attributes);
     data.variables.push_back(std::move(marked.variables.front()));
-    return {.data = std::move(data), .notes = {}};
+    JoinedResults alone;
+    alone.data = std::move(data);
+    return alone;
   }
   require_same(files, "they are of the models",
                [](const Dataset& d) { return text_attribute(d.attributes, "model_id"); });

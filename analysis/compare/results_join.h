@@ -13,12 +13,16 @@ struct ResultsFile {
   Dataset data;      ///< laid out as docs/formats/results.md says
 };
 
-struct JoinedResults {
+/// What joining files finds out about them.
+struct JoinFindings {
+  bool budgets_differ = false;     ///< between the files: values are missing at budgets of others
+  std::vector<std::string> notes;  ///< what differs between the files and does not prevent a comparison, a line each
+};
+
+struct JoinedResults : JoinFindings {
   /// As docs/formats/results.md, and a variable kReplayed [case, layer, policy] that is 1 where some file holds that
   /// replay.
   Dataset data;
-  bool budgets_differ = false;     ///< between the files: values are missing at budgets of others
-  std::vector<std::string> notes;  ///< what differs between the files and does not prevent a comparison, a line each
 };
 
 inline constexpr std::string_view kReplayed = "replayed";

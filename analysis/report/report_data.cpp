@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "analysis/compare/comparison.h"
 #include "analysis/compare/pooling.h"
 #include "analysis/report/report_figures.h"
 #include "analysis/report/report_metrics.h"
@@ -161,51 +162,79 @@ void require_headline(std::span<const std::string> metrics) {
                                fmt::join(kHeadlines, ", ")));
 }
 
-ReportData report_data(const ReportSource& source, const Comparison& comparison, const ReportParts& parts) {
-  const std::vector<std::string> names = source.metrics();
-  if (names.size() > kMostMetrics)
-    throw InputError(fmt::format("expected at most {} metrics, found {}", kMostMetrics, names.size()));
-  const auto with_kept = [&](const std::string& metric) {
+namespace {
+
+/// Gives the results one metric at a time, the kept fraction beside it.
+class MetricReader {
+ public:
+  explicit MetricReader(const ReportSource& source) : source_(source), names_(source.metrics()) {
+    if (names_.size() > kMostMetrics)
+      throw InputError(fmt::format("expected at most {} metrics, found {}", kMostMetrics, names_.size()));
+    require_headline(names_);
+  }
+
+  const std::vector<std::string>& names() const { return names_; }
+  bool has(std::string_view metric) const { return holds(names_, metric); }
+  Results read(const std::string& metric) const {
     std::vector<std::string> wanted{metric};
-    if (metric != kKeptFraction && holds(names, kKeptFraction)) wanted.emplace_back(kKeptFraction);
-    return source.read(wanted);
-  };
-  const Results frame = with_kept(std::string(kKeptFraction));
-  const std::span<const ComparedPolicy> policies = comparison.policies;
-  ReportFigures figures(frame, policies, points_of(frame));
-  require_headline(names);
-  std::vector<std::string> headlines, surrogates;
-  if (comparison.ranking) headlines.push_back(comparison.ranking->metric);
+    if (metric != kKeptFraction && has(kKeptFraction)) wanted.emplace_back(kKeptFraction);
+    return source_.read(wanted);
+  }
+
+ private:
+  const ReportSource& source_;
+  std::vector<std::string> names_;
+};
+
+/// The losses that the page offers, first the one that it opens with.
+std::vector<std::string> choose_headlines(const MetricReader& reader, StepwiseComparison& comparison) {
+  for (const std::string& name : ranking_metrics())
+    if (!comparison.ranking() && reader.has(name)) comparison.try_ranking(reader.read(name));
+  std::vector<std::string> headlines;
+  if (comparison.ranking()) headlines.push_back(comparison.ranking()->metric);
   for (const char* headline : kHeadlines)
-    if (holds(names, headline) && !holds(headlines, headline)) headlines.emplace_back(headline);
-  for (const std::string& name : names) {
-    const Results results = with_kept(name);
+    if (reader.has(headline) && !holds(headlines, headline)) headlines.emplace_back(headline);
+  return headlines;
+}
+
+/// All that is drawn of one metric.
+void add_figures(const Results& results, const ResultsMetric& metric, bool is_headline, ReportFigures& figures) {
+  const std::optional<ReportRole> role = role_of(metric);
+  if (!role) return;
+  figures.add_curves(results, metric);
+  if (is_headline) {
+    figures.add_samples(results, metric);
+    figures.add_truth(results, metric);
+  }
+  const bool has_heads = metric.axis == MetricAxis::q_head || metric.axis == MetricAxis::kv_head;
+  if (has_heads && std::ranges::find(kHeatMetrics, metric.name) != std::end(kHeatMetrics))
+    figures.add_heads(results, metric);
+  if (*role == ReportRole::surrogate && metric.parts == MetricParts::none) figures.add_surrogate(results, metric);
+}
+
+}  // namespace
+
+ReportData report_data(const ReportSource& source, const ReportParts& parts) {
+  const MetricReader reader(source);
+  const Results frame = reader.read(std::string(kKeptFraction));
+  StepwiseComparison stepwise(frame, source.findings());
+  const std::vector<ComparedPolicy> policies = stepwise.policies();
+  const std::vector<std::string> headlines = choose_headlines(reader, stepwise);
+  ReportFigures figures(frame, policies, points_of(frame));
+  Json tokens = {{"cases", Json::array()}};
+  ReportData data;
+  for (const std::string& name : reader.names()) {
+    const Results results = reader.read(name);
     const ResultsMetric& metric = *results.find(name);
-    const std::optional<ReportRole> role = role_of(metric);
-    if (!role) continue;
-    figures.add_curves(results, metric);
-    if (holds(headlines, name)) figures.add_samples(results, metric);
-    const bool has_heads = metric.axis == MetricAxis::q_head || metric.axis == MetricAxis::kv_head;
-    if (has_heads && std::ranges::find(kHeatMetrics, name) != std::end(kHeatMetrics))
-      figures.add_heads(results, metric);
-    if (*role == ReportRole::surrogate && metric.parts == MetricParts::none) surrogates.push_back(name);
+    stepwise.add(results, name);
+    add_figures(results, metric, holds(headlines, name), figures);
+    if (name == headlines.front() && parts.tokens != nullptr)
+      tokens = add_tokens(*parts.tokens, parts.token_bytes, frame,
+                          token_order(results, metric, policies, figures.points()), data.token_arrays);
   }
-  for (const std::string& truth : headlines) {
-    const Results of_truth = source.read(std::span(&truth, 1));
-    for (const std::string& surrogate : surrogates) {
-      const Results of_surrogate = source.read(std::span(&surrogate, 1));
-      figures.add_agreement(of_truth, *of_truth.find(truth), of_surrogate, *of_surrogate.find(surrogate));
-    }
-  }
+  const Comparison comparison = stepwise.finish();
   Json notes = Json::array();
   for (const Note& note : comparison.notes) notes.push_back({{"metric", note.metric}, {"text", note.text}});
-  ReportData data;
-  Json tokens = {{"cases", Json::array()}};
-  if (parts.tokens != nullptr) {
-    const Results of_headline = source.read(std::span(&headlines.front(), 1));
-    const TokenOrder order = token_order(of_headline, *of_headline.find(headlines.front()), policies, figures.points());
-    tokens = add_tokens(*parts.tokens, parts.token_bytes, frame, order, data.token_arrays);
-  }
   data.meta = {{"format", "kvreplay-report-1"},
                {"title", parts.title.empty() ? default_title(frame) : parts.title},
                {"model",
@@ -226,7 +255,7 @@ ReportData report_data(const ReportSource& source, const Comparison& comparison,
                {"headline_why", comparison.ranking ? comparison.ranking->why : ""},
                {"heat_budgets", figures.heat_budgets()},
                {"arrays", figures.arrays().index()},
-               {"agreement", figures.take_agreement()},
+               {"agreement", figures.agreement()},
                {"tokens", std::move(tokens)},
                {"notes", std::move(notes)},
                {"left_out", left_out_json_of(frame)},

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "analysis/compare/comparison.h"
 #include "analysis/report/coded_arrays.h"
 #include "analysis/report/report_source.h"
 #include "analysis/report/report_tokens.h"
@@ -36,8 +35,8 @@ struct ReportParts {
 /// Throws InputError unless one of the metrics is a loss that a report can rank by.
 void require_headline(std::span<const std::string> metrics);
 
-/// \param comparison  of the same results: its notes and the measure that it ranks by are the report's
+/// Reads metric by metric. Opens with the measure that compare() ranks by, and has its notes.
 /// Throws InputError for results that hold nothing to report, and what the sources throw.
-ReportData report_data(const ReportSource& source, const Comparison& comparison, const ReportParts& parts);
+ReportData report_data(const ReportSource& source, const ReportParts& parts);
 
 }  // namespace kvreplay

@@ -181,28 +181,46 @@ void ReportFigures::add_heads(const Results& results, const ResultsMetric& metri
   arrays_.add_logarithmic("heat:" + metric.name, shape, values);
 }
 
-void ReportFigures::add_agreement(const Results& truths, const ResultsMetric& truth, const Results& surrogates,
-                                  const ResultsMetric& surrogate) {
+ReportFigures::RankedReading ReportFigures::ranked(const Results& results, const ResultsMetric& metric,
+                                                   const Reading& reading) const {
   const std::vector<std::size_t> contest = contestants(policies_);
-  for (const Reading& reading : readings_of(surrogate)) {
-    nlohmann::ordered_json taus = nlohmann::ordered_json::array();
-    for (const ReportPoint& point : points_) {
-      std::vector<std::vector<double>> by_budget(n_budgets_);  // [n_samples]
-      for (const SampleCases& sample : point.samples) {
-        const auto ranks = [&](const Results& results, const ResultsMetric& metric, bool deviation) {
-          return group_ranks(pool_metric(results, metric, Level::all, sample.cases).front(), deviation, contest)
-              .front();
-        };
-        const std::vector<double> kendall =
-            kendall_by_budget(ranks(truths, truth, false), ranks(surrogates, surrogate, reading.deviation));
-        for (std::size_t b = 0; b < n_budgets_; ++b) by_budget[b].push_back(kendall[b]);
-      }
-      nlohmann::ordered_json of_point = nlohmann::ordered_json::array();
-      for (const std::vector<double>& of_samples : by_budget) of_point.push_back(mean_known(of_samples));
-      taus.push_back(std::move(of_point));
+  RankedReading ranked{.name = reading.name, .ranks = {}};
+  for (const ReportPoint& point : points_) {
+    std::vector<BudgetRanks>& of_point = ranked.ranks.emplace_back();
+    for (const SampleCases& sample : point.samples) {
+      const PooledMetric pooled = pool_metric(results, metric, Level::all, sample.cases).front();
+      of_point.push_back(group_ranks(pooled, reading.deviation, contest).front());
     }
-    agreement_.push_back({{"truth", truth.name}, {"surrogate", reading.name}, {"tau", std::move(taus)}});
   }
+  return ranked;
+}
+
+void ReportFigures::add_truth(const Results& results, const ResultsMetric& metric) {
+  truths_.push_back(ranked(results, metric, {.name = metric.name, .metric = &metric, .deviation = false}));
+}
+
+void ReportFigures::add_surrogate(const Results& results, const ResultsMetric& metric) {
+  for (const Reading& reading : readings_of(metric)) surrogates_.push_back(ranked(results, metric, reading));
+}
+
+nlohmann::ordered_json ReportFigures::agreement() const {
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const RankedReading& truth : truths_)
+    for (const RankedReading& surrogate : surrogates_) {
+      nlohmann::ordered_json taus = nlohmann::ordered_json::array();
+      for (std::size_t i = 0; i < points_.size(); ++i) {
+        std::vector<std::vector<double>> by_budget(n_budgets_);  // [n_samples]
+        for (std::size_t s = 0; s < truth.ranks[i].size(); ++s) {
+          const std::vector<double> kendall = kendall_by_budget(truth.ranks[i][s], surrogate.ranks[i][s]);
+          for (std::size_t b = 0; b < n_budgets_; ++b) by_budget[b].push_back(kendall[b]);
+        }
+        nlohmann::ordered_json of_point = nlohmann::ordered_json::array();
+        for (const std::vector<double>& of_samples : by_budget) of_point.push_back(mean_known(of_samples));
+        taus.push_back(std::move(of_point));
+      }
+      all.push_back({{"truth", truth.name}, {"surrogate", surrogate.name}, {"tau", std::move(taus)}});
+    }
+  return all;
 }
 
 }  // namespace kvreplay

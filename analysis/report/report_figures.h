@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "analysis/compare/compared_policy.h"
+#include "analysis/compare/surrogate_ranks.h"
 #include "analysis/report/coded_arrays.h"
 #include "analysis/report/report_points.h"
 
@@ -25,18 +26,27 @@ class ReportFigures {
   void add_samples(const Results& results, const ResultsMetric& metric);
   /// "heat:KEY" [points, layers, heads, policies, heat_budgets()], of a metric of heads.
   void add_heads(const Results& results, const ResultsMetric& metric);
-  /// A row of "agreement" for each reading of the surrogate.
-  void add_agreement(const Results& truths, const ResultsMetric& truth, const Results& surrogates,
-                     const ResultsMetric& surrogate);
+  /// Remembers how a loss orders the contestants.
+  void add_truth(const Results& results, const ResultsMetric& metric);
+  /// Remembers the same of all readings of a surrogate.
+  void add_surrogate(const Results& results, const ResultsMetric& metric);
 
   const std::vector<ReportPoint>& points() const { return points_; }
   const std::vector<std::size_t>& heat_budgets() const { return heat_budgets_; }
   CodedArrays& arrays() { return arrays_; }
   /// An object for each part of each metric that was added.
   nlohmann::ordered_json take_metrics() { return std::move(metrics_); }
-  nlohmann::ordered_json take_agreement() { return std::move(agreement_); }
+  /// Kendall's tau by point and budget, a row for each truth and reading of a surrogate: the mean over samples.
+  nlohmann::ordered_json agreement() const;
 
  private:
+  /// How a reading ranks: [points][samples of the point].
+  struct RankedReading {
+    std::string name;
+    std::vector<std::vector<BudgetRanks>> ranks;
+  };
+
+  RankedReading ranked(const Results& results, const ResultsMetric& metric, const Reading& reading) const;
   void add_part(const Results& results, const ResultsMetric& metric, std::size_t part);
   void add_intervals(const Results& results, const ResultsMetric& metric);
 
@@ -45,7 +55,8 @@ class ReportFigures {
   std::size_t n_layers_, n_policies_, n_budgets_;
   std::vector<std::size_t> heat_budgets_;
   CodedArrays arrays_;
-  nlohmann::ordered_json metrics_ = nlohmann::ordered_json::array(), agreement_ = nlohmann::ordered_json::array();
+  nlohmann::ordered_json metrics_ = nlohmann::ordered_json::array();
+  std::vector<RankedReading> truths_, surrogates_;
 };
 
 }  // namespace kvreplay

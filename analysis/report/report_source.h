@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "analysis/compare/results.h"
+#include "analysis/compare/results_join.h"
 
 namespace kvreplay {
 
@@ -15,6 +16,8 @@ class ReportSource {
   virtual ~ReportSource() = default;
   /// Names, in the order of the results.
   virtual std::vector<std::string> metrics() const = 0;
+  /// What joining the files said.
+  virtual JoinFindings findings() const = 0;
   /// The results with these metrics alone. Throws what reading throws.
   virtual Results read(std::span<const std::string> metrics) const = 0;
 };

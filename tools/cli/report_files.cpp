@@ -2,7 +2,6 @@
 
 #include <optional>
 
-#include "analysis/compare/comparison.h"
 #include "analysis/report/report_page.h"
 #include "core/base/printable.h"
 #include "tools/cli/results_source.h"
@@ -18,7 +17,6 @@ std::vector<std::filesystem::path> ReportInputs::paths() const {
 
 std::string make_report(const ReportInputs& inputs) {
   const FileReportSource source(inputs.results);
-  const Comparison comparison = compare(source.files(), {});
   ReportParts parts{.files = {}, .title = inputs.title, .tokens = nullptr, .token_bytes = inputs.token_bytes};
   for (const InputFile& file : source.inputs())
     parts.files.push_back({.name = printable(inputs.name.empty() ? file.path().filename().string() : inputs.name),
@@ -26,7 +24,7 @@ std::string make_report(const ReportInputs& inputs) {
                            .fingerprint = file.bytes().fingerprint()});
   std::optional<FileTokenSource> tokens;
   if (!inputs.retained.empty()) parts.tokens = &tokens.emplace(inputs.retained, inputs.traces, source.options());
-  return report_page(report_data(source, comparison, parts));
+  return report_page(report_data(source, parts));
 }
 
 }  // namespace kvreplay

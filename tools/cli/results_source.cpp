@@ -30,6 +30,7 @@ FileReportSource::FileReportSource(const std::vector<std::string>& paths) {
   const auto note_metric = [&](const std::string& name, const Attributes& attributes) {
     if (!is_metric(attributes)) return false;
     if (std::ranges::find(metrics_, name) == metrics_.end()) metrics_.push_back(name);
+    if (!text_attribute(attributes, "of_layers").empty()) of_layers_.push_back(name);
     for (const char* sum : {"numerator", "denominator"}) sums_[name].push_back(text_attribute(attributes, sum));
     return false;
   };
@@ -37,6 +38,10 @@ FileReportSource::FileReportSource(const std::vector<std::string>& paths) {
     const Dataset frame = read_dataset(inputs_.emplace_back(open_results(path)), DatasetPart::described, note_metric);
     options_.push_back(text_attribute(frame.attributes, "options"));
   }
+  const JoinedResults found = joined(of_layers_);
+  std::erase_if(metrics_, [&](const std::string& metric) {
+    return std::ranges::find(of_layers_, metric) != of_layers_.end() && !found.data.has_variable(metric);
+  });
 }
 
 std::vector<ResultsFile> FileReportSource::files(const VariableFilter& wanted) const {
@@ -46,16 +51,26 @@ std::vector<ResultsFile> FileReportSource::files(const VariableFilter& wanted) c
   return files;
 }
 
-Results FileReportSource::read(std::span<const std::string> metrics) const {
+JoinedResults FileReportSource::joined(std::span<const std::string> metrics) const {
   std::set<std::string> names(metrics.begin(), metrics.end());
   for (const std::string& metric : metrics)
     if (const auto sums = sums_.find(metric); sums != sums_.end())
       names.insert(sums->second.begin(), sums->second.end());
-  JoinedResults joined = join_results(files([&](const std::string& name, const Attributes& attributes) {
+  return join_results(files([&](const std::string& name, const Attributes& attributes) {
     const bool is_frame = !is_metric(attributes) && !is_sum(name);
     return is_frame || names.contains(name);
   }));
-  return in_common(read_results(std::move(joined.data)), joined.notes);
+}
+
+Results FileReportSource::read(std::span<const std::string> metrics) const {
+  JoinedResults found = joined(metrics);
+  return in_common(read_results(std::move(found.data)), found.notes);
+}
+
+JoinFindings FileReportSource::findings() const {
+  JoinedResults found = joined(of_layers_);
+  in_common(read_results(std::move(found.data)), found.notes);
+  return {.budgets_differ = found.budgets_differ, .notes = std::move(found.notes)};
 }
 
 }  // namespace kvreplay

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "analysis/compare/results_join.h"
 #include "analysis/report/report_source.h"
 #include "traces/input/input_file.h"
 
@@ -22,14 +21,19 @@ class FileReportSource : public ReportSource {
   std::vector<std::string> metrics() const override { return metrics_; }
   Results read(std::span<const std::string> metrics) const override;
 
+  /// And what choosing the cases that all policies were replayed on said.
+  JoinFindings findings() const override;
   /// As compare() takes them, with all metrics or with some.
   std::vector<ResultsFile> files(const VariableFilter& wanted = {}) const;
   const std::vector<InputFile>& inputs() const { return inputs_; }
   const std::vector<std::string>& options() const { return options_; }  ///< of each file: JSON
 
  private:
+  JoinedResults joined(std::span<const std::string> metrics) const;
+
   std::vector<InputFile> inputs_;
   std::vector<std::string> metrics_, options_;
+  std::vector<std::string> of_layers_;  ///< metrics of certain layers together: files may have them of others
   std::map<std::string, std::vector<std::string>> sums_;  ///< of each: they may be called after another metric
 };
 

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "analysis/compare/comparison.h"
 #include "analysis/compare/surrogate_report.h"
 #include "analysis/report/report_page.h"
 #include "core/base/error.h"
@@ -32,7 +33,7 @@ std::string replayed_samples(const TemporaryFolder& folder) {
 
 struct Report {
   explicit Report(const std::string& path)
-      : source({path}), comparison(compare(source.files(), {})), data(report_data(source, comparison, {})) {}
+      : source({path}), comparison(compare(source.files(), {})), data(report_data(source, {})) {}
 
   /// Of one array: the figures from a place on.
   std::vector<double> figures(const std::string& name, std::size_t from, std::size_t n) const {
@@ -111,9 +112,38 @@ TEST_CASE("a report opens with the measure that compare ranks by") {
   const Report report(replayed_samples(folder));
   CHECK(report.comparison.ranking->metric == "summed_projected_error");
   CHECK(report.data.meta["headline"] == nlohmann::json{"summed_projected_error", "output_error", "projected_error"});
-  Comparison by_another = report.comparison;
-  by_another.ranking->metric = "absolute_projected_error";
-  CHECK(report_data(report.source, by_another, {}).meta["headline"][0] == "absolute_projected_error");
+  CHECK(report.data.meta["headline_why"] == report.comparison.ranking->why);
+}
+
+TEST_CASE("a report, which reads metric by metric, has the notes of compare in their order") {
+  const TemporaryFolder folder;
+  const Report report(replayed_samples(folder));
+  const nlohmann::ordered_json& notes = report.data.meta["notes"];
+  REQUIRE(notes.size() == report.comparison.notes.size());
+  REQUIRE(notes.size() > 3);
+  for (std::size_t i = 0; i < notes.size(); ++i) {
+    CHECK(notes[i]["metric"] == report.comparison.notes[i].metric);
+    CHECK(notes[i]["text"] == report.comparison.notes[i].text);
+  }
+}
+
+TEST_CASE("what files have of different layers is left out of a report as compare leaves it out") {
+  const TemporaryFolder folder;
+  SyntheticTraceOptions options = small_trace();
+  options.n_sketches = 2;
+  const std::string trace = write_trace(folder, "t.h5", options), first = folder.file("0.h5"),
+                    second = folder.file("1.h5");
+  for (const auto& [layer, results] : {std::pair{"0", first}, std::pair{"1", second}})
+    REQUIRE(replay({trace, "-p", "knorm,random", "-b", "0.1,1", "--layer", layer, "-o", results}).exit_code == 0);
+  const FileReportSource source({first, second});
+  const Comparison expected = compare(source.files(), {});
+  const ReportData data = report_data(source, {});
+  CHECK(expected.ranking->metric == "absolute_projected_error");
+  CHECK(data.meta["headline"][0] == "absolute_projected_error");
+  std::vector<std::string> notes;
+  for (const auto& note : data.meta["notes"]) notes.push_back(note["text"]);
+  REQUIRE(notes.size() == expected.notes.size());
+  for (std::size_t i = 0; i < notes.size(); ++i) CHECK(notes[i] == expected.notes[i].text);
 }
 
 TEST_CASE("layers, heads and cases of a report are those of compare") {
@@ -186,10 +216,9 @@ TEST_CASE("a page is the same for the same results, and names cannot end its par
   const TemporaryFolder folder;
   const std::string path = replayed_samples(folder);
   const FileReportSource source({path});
-  const Comparison comparison = compare(source.files(), {});
   const std::string title = "</script><script>alert(1)</script> {{meta}}";
-  const std::string page = report_page(report_data(source, comparison, {.files = {}, .title = title}));
-  CHECK(page == report_page(report_data(source, comparison, {.files = {}, .title = title})));
+  const std::string page = report_page(report_data(source, {.files = {}, .title = title}));
+  CHECK(page == report_page(report_data(source, {.files = {}, .title = title})));
   CHECK(page.find("alert(1)") != std::string::npos);
   CHECK(page.find("<script>alert") == std::string::npos);
   CHECK(page.find("{{meta}}") != std::string::npos);  // as it stands: only the form is filled in
