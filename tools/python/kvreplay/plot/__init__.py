@@ -9,6 +9,7 @@ from .curve_chart import curves
 from .heat_chart import heatmap
 from .pooling import pool
 from .ranking_table import ranking
-from .token_text import TokenText, tokens
+from .retained_tokens import tokens
+from .token_text import TokenText
 
 __all__ = ["TokenText", "agreement", "curves", "heatmap", "pool", "ranking", "tokens"]
