@@ -114,6 +114,16 @@ class Compared(unittest.TestCase):
         expected = list(zip(compared["kept_fraction"][p], 1 - np.array(compared["values"][p])))
         self.assert_same(mine, expected[:-1], "all but the whole cache, of which nothing is missing")
 
+    def test_a_query_head_keeps_what_its_kv_head_keeps(self):
+        compared = compare(self.results, "--case", "@prompt", "--metric", "output_error", "--by", "head")["metrics"][0]
+        group = next(each for each in compared["groups"] if (each["layer"], each["head"]) == ("11", "7"))
+        chart = plot.curves(self.results, "output_error", point="prompt", layer=11, head=7).to_dict()
+        p = POLICIES.index("ada-snapkv")  # which gives its heads different shares
+        mine = sorted((row["x"], row["y"]) for row in rows_of(chart) if row.get("policy") == "ada-snapkv")
+        self.assert_same(mine, list(zip(group["kept_fraction"][p], group["values"][p]))[: len(mine)], "head 11.7")
+        self.assertGreater(len(mine), 3)
+        self.assertIn("layer 11, head 7", str(chart["title"]))
+
     def test_the_example_of_the_mean_is_true(self):
         # What the docstring of pool() and docs/notebooks.md say of the shipped trace.
         with xarray.open_dataset(self.results, engine="h5netcdf") as ds:

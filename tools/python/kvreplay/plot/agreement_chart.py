@@ -16,7 +16,7 @@ from .policies import policies_of
 from .pooling import pool_curves
 from .rank_agreement import average_ranks, deviation_goodness, goodness, kendall
 from .results import Metric, find_metric, labels, metric_names, opened
-from .selection import Chosen, choose
+from .selection import Chosen, choose, samples_of
 
 if TYPE_CHECKING:
     import altair
@@ -66,11 +66,11 @@ def agreement(
     selection["point"] = point
     with opened(ds) as dataset:
         chosen = choose(dataset, selection)
-        true, readings = _readings(dataset, truth, surrogates)
+        true, readings = _readings(chosen.ds, truth, surrogates)
         taus = kendall_by_budget(chosen, true, readings, selection)
         budgets = labels(chosen.ds, "budget")
         tokens = chosen.ds.attrs.get("budget_kind") == "tokens"
-        heading = drawing.title(f"Do they order policies as {true.name} does?", chosen)
+        heading = drawing.title(f"Do they order policies as {true.name} does?", chosen, selection)
     rows = [
         {"x": budgets[b], "y": float(taus[s, b]), "surrogate": drawing.chart_text(reading.name), "style": s}
         for s, reading in enumerate(readings)
@@ -111,8 +111,9 @@ def kendall_by_budget(
             f"surrogates order policies, and of the {chosen.ds.sizes['policy']} here {len(contest)} compete: replay two "
             "or more"
         )
-    taus = np.full((len(_samples(chosen)), len(readings), chosen.ds.sizes["budget"]), np.nan)
-    for n, cases in enumerate(_samples(chosen)):
+    samples = list(samples_of(chosen.ds).values())
+    taus = np.full((len(samples), len(readings), chosen.ds.sizes["budget"]), np.nan)
+    for n, cases in enumerate(samples):
         sample = Chosen(chosen.ds.isel(case=cases), chosen.points, chosen.passed_over)
         true = _ranks(sample, Reading(truth), selection, contest)
         for s, reading in enumerate(readings):
@@ -129,21 +130,10 @@ def _ranks(chosen: Chosen, reading: Reading, selection: dict[str, object], conte
     return [average_ranks(column) for column in good.T]
 
 
-def _samples(chosen: Chosen) -> list[list[int]]:
-    """The cases of each recorded prompt."""
-    ds = chosen.ds
-    names = labels(ds, "case_sample")
-    recordings = labels(ds, "case_fingerprint") if "case_fingerprint" in ds.variables else [""] * len(names)
-    samples: dict[tuple, list[int]] = {}
-    for case, key in enumerate(zip(recordings, names)):
-        samples.setdefault(key, []).append(case)
-    return list(samples.values())
-
-
 def _readings(ds: xarray.Dataset, truth: str | None, surrogates: Sequence[str] | None) -> tuple[Metric, list[Reading]]:
     names = metric_names(ds)
     if truth is None:
-        truth = next((name for name in TRUTHS if name in names), None)
+        truth = next((name for name in TRUTHS if name in names and ds[name].notnull().any()), None)
         if truth is None:
             raise UsageError(f"no truth in these results ({', '.join(TRUTHS)}): name one; they hold {', '.join(names)}")
     if surrogates is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ def curves(
         values, kept = pool_curves(chosen, known, selection), kept_fraction(chosen, known, selection)
         policies = policies_of(chosen)
         budgets = labels(chosen.ds, "budget")
-        heading = drawing.title(metric + _part_text(known, selection), chosen)
+        heading = drawing.title(drawing.metric_title(known, selection), chosen, selection)
     if highlight is None:
         highlight = _best(policies, kept, values, known)
     styles = _styles(policies, highlight)
@@ -104,20 +104,21 @@ def curves(
     return drawing.framed(alt, layers, heading)
 
 
-def _part_text(metric: Metric, selection: Mapping[str, object]) -> str:
-    return f"[{selection[metric.part]}]" if metric.part and selection.get(metric.part) is not None else ""
-
-
 def _best(policies: list[Policy], kept: np.ndarray, values: np.ndarray, metric: Metric) -> list[str]:
-    """The contestants of least area, or of least loss where there is one budget."""
+    """The contestants of least area, or of least loss where there is one budget; without `random`, which is labelled
+    whatever it loses."""
     lines = [make_curve(*each) for each in zip(kept, values)]
     ends = area_range(lines, policies)
     scores = np.array([area(line, ends) for line in lines])
     if np.isnan(scores).all():
         scores = values[:, 0]
     losses = drawing.as_loss(metric, scores)
-    order = [p for p in np.argsort(losses, kind="stable") if not policies[p].is_reference and not np.isnan(losses[p])]
-    return [policies[p].name for p in order[:N_HIGHLIGHTED]]
+    best = [policies[p] for p in np.argsort(losses, kind="stable") if not np.isnan(losses[p])]
+    return [each.name for each in best if not (each.is_reference or _is_random(each))][:N_HIGHLIGHTED]
+
+
+def _is_random(policy: Policy) -> bool:
+    return policy.name.split(":")[0] == "random"
 
 
 def _styles(policies: list[Policy], highlight: Sequence[str]) -> list[Style]:
@@ -135,13 +136,12 @@ def _styles(policies: list[Policy], highlight: Sequence[str]) -> list[Style]:
 
 
 def _style(policy: Policy, highlighted: list[str]) -> Style:
-    is_random = policy.name.split(":")[0] == "random"
-    dash = (2, 3) if is_random else (6, 4) if policy.is_reference and not policy.oracle else ()
+    dash = (2, 3) if _is_random(policy) else (6, 4) if policy.is_reference and not policy.oracle else ()
     if policy.name in highlighted:
         return Style(drawing.PALETTE[highlighted.index(policy.name)], 2.4, dash)
     if policy.oracle:
         return Style(drawing.INK, 1.6)
-    if is_random or policy.is_reference:
+    if _is_random(policy) or policy.is_reference:
         return Style(drawing.MUTED, 1.2, dash)
     return Style(drawing.CONTEXT, 1, is_labelled=False)
 

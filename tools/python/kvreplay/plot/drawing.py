@@ -12,7 +12,7 @@ import numpy as np
 from ..common.printable import printable
 from .libraries import load
 from .results import Metric, labels
-from .selection import Chosen
+from .selection import Chosen, samples_of
 
 if TYPE_CHECKING:
     import altair
@@ -43,22 +43,36 @@ def loss_title(metric: Metric) -> str:
     return name if metric.units in ("1", "") else f"{name} [{chart_text(metric.units)}]"
 
 
-def title(text: str, chosen: Chosen) -> altair.TitleParams:
-    """The title, and below it what the figures are of."""
-    ds = chosen.ds
-    samples = {*zip(labels(ds, "case_fingerprint"), labels(ds, "case_sample"))} if "case_fingerprint" in ds else set()
-    n_samples = len(samples) or len(set(labels(ds, "case_sample")))
-    layers = labels(ds, "layer")
-    of_layers = f"layers {', '.join(map(str, layers))}" if len(layers) <= 6 else f"{len(layers)} layers"
+def metric_title(metric: Metric, selection: Mapping[str, object]) -> str:
+    """ "needle_recall[needle]", or the metric's name."""
+    part = selection.get(metric.part) if metric.part else None
+    return metric.name if part is None else f"{metric.name}[{', '.join(np.atleast_1d(part))}]"
+
+
+def subject(chosen: Chosen, selection: Mapping[str, object]) -> str:
+    """What figures are of: "MODEL, sample needle, layers 2, 11, head 4"."""
+    samples, layers = samples_of(chosen.ds), labels(chosen.ds, "layer")
     about = [
-        str(ds.attrs.get("model_id", "")),
-        f"{n_samples} sample{'s' if n_samples > 1 else ''}",
-        of_layers if len(layers) > 1 else f"layer {layers[0]}",
+        str(chosen.ds.attrs.get("model_id", "")),
+        f"sample {next(iter(samples))[1]}" if len(samples) == 1 else f"{len(samples)} samples",
+        _listed("layer", layers) if len(layers) <= 6 else f"{len(layers)} layers",
     ]
-    subtitle = [chart_text(chosen.point_text()), chart_text(", ".join(filter(None, about)))]
+    for head in ("head", "q_head", "kv_head"):
+        if selection.get(head) is not None:
+            about.append(_listed(head, np.atleast_1d(selection[head])))
+    return ", ".join(filter(None, about))
+
+
+def title(text: str, chosen: Chosen, selection: Mapping[str, object]) -> altair.TitleParams:
+    """The title, and below it what the figures are of."""
+    subtitle = [chart_text(chosen.point_text()), chart_text(subject(chosen, selection))]
     return load("altair").TitleParams(
         chart_text(text), subtitle=subtitle, anchor="start", color=INK, subtitleColor=MUTED, fontSize=13
     )
+
+
+def _listed(kind: str, names: Sequence[object]) -> str:
+    return f"{kind}{'s' if len(names) > 1 else ''} {', '.join(map(str, names))}"
 
 
 def budget_text(chosen: Chosen, budget: float) -> str:
@@ -67,11 +81,12 @@ def budget_text(chosen: Chosen, budget: float) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of each decade, of many decades the powers of ten alone."""
+    """1, 2 and 5 of each decade, of many decades the powers of ten alone, of too small a range its middle."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if math.log10(high / low) < 3 else (1,)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
-    return [tick for tick in ticks if low <= tick <= high]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside if len(inside) > 1 else [float(f"{math.sqrt(low * high):.2g}")]
 
 
 def log_domain(values: Sequence[float]) -> tuple[float, float]:

@@ -63,7 +63,7 @@ def heatmap(
         values = values.isel(budget=nearest_budget(chosen.ds, budget))
         at = drawing.budget_text(chosen, float(values["budget"]))
         words = f"{policy} against {against}" if against is not None else policy
-        heading = drawing.title(f"{metric} of {words} at {at}", chosen)
+        heading = drawing.title(f"{drawing.metric_title(known, selection)} of {words} at {at}", chosen, selection)
     heads = values[known.head].values.tolist() if known.head else ["all"]
     losses = [
         drawing.as_loss(known, values.sel(policy=name).transpose("layer", ...).values.reshape(-1, len(heads)))

@@ -64,7 +64,7 @@ def ranking(
         values, kept = pool_curves(chosen, known, selection), kept_fraction(chosen, known, selection)
         policies = policies_of(chosen)
         budgets, nominal = labels(chosen.ds, "budget"), nominal_kept_fraction(chosen.ds)
-        model = str(chosen.ds.attrs.get("model_id", ""))
+        subject = drawing.subject(chosen, selection)
     lines = [make_curve(*each) for each in zip(kept, values)]
     ends = area_range(lines, policies)
     table = {"area": [area(line, ends) for line in lines]}
@@ -83,10 +83,11 @@ def ranking(
     frame = frame.iloc[order]
     frame["rank"] = frame["rank"].cumsum()
     references = [policies[p].name for p in order if policies[p].is_reference]
-    caption = f"{metric} ({'higher' if known.higher_is_better else 'lower'} is better), {chosen.point_text()}"
+    name = drawing.metric_title(known, selection)
+    caption = f"{name} ({'higher' if known.higher_is_better else 'lower'} is better), {chosen.point_text()}; {subject}"
     if bound is not None:
         caption += f"; smallest cache for {'at least' if known.higher_is_better else 'at most'} {bound:g}"
-    return _styled(frame, references, f"{caption}; {model}" if model else caption)
+    return _styled(frame, references, caption)
 
 
 def _nearest(nominal: np.ndarray) -> list[int]:

@@ -108,6 +108,16 @@ def in_common(ds: xarray.Dataset) -> xarray.Dataset:
     return ds.isel(case=np.flatnonzero(complete), policy=np.flatnonzero(somewhere))
 
 
+def samples_of(ds: xarray.Dataset) -> dict[tuple[str, str], list[int]]:
+    """The cases of each recorded prompt, by recording and name: what is independent of each other."""
+    names = labels(ds, "case_sample")
+    recordings = labels(ds, "case_fingerprint") if "case_fingerprint" in ds.variables else [""] * len(names)
+    samples: dict[tuple[str, str], list[int]] = {}
+    for case, key in enumerate(zip(recordings, names)):
+        samples.setdefault(key, []).append(case)
+    return samples
+
+
 def heads_of(metric: Metric, ds: xarray.Dataset, selection: Mapping[str, object]) -> dict[str, list[int]]:
     """Indices of the heads and parts that are chosen of a metric, by dimension. Throws UsageError for those that the
     metric does not have."""
