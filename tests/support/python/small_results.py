@@ -14,7 +14,18 @@ from tests.support.python.paths import ROOT
 
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
 TRACE = ROOT / "traces/examples/smollm2-needle.h5"
-POLICIES = ["snapkv", "ada-snapkv", "h2o", "streaming-llm", "capkv", "random", "full", "simlayerkv", "oracle"]
+POLICIES = [
+    "snapkv",
+    "ada-snapkv",
+    "h2o",
+    "streaming-llm",
+    "capkv",
+    "random",
+    "full",
+    "simlayerkv",
+    "duoattention",
+    "oracle",
+]
 
 
 @dataclass

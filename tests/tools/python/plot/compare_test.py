@@ -65,7 +65,8 @@ class Compared(unittest.TestCase):
     def test_the_same_policies_compete(self):
         compared = compare(self.results, "--case", "@prompt", "--metric", "output_error")
         references = [p["name"] for p in compared["policies"] if p["oracle"] or p["keeps_all"] or p["overspends"]]
-        self.assertEqual(set(references), {"full", "simlayerkv", "oracle"})
+        self.assertEqual(set(references), {"full", "simlayerkv", "duoattention", "oracle"})
+        self.assertTrue(next(p for p in compared["policies"] if p["name"] == "duoattention")["overspends"])
         table = plot.ranking(self.results, "output_error", point="prompt").data
         self.assertEqual(set(table.index[table["rank"].isna()]), set(references))
 
