@@ -1,4 +1,4 @@
-"""Results small enough to work out by hand, and those of the shipped trace with what `kvreplay compare` makes of them."""
+"""Results small enough to work out by hand, and those of the shipped trace with the figures of `kvreplay compare`."""
 
 import json
 import os

@@ -72,7 +72,7 @@ class Sets(unittest.TestCase):
         return path
 
     def test_shares_are_of_the_sets_of_all_layers_and_heads(self):
-        # Two layers of two heads at the budget of a half: 4 sets. Token 0 in 4, token 1 in 1, token 2 in 0, token 3 in 3.
+        # Two layers of two heads at the budget of a half: 4 sets. Token 0 in 4 of them, 1 in 1, 2 in none, 3 in 3.
         first, second = [[1, 1, 0, 1], [1, 0, 0, 1]], [[1, 0, 0, 1], [1, 0, 0, 0]]
         none = np.zeros((2, 4))
         path = self.write([[none, first], [none, second]], ["Once", " upon", " a", " time"], [("needle", 1, 3)])
@@ -151,6 +151,17 @@ class Sets(unittest.TestCase):
         with self.assertRaisesRegex(UsageError, "unknown policy 'snapvk'; did you mean 'snapkv'"):
             plot.tokens(path, "a@prompt", "snapvk")
         with h5py.File(path, "r+") as file:
+            sets = file["samples/0000/prompt/layers/00/retained/snapkv"]
+            for first, words in (("9" * 18, "to end at one position"), ("-1", "from '-1' on")):
+                sets.attrs["first_position"] = first
+                file.flush()
+                with self.assertRaisesRegex(InputError, words):
+                    plot.tokens(path, "a@prompt", "snapkv")
+            del sets.attrs["first_position"]
+            file.flush()
+            with self.assertRaisesRegex(InputError, "sets.h5: not complete: .*first_position"):
+                plot.tokens(path, "a@prompt", "snapkv")
+            sets.attrs["first_position"] = "0"
             file.attrs["options"] = "{}"
         with self.assertRaisesRegex(InputError, "attribute options: expected the budgets of a replay"):
             plot.tokens(path, "a@prompt", "snapkv")

@@ -47,9 +47,9 @@ def agreement(
     **selection: object,
 ) -> altair.LayerChart:
     """Kendall's tau-b between each surrogate and the truth over the policies that compete, by budget: 1 is the same
-    order, 0 none of it, -1 the reverse. As `kvreplay compare --surrogates` computes it: sums are pooled within a sample,
-    values within a part in a million are ties, and the taus of the samples are averaged. A budget at which the truth
-    ties all policies, such as the full cache, has no tau. Of a measure that is not monotone there is a second line,
+    order, 0 none of it, -1 the reverse. As `kvreplay compare --surrogates` computes it: sums are pooled within a
+    sample, values within a part in a million are ties, and the taus of the samples are averaged. A budget at which the
+    truth ties all policies, such as the full cache, has no tau. Of a measure that is not monotone there is a second line,
     "deviation of NAME": its distance from the full cache's value, whichever way.
 
     ds: results as xarray opens them, or their path
@@ -108,8 +108,8 @@ def kendall_by_budget(
     contest = [p for p, policy in enumerate(policies_of(chosen)) if not policy.is_reference]
     if len(contest) < 2:
         raise InputError(
-            f"surrogates order policies, and of the {chosen.ds.sizes['policy']} here {len(contest)} compete: replay two "
-            "or more"
+            f"surrogates order policies, and of the {chosen.ds.sizes['policy']} here {len(contest)} compete: replay "
+            "two or more"
         )
     samples = list(samples_of(chosen.ds).values())
     taus = np.full((len(samples), len(readings), chosen.ds.sizes["budget"]), np.nan)

@@ -35,7 +35,8 @@ def heatmap(
     **selection: object,
 ) -> altair.LayerChart:
     """A cell for each layer and head: what `policy` loses there, pooled over the cases, or with `against` the binary
-    logarithm of its loss over that policy's: -1 (blue) is half of its loss, 1 (orange) twice; the colours end at 16 times.
+    logarithm of its loss over that policy's: -1 (blue) is half of its loss, 1 (orange) twice. The colours end at 16
+    times.
 
     Of a metric where more is better the loss is the missing part. Cells are grey where nothing was measured, and where
     one of two losses is 0. A metric of whole layers has one column.
@@ -45,8 +46,8 @@ def heatmap(
     point: the compression point. Default: the last of the results, and the subtitle says so
     selection: sample, case, layer, head, span, as pool() takes them
 
-    Returns an Altair chart. Throws UsageError for names that the results do not have, with the nearest, and for a metric
-    of the whole model, which has no layers; InputError for a file of another format.
+    Returns an Altair chart. Throws UsageError for names that the results do not have, with the nearest, and for a
+    metric of the whole model, which has no layers; InputError for a file of another format.
     """
     alt = load("altair")
     selection["point"] = point

@@ -28,9 +28,9 @@ def pool(
     """A metric pooled as `kvreplay compare` pools it: numerators and denominators are added, then divided.
 
     `.mean()` of a metric is another figure, and mostly a wrong one: the mean of ratios is not the ratio of sums. Of
-    heads that lose 1 of 10 and 90 of 100, the mean loses (0.1 + 0.9) / 2 = 0.5, the cache 91 / 110 = 0.83. And a root of
-    a mean is not the mean of roots: on the shipped trace traces/examples/smollm2-needle.h5, output_error of snapkv at a
-    budget of 0.1 after the prompt is 0.312; `.mean()` says 0.217.
+    heads that lose 1 of 10 and 90 of 100, the mean loses (0.1 + 0.9) / 2 = 0.5, the cache 91 / 110 = 0.83. And a root
+    of a mean is not the mean of roots: on the shipped trace traces/examples/smollm2-needle.h5, output_error of snapkv
+    at a budget of 0.1 after the prompt is 0.312; `.mean()` says 0.217.
 
     ds: results as xarray opens them, or their path
     metric: as `kvreplay compare` names it, such as "output_error"

@@ -42,8 +42,9 @@ def ranking(
 
     ds: results as xarray opens them, or their path
     metric: such as "output_error"; of a metric in parts say which, `span="needle"`
-    bound: in the metric's unit. Adds the smallest share of the cache that holds it (at most the bound, or at least where
-        more is better), interpolated between budgets; "≤" where the smallest budget does already, "–" where none does
+    bound: in the metric's unit. Adds the smallest share of the cache that holds it (at most the bound, or at least
+        where more is better), interpolated between budgets; "≤" where the smallest budget does already, "–" where none
+        does
     point: the compression point. Default: the last of the results, and the caption says so
     selection: sample, case, layer, policy, head, span, as pool() takes them
 

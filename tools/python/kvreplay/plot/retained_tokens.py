@@ -9,13 +9,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..common.errors import InputError, UsageError
+from ..common.errors import InputError, UsageError, first_line
 from ..common.inspected_file import open_inspected
 from ..common.nearest_name import unknown_name
 from .token_text import Span, TokenText
 
 FORMAT = "kvreplay-retained"
 UNKNOWN_TEXT = "▪"
+MOST_POSITIONS = 2**27  # of a prompt: what lies beyond is no position, and would take all memory
 
 
 def tokens(
@@ -37,18 +38,22 @@ def tokens(
     Throws UsageError for names that the file does not have, with the nearest, and where a trace is needed; InputError
     for a file of another format, or sets that are not of this trace.
     """
-    with open_inspected(Path(sets)) as file:
-        _check_format(file, Path(sets), FORMAT)
-        prompts = file.get("prompts")
-        if prompts is not None:
-            return _read(file, Path(sets), prompts, case, policy, budget)
-    if trace is None:
-        raise UsageError(f"{sets}: is of format 1.0 and does not hold what the tokens say: name its trace, trace=")
-    with open_inspected(Path(sets)) as file, open_inspected(Path(trace)) as traced:
-        _check_format(traced, Path(trace), "kvreplay-trace")
-        found = _read(file, Path(sets), traced["samples"], case, policy, budget)
-        _check_trace(traced, Path(trace), Path(sets), case, len(found.share))
-        return found
+    try:
+        with open_inspected(Path(sets)) as file:
+            _check_format(file, Path(sets), FORMAT)
+            if "prompts" in file:
+                return _read(file, Path(sets), file["prompts"], case, policy, budget)
+            if trace is None:
+                raise UsageError(
+                    f"{sets}: is of format 1.0 and does not hold what the tokens say: name its trace, trace="
+                )
+            with open_inspected(Path(trace)) as traced:
+                _check_format(traced, Path(trace), "kvreplay-trace")
+                found = _read(file, Path(sets), traced["samples"], case, policy, budget)
+                _check_trace(traced, Path(trace), Path(sets), case, len(found.share))
+                return found
+    except KeyError as error:
+        raise InputError(f"{sets}: not complete: {first_line(error)}") from error
 
 
 def _check_format(file: h5py.File, path: Path, expected: str) -> None:
@@ -70,36 +75,48 @@ def _check_trace(trace: h5py.File, path: Path, sets: Path, case: str, n_tokens: 
 
 def _read(file: h5py.File, path: Path, prompts: h5py.Group, case: str, policy: str, budget: float) -> TokenText:
     """prompts: a group for each sample, with its name, and with texts and spans if it has some."""
-    numbers = {str(group.attrs["name"]): number for number, group in prompts.items()}
-    cases = {
-        f"{name}@{point}": (number, point)
-        for name, number in numbers.items()
-        for point in file["samples"].get(number, ())
-    }
+    names = {number: str(group.attrs["name"]) for number, group in prompts.items()}
+    points = {number: file["samples"].get(number, ()) for number in names}
+    cases = {f"{names[number]}@{point}": (number, point) for number, group in points.items() for point in group}
     if case not in cases:
         raise UsageError(unknown_name("case", case, list(cases)) + f" (in {path})")
     number, point = cases[case]
-    layers = file[f"samples/{number}/{point}/layers"]
-    policies = list(dict.fromkeys(name for layer in layers.values() for name in layer["retained"]))
+    layers = [layer["retained"] for layer in file[f"samples/{number}/{point}/layers"].values()]
+    policies = list(dict.fromkeys(name for layer in layers for name in layer))
     if policy not in policies:
         raise UsageError(unknown_name("policy", policy, policies) + f" (in {path}, {case})")
-    datasets = [layer["retained"][policy] for layer in layers.values() if policy in layer["retained"]]
-    firsts = [int(each.attrs["first_position"]) for each in datasets]
-    n_tokens = max(first + each.shape[2] for first, each in zip(firsts, datasets))
+    datasets = [layer[policy] for layer in layers if policy in layer]
+    n_tokens = _end_of(datasets, path)
     at, words = _nearest_budget(file, path, budget, n_tokens)
     kept, held = np.zeros(n_tokens), np.zeros(n_tokens)
-    for first, dataset in zip(firsts, datasets):
+    for dataset in datasets:
         if at >= len(dataset):
             raise InputError(f"{path}: {dataset.name} has {len(dataset)} budgets, the options {at + 1} or more")
-        kept[first : first + dataset.shape[2]] += (dataset[at] != 0).sum(axis=0)
-        held[first : first + dataset.shape[2]] += dataset.shape[1]
+        kept[n_tokens - dataset.shape[2] :] += (dataset[at] != 0).sum(axis=0)
+        held[n_tokens - dataset.shape[2] :] += dataset.shape[1]
     with np.errstate(invalid="ignore"):
         share = kept / held  # 0 / 0 where no layer's window reaches
     prompt = prompts[number]
     texts = prompt["token_texts"].asstr(errors="replace")[:n_tokens].tolist() if "token_texts" in prompt else []
     texts += [UNKNOWN_TEXT] * (n_tokens - len(texts))
-    n_sets = sum(each.shape[1] for each in datasets)
+    n_sets = sum(dataset.shape[1] for dataset in datasets)
     return TokenText(case, policy, words, n_sets, texts, share, _spans(prompt, n_tokens))
+
+
+def _end_of(datasets: list[h5py.Dataset], path: Path) -> int:
+    """The compression point, where the candidates of all layers end. Throws InputError."""
+    ends = set()
+    for dataset in datasets:
+        first = str(dataset.attrs["first_position"])
+        if dataset.ndim != 3 or not first.isdecimal():
+            raise InputError(
+                f"{path}: {dataset.name}: expected [budget, head, token] from a first position on, found the shape "
+                f"{dataset.shape} from '{first}' on"
+            )
+        ends.add(int(first) + dataset.shape[2])
+    if len(ends) != 1 or max(ends) > MOST_POSITIONS:
+        raise InputError(f"{path}: expected the sets of all layers to end at one position, found {sorted(ends)}")
+    return ends.pop()
 
 
 def _spans(prompt: h5py.Group, n_tokens: int) -> list[Span]:
