@@ -49,8 +49,8 @@ def agreement(
     """Kendall's tau-b between each surrogate and the truth over the policies that compete, by budget: 1 is the same
     order, 0 none of it, -1 the reverse. As `kvreplay compare --surrogates` computes it: sums are pooled within a
     sample, values within a part in a million are ties, and the taus of the samples are averaged. A budget at which the
-    truth ties all policies, such as the full cache, has no tau. Of a measure that is not monotone there is a second line,
-    "deviation of NAME": its distance from the full cache's value, whichever way.
+    truth ties all policies, such as the full cache, has no tau. Of a measure that is not monotone there is a second
+    line, "deviation of NAME": its distance from the full cache's value, whichever way.
 
     ds: results as xarray opens them, or their path
     truth: the loss; default: the first there is of predicted_kl, summed_projected_error, absolute_projected_error and
