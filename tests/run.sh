@@ -27,7 +27,7 @@ else
   wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-test.txt | sha256sum)
   if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-      -c tests/constraints.txt -e '.[record,train]' -r tests/requirements-test.txt
+      -c tests/constraints.txt -e '.[record,train,plot]' -r tests/requirements-test.txt
     echo "$wanted" >.venv/installed
   fi
   configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python" -DKVREPLAY_CUDA_TESTS=ON)

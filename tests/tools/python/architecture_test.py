@@ -1,4 +1,4 @@
-"""The law of the package: common <- recorder | learning | validation <- programs, and nobody bends sys.path."""
+"""The law of the package: common <- recorder | learning | validation | plot <- programs, and nobody bends sys.path."""
 
 import ast
 import unittest
@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "recorder": {"common", "recorder"},
     "learning": {"common", "learning"},
     "validation": {"common", "validation"},
+    "plot": {"common", "plot"},
 }
 
 
