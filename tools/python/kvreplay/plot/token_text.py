@@ -77,8 +77,13 @@ class TokenText:
         names = "".join(
             f" <span style='{_underline(index)}'>{html.escape(printable(span.name))}</span>"
             for index, span in enumerate(self.spans)
+            if self._is_marked(span)
         )
         return f"<br>{shades}{names}"
+
+    def _is_marked(self, span: Span) -> bool:
+        """A line under most of the prompt would point at nothing."""
+        return 2 * (span.end - span.begin) <= len(self.share)
 
     def _runs(self, first: int, last: int) -> list[tuple[int, int]]:
         """[begin, end) of neighbours with one look."""
@@ -88,14 +93,14 @@ class TokenText:
 
     def _look(self, position: int) -> tuple[int, int | None]:
         """Its shade, -1 for none, and the innermost span."""
-        inside = [i for i, span in enumerate(self.spans) if span.begin <= position < span.end]
+        inside = [i for i, span in enumerate(self.spans) if span.begin <= position < span.end and self._is_marked(span)]
         innermost = min(inside, key=lambda i: self.spans[i].end - self.spans[i].begin, default=None)
         share = self.share[position]
         return -1 if np.isnan(share) else round(N_SHADES * share), innermost
 
     def _run(self, begin: int, end: int) -> str:
         shade, span = self._look(begin)
-        style = "color:#7b8794" if shade <= 0 else f"background:{_shade(shade / N_SHADES)}"
+        style = "color:#66727f" if shade <= 0 else f"background:{_shade(shade / N_SHADES)}"
         if span is not None:
             style += f";{_underline(span)}"
         kept = "out of every window" if shade < 0 else f"kept in {self._kept(begin, end)} of the sets"
