@@ -149,9 +149,9 @@ Comparison describe(const Results& results) {
 }
 
 void add_metric(Comparison& comparison, const Results& results, const ResultsMetric& metric,
-                const std::vector<Bound>& bounds) {
-  for (PooledMetric& pooled : pool_metric(results, metric, Level::all)) {
-    std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
+                const std::vector<Bound>& bounds, std::span<const std::size_t> cases = {}) {
+  for (PooledMetric& pooled : pool_metric(results, metric, Level::all, cases)) {
+    std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all, cases);
     CurveFigures figures = curve_figures(pooled, kept, 0, comparison.policies, bounds);
     comparison.metrics.push_back({.pooled = std::move(pooled), .kept = std::move(kept), .figures = std::move(figures)});
   }
@@ -228,7 +228,8 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
   return comparison;
 }
 
-StepwiseComparison::StepwiseComparison(const Results& frame, JoinFindings joined) : comparison_(describe(frame)) {
+StepwiseComparison::StepwiseComparison(const Results& frame, JoinFindings joined, std::vector<std::size_t> cases)
+    : cases_(std::move(cases)), comparison_(describe(taken(frame, ResultsAxis::cases, cases_))) {
   comparison_.budgets_differ = joined.budgets_differ;
   comparison_.level_budget = find_budget(comparison_.budgets, nominal_kept_fraction(frame), std::nullopt);
   for (std::string& text : joined.notes) comparison_.notes.push_back({.metric = "", .text = std::move(text)});
@@ -240,8 +241,10 @@ void StepwiseComparison::try_ranking(const Results& results) {
 }
 
 void StepwiseComparison::add(const Results& results, const std::string& metric) {
-  add_metric(comparison_, results, *results.find(metric), default_bounds());
-  add_prediction_notes(comparison_, results);
+  const ResultsMetric& added = *results.find(metric);
+  add_metric(comparison_, results, added, default_bounds(), cases_);
+  if (!added.of_layers.empty())  // others have no such notes, and may be large
+    add_prediction_notes(comparison_, taken(results, ResultsAxis::cases, cases_));
 }
 
 Comparison StepwiseComparison::finish() {

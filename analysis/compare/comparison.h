@@ -103,7 +103,8 @@ class StepwiseComparison {
  public:
   /// \param frame   the results with any metric
   /// \param joined  what joining the files said
-  StepwiseComparison(const Results& frame, JoinFindings joined);
+  /// \param cases   indices of those that are compared
+  StepwiseComparison(const Results& frame, JoinFindings joined, std::vector<std::size_t> cases);
 
   const std::vector<ComparedPolicy>& policies() const { return comparison_.policies; }
   /// Ranks by this metric, unless another one that was tried before ranks already: in the order of ranking_metrics().
@@ -115,6 +116,7 @@ class StepwiseComparison {
   Comparison finish();
 
  private:
+  std::vector<std::size_t> cases_;
   Comparison comparison_;
 };
 

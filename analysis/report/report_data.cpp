@@ -217,10 +217,11 @@ void add_figures(const Results& results, const ResultsMetric& metric, bool is_he
 ReportData report_data(const ReportSource& source, const ReportParts& parts) {
   const MetricReader reader(source);
   const Results frame = reader.read(std::string(kKeptFraction));
-  StepwiseComparison stepwise(frame, source.findings());
+  const std::vector<ReportPoint> points = points_of(frame);
+  StepwiseComparison stepwise(frame, source.findings(), points.back().cases);  // the point that opens
   const std::vector<ComparedPolicy> policies = stepwise.policies();
   const std::vector<std::string> headlines = choose_headlines(reader, stepwise);
-  ReportFigures figures(frame, policies, points_of(frame));
+  ReportFigures figures(frame, policies, points);
   Json tokens = {{"cases", Json::array()}};
   ReportData data;
   for (const std::string& name : reader.names()) {
@@ -229,8 +230,8 @@ ReportData report_data(const ReportSource& source, const ReportParts& parts) {
     stepwise.add(results, name);
     add_figures(results, metric, holds(headlines, name), figures);
     if (name == headlines.front() && parts.tokens != nullptr)
-      tokens = add_tokens(*parts.tokens, parts.token_bytes, frame,
-                          token_order(results, metric, policies, figures.points()), data.token_arrays);
+      tokens = add_tokens(*parts.tokens, parts.token_bytes, frame, token_order(results, metric, policies, points),
+                          data.token_arrays);
   }
   const Comparison comparison = stepwise.finish();
   Json notes = Json::array();
@@ -243,7 +244,7 @@ ReportData report_data(const ReportSource& source, const ReportParts& parts) {
                  {"n_q_heads", frame.q_heads.size()},
                  {"n_kv_heads", frame.kv_heads.size()}}},
                {"layers", frame.layers},
-               {"points", points_json(frame, figures.points())},
+               {"points", points_json(frame, points)},
                {"samples", sample_names(frame)},
                {"cases", cases_json(frame)},
                {"budgets", {{"kind", frame.budget_kind}, {"values", frame.budgets}}},

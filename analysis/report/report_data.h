@@ -35,7 +35,7 @@ struct ReportParts {
 /// Throws InputError unless one of the metrics is a loss that a report can rank by.
 void require_headline(std::span<const std::string> metrics);
 
-/// Reads metric by metric. Opens with the measure that compare() ranks by, and has its notes.
+/// Reads metric by metric. Opens with the last point and the measure that compare() ranks by, and has its notes there.
 /// Throws InputError for results that hold nothing to report, and what the sources throw.
 ReportData report_data(const ReportSource& source, const ReportParts& parts);
 

@@ -31,7 +31,6 @@ class ReportFigures {
   /// Remembers the same of all readings of a surrogate.
   void add_surrogate(const Results& results, const ResultsMetric& metric);
 
-  const std::vector<ReportPoint>& points() const { return points_; }
   const std::vector<std::size_t>& heat_budgets() const { return heat_budgets_; }
   CodedArrays& arrays() { return arrays_; }
   /// An object for each part of each metric that was added.

@@ -93,7 +93,7 @@ function renderOrigin() {
       {},
       html("h3", {}, "What replay cannot see"),
       html("ul", {}, limits().map((text) => html("li", {}, text))),
-      html("h3", {}, `Notes of the comparison (${meta.notes.length})`),
+      html("h3", {}, `Notes on the figures at “${meta.points.at(-1).name}” (${meta.notes.length})`),
       ...noteList(),
     ),
   );
