@@ -3,7 +3,8 @@
   const root = document.documentElement;
   const byId = (id) => document.getElementById(id);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const text = (selector) => document.querySelector(selector)?.innerText ?? "";
+  const textOf = (element) => element?.innerText ?? element?.textContent ?? "";
+  const text = (selector) => textOf(document.querySelector(selector));
   /** Changes are drawn a moment later. */
   const drawn = () => new Promise((done) => setTimeout(done, 200));
   const press = (element) => {

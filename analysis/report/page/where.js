@@ -171,7 +171,7 @@ function ratioHeat(heat, isLoss) {
   const text = (r) => {
     if (!isLoss) return `${r > 0 ? "+" : "−"}${Math.abs(r).toFixed(2).slice(1)}`;
     const factor = 2 ** Math.abs(r);
-    return factor < 1.05 ? "=" : `${factor.toPrecision(2)}×`;
+    return factor < 1.05 ? "=" : times(factor);
   };
   const cell = (layer, head) => {
     const r = ratio(layer, head);
