@@ -56,9 +56,9 @@ class Chromium:
         result = json.loads(html.unescape(found[1]))
         assert result["error"] is None, result["error"]
         if not unfinished:
-            assert said == []
-            assert result["loaded"] == []
-            assert result["nonsense"] == []
+            assert not said, f"on the console: {said}"
+            assert not result["loaded"], f"loaded: {result['loaded']}"
+            assert not result["nonsense"], f"written out: {result['nonsense']}"
         return result["found"]
 
     def print(self, page: Path, address: str = "") -> bytes:
