@@ -11,8 +11,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 LEAST_WIDTH = 500  # of a headless window; narrower pages stand in a frame
-FRAME = """<!doctype html><body style="margin:0"><iframe src="{address}" style="border:0;width:{width}px;height:{height}px">
-</iframe><script>onmessage = (event) => {{ document.documentElement.dataset.found = event.data; }}</script>"""
+FRAME = """<!doctype html><body style="margin:0">
+<iframe src="{address}" style="border:0;width:{width}px;height:{height}px"></iframe>
+<script>onmessage = (event) => {{ document.documentElement.dataset.found = event.data; }}</script>"""
 
 
 def find() -> str | None:
@@ -35,7 +36,7 @@ class Chromium:
         before: a script that runs before all others
         unfinished: the page is expected to give up
         """
-        audits = (FOLDER / "audits.js").read_text()
+        audits = "".join((FOLDER / name).read_text() for name in ("audits.js", "contrast.js"))
         worker = (FOLDER / "worker.js").read_text().replace("// AUDITS", audits).replace("// STEPS", steps)
         worker = worker.replace("WAITS", json.dumps(not unfinished))
         text = page.read_text(encoding="utf-8")
@@ -69,8 +70,9 @@ class Chromium:
             return pdf.read_bytes()
 
     def _run(self, url: str, *options: str) -> subprocess.CompletedProcess:
+        # A user who is root has no sandbox to offer; the pages are our own.
         quiet = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-logging=stderr"]
-        # Of the page's clock, which stands still while it works; what is unpacked takes none of it.
+        # Of the page's own clock, which leaps to the next timer when the page is idle: long enough for all of them.
         clock = "--virtual-time-budget=60000"
         with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as profile:
             return subprocess.run(

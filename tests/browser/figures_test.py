@@ -27,8 +27,9 @@ READ = """
   const bound = meta.metrics.find(({ key }) => key === "output_error").bounds.indexOf(0.1);
   const smallest = Object.fromEntries(names.map((name, p) => [name, smallestCache(p, bound)]));
   const labels = Object.fromEntries(meta.metrics.map(({ key, label }) => [key, label]));
-  return { metric, point, contestants, areas, byArea, warnings, headline: meta.headline, why: meta.headline_why, taus, smallest, labels };
-"""  # fmt: skip
+  const { headline, headline_why: why } = meta;
+  return { metric, point, contestants, areas, byArea, warnings, headline, why, taus, smallest, labels };
+"""
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,11 @@ CAPTURE = """
   URL.createObjectURL = (blob) => { saved = blob; return "blob:null/nothing"; };
   const names = [];
   HTMLAnchorElement.prototype.click = function () { names.push(this.download); };
-  const save = async (id) => { await press(byId(id)); return { name: names.at(-1), type: saved.type, text: await saved.text() }; };
-"""  # noqa: E501
+  const save = async (id) => {
+    await press(byId(id));
+    return { name: names.at(-1), text: await saved.text() };
+  };
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +30,17 @@ def saved(chromium, either: Report) -> dict:
         f"""{CAPTURE}
         const {{ meta, state }} = report;
         const shown = all("#ranking tbody tr").map((row) => all("td", row).map((cell) => cell.innerText.trim()));
-        const lines = all("#chart path:is(.context, .reference, .pinned)").map((path) => path.getAttribute("d"));
+        const lines = curves().map((path) => path.getAttribute("d"));
         return {{
-          csv: await save("csv"), svg: await save("svg"), shown, lines, metric: state.metric, point: meta.points[state.point].name,
-          budget: state.budget, pins: state.pins.map((p) => meta.policies[p].name),
-        }};""",  # noqa: E501
+          csv: await save("csv"),
+          svg: await save("svg"),
+          shown,
+          lines,
+          metric: state.metric,
+          point: meta.points[state.point].name,
+          budget: state.budget,
+          pins: state.pins.map((p) => meta.policies[p].name),
+        }};""",
     )
 
 
@@ -93,7 +102,8 @@ def test_print_opens_what_is_folded_and_is_light_and_gives_the_view_back(chromiu
         samples.page,
         """
         const open = () => all("details").filter((each) => each.open).length;
-        const look = () => [open(), document.documentElement.dataset.theme, getComputedStyle(document.body).backgroundColor];
+        const ground = () => getComputedStyle(document.body).backgroundColor;
+        const look = () => [open(), document.documentElement.dataset.theme, ground()];
         const before = look();
         dispatchEvent(new Event("beforeprint"));
         const during = look();
@@ -119,7 +129,8 @@ def test_on_paper_there_are_no_controls_and_no_lists_that_scroll(chromium, works
         paper,
         """
         const hides = [".controls", ".tools", "nav", ".switches", ".ranking-tools", ".hint"];
-        const scrolls = all(".scroll, .text").filter((box) => isVisible(box) && box.scrollHeight > box.clientHeight + 1);
+        const boxes = all(".scroll, .text").filter(isVisible);
+        const scrolls = boxes.filter((box) => box.scrollHeight > box.clientHeight + 1);
         return {
           shown: hides.filter((selector) => all(selector).some(isVisible)),
           scrolls: scrolls.map(described),

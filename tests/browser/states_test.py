@@ -21,7 +21,7 @@ READ = """
     cards: all(".card").map((card) => card.innerText),
     strips: all(".card svg").length,
     marks: all(".card svg text").map(textOf),
-    lines: all("#chart path:is(.context, .reference, .pinned)").filter((path) => path.getAttribute("d").includes("L")).length,
+    lines: curves().filter((path) => path.getAttribute("d").includes("L")).length,
     dots: all("#chart g circle").length,
     bands: all("#chart g path[opacity='0.13']").length,
     labels: all("#chart text.lab").map(textOf),
@@ -150,13 +150,16 @@ def test_a_hundred_policies_are_all_in_a_table_that_scrolls(look):
     names = ",".join(f"snapkv:window={window}" for window in range(1, 101))
     words = [word for name in names.split(",") for word in ("-p", name)]
     seen = look(
-        "hundred", *words, "-b", BUDGETS,
+        "hundred",
+        *words,
+        "-b",
+        BUDGETS,
         then="""
         seen.height = document.querySelector(".scroll").clientHeight;
         await type("find", "window=100");
         seen.found = all("#ranking td.name").map((cell) => cell.innerText.trim());
         """,
-    )  # fmt: skip
+    )
     assert seen["lines"] == len(seen["rows"]) == 100
     assert seen["height"] < 700
     assert seen["found"] == ["snapkv:window=100"]
@@ -182,14 +185,14 @@ def test_sliding_windows_and_units_that_are_missing_have_no_figures(chromium, wo
         await choose("metric", "output_error");
         await choose("first", {p});
         {READ}
-        seen.empty = all("#heat .panel:first-child rect").filter((rect) => rect.getAttribute("fill") === "var(--null)").length;
+        seen.empty = all("#heat .panel:first-child rect[fill='var(--null)']").length;
         document.querySelector("#heat svg").focus();
         await key("ArrowDown");
         seen.tip = text("#tip");
         await choose("layer", 2);
         seen.inLayer = all("#ranking td.name").map((cell) => cell.innerText.trim());
         return seen;
-        """,  # noqa: E501
+        """,
     )
     assert seen["empty"] == 4
     assert seen["tip"].endswith("output error –")

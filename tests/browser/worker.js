@@ -28,6 +28,8 @@
     const box = element.getBoundingClientRect();
     return [box.left + box.width / 2, box.top + box.height / 2];
   };
+  /** Of the chart, one for each policy. */
+  const curves = () => all("#chart path:is(.context, .reference, .pinned)");
   const isVisible = (element) => element.checkVisibility({ visibilityProperty: true });
 
   // AUDITS
