@@ -76,9 +76,18 @@ def test_one_policy_has_a_sentence_and_nothing_to_be_held_against(look):
 
 
 def test_one_budget_has_dots_and_a_slider_that_stands(look):
-    seen = look("one-budget", "-p", FEW, "-b", "0.2")
+    seen = look(
+        "one-budget", "-p", FEW, "-b", "0.2",
+        then="""
+        seen.agreementDots = all("#agreement > .panel circle").length;
+        const spans = all("#fails .panel").find((panel) => panel.innerText.includes("marked spans"));
+        seen.axis = all("svg > text[text-anchor]", spans).map(textOf).filter((text) => text === "20 %");
+        """,
+    )  # fmt: skip
     assert seen["lines"] == 0
     assert seen["dots"] >= contestants(FEW) + 1
+    assert seen["agreementDots"] >= 4
+    assert seen["axis"] == ["20 %"]
     assert seen["slider"]
     assert len(seen["cards"]) == 1
     assert seen["h1"].startswith("Keeping 20 % of the cache, ")

@@ -56,6 +56,7 @@ function agreementByBudget(list) {
       }),
     );
     const end = points.filter(Boolean).at(-1);
+    if (end && nBudgets === 1) drawing.append(svg("circle", { cx: end[0], cy: end[1], r: 4, fill: SURROGATE_COLOURS[k] }));
     return end ? [{ text: surrogateLabel(agreement.surrogate), colour: SURROGATE_COLOURS[k], wanted: end[1] }] : [];
   });
   for (const { text, colour, y: top } of spread(ends, LABEL_GAP, floor))
