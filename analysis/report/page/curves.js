@@ -157,7 +157,7 @@ function endLabels(frame, lines) {
       return points.length ? [{ ...line, end: points.at(-1), wanted: points.at(-1)[1] }] : [];
     });
   const left = frame.right + 14;
-  const room = Math.floor((frame.margin.right - LABEL_MARGIN) / LETTER);
+  const room = Math.round((frame.margin.right - LABEL_MARGIN) / LETTER); // of the longest name there is exactly enough
   return spread(ends, LABEL_GAP, frame.floor + 2).flatMap(({ policy, colour, end, y }) => [
     svg("path", { d: pathThrough([[end[0] + 3, end[1]], [left - 5, y]]), class: "leader", stroke: colour }),
     label(left, y + 4, shortened(nameOf(policy), room), { class: "lab", style: `fill:${colour}` }),
