@@ -218,7 +218,7 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def hostile(workshop: Workshop, samples: Report) -> Report:
     """Names of a stranger, as far as the reader takes them."""
-    path = workshop.folder / "hostile.h5"
+    path = workshop.folder / "<img src=x onerror=console.error(6)>.h5"
     path.write_bytes(samples.results.read_bytes())
     with h5py.File(path, "r+") as file:
 
@@ -232,7 +232,7 @@ def hostile(workshop: Workshop, samples: Report) -> Report:
         rename("policy", lambda i, old: HOSTILE["policy"][i] if i < len(HOSTILE["policy"]) else old)
         file.attrs["model_id"] = "<script>console.error(3)</script>"
         file.attrs["left_out"] = '[{"policy": "<u>p</u>", "why": "<s>because</s>"}]'
-    return workshop.report(path)
+    return workshop.report(path, "hostile")
 
 
 def test_hostile_names_are_text(chromium, hostile):
@@ -255,7 +255,8 @@ def test_hostile_names_are_text(chromium, hostile):
         assert any(name.strip() == shown.removesuffix("!").strip() for shown in seen["names"]), name
     assert (seen["elements"], seen["bold"]) == (0, 0)
     assert "<script>console.error(3)</script>" in seen["title"]
-    assert "<u>p</u>" in seen["whole"] and "<s>because</s>" in seen["whole"]
+    for text in ("<u>p</u>", "<s>because</s>", hostile.results.name):
+        assert text in seen["whole"]
     assert any(text.startswith("</script>") for text in seen["drawn"]), "samples"
     assert any(text.startswith("<b>needle") for text in seen["drawn"]), "spans"
 
