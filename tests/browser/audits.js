@@ -41,7 +41,7 @@ function unreachable() {
     if (element.tabIndex !== 0) wrong.push(`out of the order: ${described(element)}`);
     element.focus();
     if (document.activeElement !== element) wrong.push(`takes no focus: ${described(element)}`);
-    else if (parseFloat(getComputedStyle(element).outlineWidth) < 1) wrong.push(`no ring: ${described(element)}`);
+    else if (getComputedStyle(element).outlineStyle === "none") wrong.push(`no ring: ${described(element)}`);
   }
   return wrong;
 }

@@ -27,6 +27,24 @@ COUNTS = """
 """
 
 
+def test_a_page_may_load_nothing(chromium, samples):
+    """What it tries in spite of that stands on the console, for which chromium.visit fails."""
+    seen = chromium.visit(
+        samples.page,
+        """
+        const policies = all("head > meta[http-equiv=Content-Security-Policy]");
+        const links = all("[src], [href], [srcset], [data], [action]").map((element) => element.outerHTML);
+        return { policies: policies.map(({ content }) => content), links, style: all("style").map(textOf).join() };
+        """,
+    )
+    (policy,) = seen["policies"]
+    allowed = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert allowed.pop("default-src") == "'none'"
+    assert allowed == {"style-src": "'unsafe-inline'", "script-src": "'unsafe-inline'", "img-src": "data: blob:"}
+    assert [link for link in seen["links"] if 'href="#' not in link] == []
+    assert "url(" not in seen["style"] and "@import" not in seen["style"]
+
+
 def test_every_contestant_and_oracle_has_a_line_and_a_row(chromium, either):
     seen = chromium.visit(either.page, COUNTS)
     n = seen["contestants"] + seen["oracles"]
