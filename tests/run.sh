@@ -23,6 +23,8 @@ if $fast; then
 else
   # The interpreter of the tests: the package as it lies here, what it needs, and what opens results.
   install_packages python3-venv clang libclang-rt-14-dev
+  # Tests of pages are skipped without it.
+  install_packages chromium || echo "chromium cannot be installed: the tests in tests/browser are skipped"
   [ -x .venv/bin/python ] || python3 -m venv .venv
   wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-test.txt | sha256sum)
   if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then

@@ -68,7 +68,7 @@ const spanKeys = () =>
 
 /** A tick for every contestant, a diamond for the oracle, a dot for the winner. */
 function strip(order, budget) {
-  const [width, height] = [290, 34];
+  const [width, height] = [290, 36];
   const winner = order[0];
   const values = order.map((p) => loss(p, budget)).filter((value) => value > 0);
   const [best, worst] = [oracle, random].map((p) => (p >= 0 ? loss(p, budget) : NaN));
@@ -104,7 +104,7 @@ function card(budget) {
   const metric = metricOf(state.metric);
   const value = loss(winner, budget);
   const parts = [];
-  if (oracle >= 0 && loss(oracle, budget) > 0) parts.push(`${(value / loss(oracle, budget)).toPrecision(2)}× the oracle's`);
+  if (oracle >= 0 && loss(oracle, budget) > 0) parts.push(`${times(value / loss(oracle, budget))} the oracle's`);
   if (random >= 0 && loss(random, budget) > 0) {
     const share = value / loss(random, budget);
     parts.push(share < 1 ? `${percent(share)} of random's` : "no better than random");

@@ -109,10 +109,9 @@ function saveChart() {
     const style = getComputedStyle(element);
     copies[i].style.cssText = PROPERTIES.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";");
   });
-  copy.setAttribute("xmlns", SVG);
   copy.style.background = cssValue("--page");
   copy.style.fontFamily = "sans-serif";
-  save(`kvreplay-${state.metric}.svg`, "image/svg+xml", copy.outerHTML);
+  save(`kvreplay-${state.metric}.svg`, "image/svg+xml", new XMLSerializer().serializeToString(copy));
 }
 
 function makeTheme() {
@@ -129,6 +128,25 @@ function makeTheme() {
     set(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
     render();
   };
+}
+
+/** On paper: light colours, and open what is folded. */
+function listenToPrinting() {
+  const root = document.documentElement;
+  let folded = [];
+  let theme = "";
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    theme = root.dataset.theme;
+    for (const each of folded) each.open = true;
+    root.dataset.theme = "light";
+    renderNow();
+  });
+  addEventListener("afterprint", () => {
+    for (const each of folded) each.open = false;
+    root.dataset.theme = theme;
+    renderNow();
+  });
 }
 
 function makeControls() {
@@ -155,6 +173,7 @@ function makeControls() {
   byId("csv").onclick = () => save(`kvreplay-${state.metric}.csv`, "text/csv", rankingCsv());
   byId("svg").onclick = saveChart;
   listenToChart(byId("chart"));
+  listenToPrinting();
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") hideTip();
     if (event.key !== "/" || /INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)) return;

@@ -2,6 +2,8 @@
 
 const NARROW = 620; // pixels of the chart: below it labels go into a legend
 const LABEL_GAP = 15;
+const LABEL_MARGIN = 30; // pixels beside the names at the ends of lines
+const LETTER = 7.8; // pixels of a bold letter, of the widest system fonts
 const GRAB = 9; // pixels on both sides of the budget's line
 
 /** What the pointer's handlers and the ranking need of the chart that is drawn. */
@@ -40,7 +42,7 @@ function chartFrame(range, width) {
   const longest = Math.max(8, ...named.map((p) => nameOf(p).length));
   const margin = {
     left: 54,
-    right: isNarrow ? 26 : Math.min(260, Math.max(104, 30 + longest * 6.9)),
+    right: isNarrow ? 26 : Math.min(260, Math.max(104, LABEL_MARGIN + longest * LETTER)),
     top: 22,
     bottom: 42,
   };
@@ -155,9 +157,10 @@ function endLabels(frame, lines) {
       return points.length ? [{ ...line, end: points.at(-1), wanted: points.at(-1)[1] }] : [];
     });
   const left = frame.right + 14;
+  const room = Math.round((frame.margin.right - LABEL_MARGIN) / LETTER); // of the longest name there is exactly enough
   return spread(ends, LABEL_GAP, frame.floor + 2).flatMap(({ policy, colour, end, y }) => [
     svg("path", { d: pathThrough([[end[0] + 3, end[1]], [left - 5, y]]), class: "leader", stroke: colour }),
-    label(left, y + 4, nameOf(policy), { class: "lab", style: `fill:${colour}` }),
+    label(left, y + 4, shortened(nameOf(policy), room), { class: "lab", style: `fill:${colour}` }),
   ]);
 }
 
@@ -365,7 +368,7 @@ function leaderStrip(frame) {
   };
   for (const { policy, from, to } of leaders()) {
     const [start, end] = [border(from), border(to + 1)];
-    const room = Math.floor((end - start - 8) / 6.4);
+    const room = Math.floor((end - start - 8) / 7.2);
     const text = room > 3 ? shortened(nameOf(policy), room) : "";
     strip.append(
       svg(

@@ -94,7 +94,12 @@ function ramp(name) {
 }
 
 const rgbText = (rgb) => `rgb(${rgb.join(",")})`;
-const inkOn = ([r, g, b]) => (0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#16202b" : "#f4f7fb");
+
+/** Black or white, whichever has more contrast: 4.5 : 1 or better on any colour. */
+function inkOn(rgb) {
+  const [r, g, b] = rgb.map((x) => (x / 255 <= 0.04045 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+}
 
 /** Mixed from a ramp, for a legend. */
 const gradient = (colours) =>

@@ -41,10 +41,10 @@ function interval(policy, budget) {
   return isShare(state.metric) ? [1 - high, 1 - low] : [low, high];
 }
 
-/** Whether these samples cannot tell it from the best at this budget. */
+/** Whether these samples cannot tell it from the best of the contestants at this budget. */
 function isTied(policy, budget = state.budget) {
   const name = `tie:${state.metric}`;
-  return !state.layer && arrays.has(name) && arrays.get(name).at(state.point, policy, budget) === 1;
+  return isContestant.has(policy) && !state.layer && arrays.has(name) && arrays.get(name).at(state.point, policy, budget) === 1;
 }
 
 /** Contestants with a value at this budget, best first. */
@@ -78,6 +78,7 @@ function leaders() {
 /** Policies that the search and the chosen families leave. */
 function isFound(policy) {
   const { name, parameters, family, reference } = meta.policies[policy];
+  const holds = (text) => text.toLowerCase().includes(state.search.toLowerCase());
   const ofFamily = !state.families.size || state.families.has(family) || reference === "oracle";
-  return ofFamily && (!state.search || name.includes(state.search) || parameters.includes(state.search));
+  return ofFamily && (holds(name) || holds(parameters));
 }

@@ -9,7 +9,17 @@ const arrays = await ArrayStore.from("arrays", meta.arrays);
 let hasTokens = false; // drawn last, when all else stands
 let pending = 0;
 
-function renderNow() {
+/** Draws; what is drawn anew takes over the focus of what it replaces. */
+function keepingFocus(draw) {
+  const FOCUSABLE = "button, select, input, [tabindex]";
+  const focused = document.activeElement;
+  const box = focused?.closest("[id]");
+  const place = box ? [...box.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1;
+  draw();
+  if (box && !focused.isConnected) (place < 0 ? byId(box.id) : box.querySelectorAll(FOCUSABLE)[place])?.focus({ preventScroll: true });
+}
+
+function renderAll() {
   showState();
   renderAnswer();
   renderChart();
@@ -19,6 +29,8 @@ function renderNow() {
   if (hasTokens) renderTokens();
   saveState();
 }
+
+const renderNow = () => keepingFocus(renderAll);
 
 /** Soon: several changes at once are drawn once. */
 function render() {

@@ -42,7 +42,7 @@ function boundSelect() {
   return html(
     "select",
     { id: "bound", "aria-label": "bound of the loss", onchange: choose },
-    bounds().map((bound) => html("option", { value: bound, selected: bound === state.bound }, formatted(bound))),
+    bounds().map((bound) => html("option", { value: bound, selected: bound === state.bound }, tickText(bound))),
   );
 }
 
@@ -146,10 +146,10 @@ function renderRanking() {
     if (!(value > 0)) return 0;
     return low < high ? Math.max(0, Math.min(1, Math.log(value / low) / Math.log(high / low))) : 1;
   };
-  const widths = ["26px", "auto", "134px", "58px", "132px"];
+  const columns = ["rank", "name", "value", "area", "cache"];
   byId("ranking").replaceChildren(
     html("caption", { class: "hidden" }, `Ranking by ${lossName(metricOf(state.metric))}`),
-    html("colgroup", {}, widths.map((width) => html("col", { style: `width:${width}` }))),
+    html("colgroup", {}, columns.map((column) => html("col", { class: column }))),
     rankingHead(),
     html(
       "tbody",

@@ -71,6 +71,8 @@ function saveState() {
     pins: state.pins.map(nameOf).join("~"),
     policy: nameOf(state.first),
     against: nameOf(state.second),
+    sort: state.sort,
+    cache: state.bound ?? "",
     tokens: state.tokenMode,
   });
   // A page in a frame, or from a folder that forbids it, may not: then links show the beginning.
@@ -86,12 +88,14 @@ function restoreState() {
   const point = meta.points.findIndex((each) => each.name === parts.get("point"));
   if (point >= 0) state.point = point;
   state.tokenCase = tokenCaseOf(state.point);
-  state.layer = 1 + meta.layers.indexOf(parts.get("layer") === "all" ? null : Number(parts.get("layer")));
+  if (parts.has("layer")) state.layer = nLayers > 1 ? 1 + meta.layers.findIndex((layer) => String(layer) === parts.get("layer")) : 0;
   if (Number(parts.get("keep")) > 0) state.budget = nearestBudget(Number(parts.get("keep")));
   const known = (name) => [policyCalled(name)].filter((p) => p >= 0);
   const pins = (parts.get("pins") ?? "").split("~").flatMap(known);
-  if (pins.length) state.pins = pins.slice(0, MOST_PINS);
+  if (pins.length || parts.get("pins") === "") state.pins = pins.slice(0, MOST_PINS);
   state.first = known(parts.get("policy"))[0] ?? state.first;
   state.second = known(parts.get("against"))[0] ?? state.second;
+  if (["value", "area", "cache"].includes(parts.get("sort"))) state.sort = parts.get("sort");
+  if (Number(parts.get("cache")) > 0) state.bound = Number(parts.get("cache"));
   if (parts.get("tokens") === "both") state.tokenMode = "both";
 }

@@ -25,7 +25,7 @@ const meanTau = (agreement) => {
 
 function agreementByBudget(list) {
   const [width, height] = [560, 400];
-  const margin = { left: 40, right: 150, top: 12, bottom: 30 };
+  const margin = { left: 40, right: 186, top: 12, bottom: 30 };
   const [right, floor] = [width - margin.right, height - margin.bottom];
   const low = Math.min(-0.2, ...list.flatMap(taus).filter((tau) => !isMissing(tau)));
   const x = linearScale(0, nBudgets - 1, margin.left, right);
@@ -56,6 +56,7 @@ function agreementByBudget(list) {
       }),
     );
     const end = points.filter(Boolean).at(-1);
+    if (end && nBudgets === 1) drawing.append(svg("circle", { cx: end[0], cy: end[1], r: 4, fill: SURROGATE_COLOURS[k] }));
     return end ? [{ text: surrogateLabel(agreement.surrogate), colour: SURROGATE_COLOURS[k], wanted: end[1] }] : [];
   });
   for (const { text, colour, y: top } of spread(ends, LABEL_GAP, floor))
@@ -72,18 +73,19 @@ function scatter(agreement, k) {
     .map((p) => ({ p, x: surrogateLoss(agreement.surrogate, p), y: lossOf(state.truth, p, state.budget, { layer: 0 }) }))
     .filter(({ x, y }) => x > 0 && y > 0);
   const drawing = picture(width, height, `${name} against ${truth.label}`);
+  const left = 56;
   if (points.length > 1) {
     const range = (of) => [Math.min(...points.map(of)) * 0.93, Math.max(...points.map(of)) * 1.07];
     const [xs, ys] = [range(({ x }) => x), range(({ y }) => y)];
-    const x = logScale(...xs, 40, width - 8);
+    const x = logScale(...xs, left, width - 8);
     const y = logScale(...ys, height - 34, 8);
     drawing.append(
-      svg("rect", { x: 40, y: 8, width: width - 48, height: height - 42, class: "box" }),
-      label(40, height - 20, formatted(xs[0] / 0.93), { class: "small" }),
+      svg("rect", { x: left, y: 8, width: width - left - 8, height: height - 42, class: "box" }),
+      label(left, height - 20, formatted(xs[0] / 0.93), { class: "small" }),
       label(width - 8, height - 20, formatted(xs[1] / 1.07), { class: "small", "text-anchor": "end" }),
-      label(36, height - 34, formatted(ys[0] / 0.93), { class: "small", "text-anchor": "end" }),
-      label(36, 17, formatted(ys[1] / 1.07), { class: "small", "text-anchor": "end" }),
-      label(40, height - 5, `${agreement.surrogate.startsWith("deviation") ? "" : "1 − "}${lowered(name)} →`, { class: "small" }),
+      label(left - 4, height - 34, formatted(ys[0] / 0.93), { class: "small", "text-anchor": "end" }),
+      label(left - 4, 17, formatted(ys[1] / 1.07), { class: "small", "text-anchor": "end" }),
+      label(left, height - 5, `${agreement.surrogate.startsWith("deviation") ? "" : "1 − "}${lowered(name)} →`, { class: "small" }),
     );
     points.sort((a, b) => (colourOf(a.p) ? 1 : 0) - (colourOf(b.p) ? 1 : 0));
     for (const point of points) {
@@ -108,7 +110,7 @@ function scatter(agreement, k) {
         }),
       );
     }
-  }
+  } else drawing.append(label(left, 17, "fewer than two policies have both", { class: "small" }));
   const tau = taus(agreement)[state.budget];
   const title = html("span", { style: `color:${SURROGATE_COLOURS[k]}` }, name);
   return panel(title, `τ = ${isMissing(tau) ? NOTHING : tau.toFixed(2)} at ${budgetText()}`, drawing);

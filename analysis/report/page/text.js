@@ -27,6 +27,9 @@ const tickText = (value) =>
     .replace(/(\.\d*?)0+(?=$|k|M|e)/, "$1")
     .replace(/\.(?=$|k|M|e)/, "");
 
+/** "4.0×" */
+const times = (ratio) => `${ratio < 100 ? ratio.toPrecision(2) : ratio.toFixed(0)}×`;
+
 const tickPercent = (share) => percent(share).replace(".0 ", " ");
 
 function bytesText(value) {
@@ -35,8 +38,8 @@ function bytesText(value) {
   return `${unit ? (value / 2 ** (10 * unit)).toPrecision(3) : value.toFixed(0)} ${units[unit]}`;
 }
 
-/** "Output error" inside a sentence; names such as "KL" keep their capitals. */
-const lowered = (text) => (/^[A-Z][a-z]/.test(text) ? text[0].toLowerCase() + text.slice(1) : text);
+/** "Output error" inside a sentence; names such as "KL" and "Jacobian" keep their capitals. */
+const lowered = (text) => (/^(?!Jacobian)[A-Z][a-z]/.test(text) ? text[0].toLowerCase() + text.slice(1) : text);
 const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
 const counted = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 const shortened = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);

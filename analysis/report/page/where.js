@@ -171,7 +171,7 @@ function ratioHeat(heat, isLoss) {
   const text = (r) => {
     if (!isLoss) return `${r > 0 ? "+" : "−"}${Math.abs(r).toFixed(2).slice(1)}`;
     const factor = 2 ** Math.abs(r);
-    return factor < 1.05 ? "=" : `${factor.toPrecision(2)}×`;
+    return factor < 1.05 ? "=" : times(factor);
   };
   const cell = (layer, head) => {
     const r = ratio(layer, head);
@@ -243,12 +243,13 @@ function spanPanel() {
       label(right + 8, top + 30, percent(share(state.second, state.budget))),
     );
   });
-  const anchors = ["start", "middle", "end"];
-  [0, Math.floor(nBudgets / 2), nBudgets - 1].forEach((place, i) =>
+  const anchors = { [nBudgets - 1]: "end", 0: "start" };
+  for (const place of new Set([0, Math.floor(nBudgets / 2), nBudgets - 1]))
     drawing.append(
-      label(x(place), keys.length * step + 12, budgetText(SMALLEST_FIRST[place]), { "text-anchor": anchors[i] }),
-    ),
-  );
+      label(x(place), keys.length * step + 12, budgetText(SMALLEST_FIRST[place]), {
+        "text-anchor": anchors[place] ?? "middle",
+      }),
+    );
   return panel("What is left of the marked spans", "", drawing, legend(firstKey("━"), secondKey("┅")));
 }
 
