@@ -29,8 +29,9 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Chromium:
 
 @pytest.fixture(scope="session")
 def needle(chromium: Chromium, workshop: Workshop) -> Report:
-    """The shipped trace: one sample, two points, four layers, every policy that it can feed."""
-    return workshop.report(workshop.replay("needle", NEEDLE))
+    """The shipped trace: one sample, two points, four layers, every policy that it can feed, and what each keeps."""
+    sets = workshop.folder / "needle.sets.h5"
+    return workshop.report(workshop.replay("needle", NEEDLE, "--save-retained", sets), retained=sets)
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_every_contestant_and_oracle_has_a_line_and_a_row(chromium, either):
         assert of_point["panels"] == 3
         assert of_point["cards"] == 4
         assert "–" not in of_point["values"]
-    assert seen["sections"] == ["answer", "curves", "where", "surrogates", "origin"]
+    assert seen["sections"] == ["answer", "curves", "where", "tokens", "surrogates", "origin"]
 
 
 def test_every_measure_is_drawn_at_every_point_and_layer_without_an_error(chromium, samples):

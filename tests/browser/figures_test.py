@@ -102,7 +102,7 @@ def test_agreement_is_that_of_compare(workshop, either, read):
 
 
 def test_the_same_results_make_the_same_bytes(workshop, either):
-    again = workshop.report(either.results, f"{either.results.stem}-again")
+    again = workshop.report(either.results, f"{either.results.stem}-again", either.retained)
     assert again.page.read_bytes() == either.page.read_bytes()
 
 

@@ -18,6 +18,7 @@ BUDGETS = "0.05,0.1,0.25,0.5,0.8"
 class Report:
     results: Path
     page: Path
+    retained: Path | None = None
 
 
 class Workshop:
@@ -40,10 +41,11 @@ class Workshop:
         self.run("replay", trace, "-o", path, "-q", *options)
         return path
 
-    def report(self, results: Path, name: str = "") -> Report:
+    def report(self, results: Path, name: str = "", retained: Path | None = None, *options: str) -> Report:
         page = self.folder / f"{name or results.stem}.html"
-        self.run("report", results, "-o", page, "-q")
-        return Report(results, page)
+        sets = [] if retained is None else ["--retained", retained]
+        self.run("report", results, "-o", page, "-q", *sets, *options)
+        return Report(results, page, retained)
 
     def compare(self, report: Report, *options: str) -> dict:
         return json.loads(self.run("compare", report.results, "--json", "-", *options))

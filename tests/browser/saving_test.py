@@ -139,4 +139,4 @@ def test_on_paper_there_are_no_controls_and_no_lists_that_scroll(chromium, works
         """,
         width=820,
     )
-    assert seen == {"shown": [], "scrolls": [], "sections": 5}
+    assert seen == {"shown": [], "scrolls": [], "sections": 6}

@@ -47,7 +47,7 @@ function sayHowToAddTokens() {
   const replay = meta.origin.command || "kvreplay replay TRACE";
   byId("token-body").replaceChildren(
     html("p", {}, "This report has no retained sets. Two commands add them:"),
-    html("pre", { tabindex: 0 }, `${replay} --output RESULTS --save-retained SETS\nkvreplay report RESULTS --retained SETS --output REPORT`),
+    html("pre", { tabindex: 0, role: "region", "aria-label": "commands" }, `${replay} --output RESULTS --save-retained SETS\nkvreplay report RESULTS --retained SETS --output REPORT`),
   );
 }
 
@@ -137,7 +137,7 @@ function shadeText() {
     const difference = a - b;
     const isAlike = Math.abs(difference) < 0.02;
     const both = second && a > 0.02 ? "rgba(128,128,128,.22)" : "";
-    const shade = `rgba(${difference > 0 ? keep : other},${(0.1 + 0.5 * Math.abs(difference)).toFixed(2)})`;
+    const shade = `rgba(${difference > 0 ? keep : other},${(0.1 + 0.4 * Math.abs(difference)).toFixed(2)})`;
     word.style.background = isAlike ? both : shade;
     word.style.color = Math.max(a, b) > 0.01 ? "" : "var(--pale)";
   }
@@ -172,7 +172,8 @@ function tokenMap(sets) {
   });
   const canvas = html("canvas", {
     role: "img",
-    "aria-label": "kept tokens by position, a row for each layer and head",
+    tabindex: 0,
+    "aria-label": "kept tokens by position, a row for each layer and head; arrow keys walk, Enter finds the token",
     style: `height:${Math.max(60, height)}px`,
   });
   canvas.width = nColumns;
@@ -203,8 +204,7 @@ function tokenMap(sets) {
       set: sets[share(event.clientY - box.top, box.height, sets.length)],
     };
   };
-  canvas.onpointermove = (event) => {
-    const { token, set } = hit(event);
+  const tell = (event, { token, set }) => {
     const text = tokenCase().texts?.[token];
     showTip(
       event,
@@ -213,9 +213,32 @@ function tokenMap(sets) {
       quiet(`layer ${meta.layers[set.layer]}, KV head ${set.head}; kept in ${percent(tokenView.first[token])} of the sets`),
     );
   };
-  canvas.onpointerleave = hideTip;
-  canvas.onclick = (event) => findToken(hit(event).token);
+  listenToMap(canvas, sets, hit, tell);
   return canvas;
+}
+
+/** With a pointer, and with the keyboard: arrows go from token to token and from set to set. */
+function listenToMap(canvas, sets, hit, tell) {
+  let [token, row] = [0, 0];
+  const n = tokenCase().n_tokens;
+  const within = (value, count) => Math.max(0, Math.min(count - 1, value));
+  canvas.addEventListener("pointermove", (event) => tell(event, hit(event)));
+  canvas.addEventListener("pointerleave", hideTip);
+  canvas.addEventListener("blur", hideTip);
+  canvas.addEventListener("click", (event) => findToken(hit(event).token));
+  canvas.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Enter: [0, 0] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    [token, row] = [within(token + step[0], n), within(row + step[1], sets.length)];
+    if (event.key === "Enter") {
+      findToken(token);
+      return;
+    }
+    const box = canvas.getBoundingClientRect();
+    const place = { clientX: box.left + ((token + 0.5) / n) * box.width, clientY: box.top + ((row + 1) / sets.length) * box.height };
+    tell(place, { token, set: sets[row] });
+  });
 }
 
 function columnShares(isKept, n, nColumns, columnOf) {
@@ -309,14 +332,14 @@ function renderTokenKey() {
   const swatch = (colour) => html("i", { style: `flex-basis:26px;background:${colour}` });
   const entries = tokenView.second
     ? [
-        legend(swatch("rgba(var(--keep),.6)"), html("span", {}, `more by ${nameOf(state.first)}`)),
-        legend(swatch("rgba(var(--other),.6)"), html("span", {}, `more by ${nameOf(state.second)}`)),
+        legend(swatch("rgba(var(--keep),.5)"), html("span", {}, `more by ${nameOf(state.first)}`)),
+        legend(swatch("rgba(var(--other),.5)"), html("span", {}, `more by ${nameOf(state.second)}`)),
         legend(swatch("rgba(128,128,128,.3)"), html("span", {}, "by both alike")),
       ]
     : [
         legend(
           html("span", {}, "kept in few"),
-          html("i", { style: "flex-basis:70px;background:linear-gradient(90deg,rgba(var(--keep),.1),rgba(var(--keep),.6))" }),
+          html("i", { style: "flex-basis:70px;background:linear-gradient(90deg,rgba(var(--keep),.1),rgba(var(--keep),.5))" }),
           html("span", {}, "all sets"),
         ),
       ];
