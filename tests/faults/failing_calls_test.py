@@ -42,6 +42,8 @@ class Command:
 COMMANDS = {
     "synth": Command(["synth", *SHAPE, "--seed", "2", "-o", "made.h5"], ["made.h5"]),
     "replay": Command([*REPLAY, *EXTRAS, "-o", "made.h5"], ["made.h5", "sets.h5", "outputs.h5"]),
+    "replay with a page": Command([*REPLAY, "--report", "page.html", "-o", "made.h5"], ["made.h5", "page.html"]),
+    "report": Command(["report", "results.h5", "-o", "page.html", "--force"], ["page.html"]),
     "shard": Command([*REPLAY, *EXTRAS, "-o", "made.h5", "--shard", "1/2"], ["made.shard-1-of-2.h5"]),
     "merge": Command(["merge", *SHARDS, *EXTRAS, "-o", "made.h5"], ["made.h5", "sets.h5", "outputs.h5"]),
     "compare": Command(
