@@ -64,7 +64,10 @@ class RankingTable {
     const auto is_narrow = [&] { return room() < std::min(longest, kNameKept); };
     if (is_narrow()) gap_ = 1;
     if (is_narrow()) has_bars_ = false;
-    if (is_narrow()) has_heights_ = false;
+    if (is_narrow()) {
+      has_heights_ = false;
+      has_long_captions_ = false;
+    }
     while (room() < kShortestName && n_bounds_ > 0) --n_bounds_;
     while (room() < kShortestName && !values_.empty()) values_.pop_back();
     name_width_ = std::clamp(room(), kShortestName, std::max(longest, kShortestName));
@@ -166,7 +169,7 @@ class RankingTable {
       if (i == 0 || ranking_.bounds[i - 1].metric != bound.metric) {
         while (same(i + column.spans)) ++column.spans;
         // Where it is narrow a caption takes no more room than its columns do: six characters each.
-        column.caption = style_.elided("at " + pooled.title(), has_heights_ ? 24 : 6 * column.spans - 1);
+        column.caption = style_.elided("at " + pooled.title(), has_long_captions_ ? 24 : 6 * column.spans - 1);
       }
       if (pooled.metric == "predicted_kl" && !same(i + 1)) column.header += " nats";
       for (const std::size_t row : rows_) column.cells.push_back(smallest_text(ranking_.rows[row].smallest[i], style_));
@@ -184,7 +187,7 @@ class RankingTable {
   std::size_t name_width_ = kShortestName;
   std::size_t gap_ = 2;  ///< between columns of one kind
   double longest_bar_ = 0;
-  bool has_bars_ = true, has_heights_ = true;
+  bool has_bars_ = true, has_heights_ = true, has_long_captions_ = true;
 };
 
 /// "Ranked by output_error (why)"

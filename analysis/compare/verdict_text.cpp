@@ -32,8 +32,9 @@ std::string layers_text(const std::vector<std::int64_t>& layers) {
 std::string head_text(const Comparison& comparison, const TextStyle& style) {
   constexpr std::size_t kLongest = 40;
   const std::size_t n_contest = contestants(comparison.policies).size();
-  std::string text = fmt::format("{}: {}", style.elided(comparison.model_id, std::min(kLongest, style.width - 2)),
-                                 counted(n_contest, "policy", "policies"));
+  std::string text = fmt::format(
+      "{}: {}", style.elided(comparison.model_id, std::min(kLongest, style.width - 2)),
+      n_contest > 0 ? counted(n_contest, "policy", "policies") : counted(comparison.policies.size(), "reference"));
   text += fmt::format(" at {}, {}, ", counted(comparison.budgets.size(), "budget"),
                       counted(comparison.n_samples, "sample"));
   const std::string layers = style.elided(layers_text(comparison.layers), style.width / 3);

@@ -154,6 +154,10 @@ TEST_CASE("states at the edge: one policy, one budget, tokens, no oracle, no mea
   CHECK(contains(text, "least ▁ █ most loss"));
   CHECK(!contains(text, "Leads at"));
   CHECK(!contains(text, "--against"));
+  one.policies = {"oracle"};
+  text = verdict_text(verdict_of(verdict_results(), one), kUtf8, kVerdictRows);
+  CHECK(contains(text, "hand-made: 1 reference at 4 budgets"));
+  CHECK(contains(text, "at output_error"));
 
   ResultsFixture fixture;
   fixture.budgets = {256};
