@@ -82,6 +82,15 @@ std::vector<ComparedPolicy> describe_policies(const Results& results) {
   return policies;
 }
 
+std::optional<std::size_t> find_policy(std::span<const std::string> names, std::string_view name) {
+  auto found = std::ranges::find(names, name);
+  if (found == names.end())
+    found =
+        std::ranges::find_if(names, [&](const std::string& each) { return each.starts_with(std::string(name) + ":"); });
+  if (found == names.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - names.begin());
+}
+
 std::vector<std::size_t> contestants(std::span<const ComparedPolicy> policies) {
   std::vector<std::size_t> indices;
   for (std::size_t p = 0; p < policies.size(); ++p) {

@@ -2,8 +2,10 @@
 // The policies of a comparison: who competes, and who is a line to measure by.
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "analysis/compare/results.h"
@@ -29,6 +31,9 @@ struct ComparedPolicy {
 
 /// The policies of the results, in their order.
 std::vector<ComparedPolicy> describe_policies(const Results& results);
+
+/// The policy of this name, with parameters or without.
+std::optional<std::size_t> find_policy(std::span<const std::string> names, std::string_view name);
 
 /// Indices of those that are no references.
 std::vector<std::size_t> contestants(std::span<const ComparedPolicy> policies);

@@ -89,6 +89,30 @@ Results choose(Results results, const ComparisonOptions& options) {
   return results;
 }
 
+/// The points of the cases, each once.
+std::vector<std::string> points_of(const Results& results) {
+  std::vector<std::string> points;
+  for (const ResultsCase& each : results.cases)
+    if (std::ranges::find(points, each.point) == points.end()) points.push_back(each.point);
+  return points;
+}
+
+/// The cases of the last point alone.
+/// \param others  takes the other points
+Results of_last_point(Results results, std::vector<std::string>& others) {
+  others = points_of(results);
+  if (others.size() < 2) {
+    others.clear();
+    return results;
+  }
+  const std::string last = std::move(others.back());
+  others.pop_back();
+  std::vector<std::size_t> cases;
+  for (std::size_t c = 0; c < results.cases.size(); ++c)
+    if (results.cases[c].point == last) cases.push_back(c);
+  return taken(std::move(results), ResultsAxis::cases, cases);
+}
+
 void check_bounds(const Results& results, const ComparisonOptions& options, const std::vector<Bound>& bounds,
                   Better better, const char* option) {
   for (const Bound& bound : bounds) {
@@ -131,12 +155,10 @@ Comparison describe(const Results& results) {
   comparison.model_id = results.model_id;
   comparison.budget_kind = results.budget_kind;
   comparison.cases = results.case_labels();
-  for (const ResultsCase& each : results.cases) {
-    if (std::ranges::find(comparison.points, each.point) == comparison.points.end())
-      comparison.points.push_back(each.point);
-    comparison.n_queries += static_cast<std::size_t>(each.n_queries);
-  }
+  comparison.points = points_of(results);
+  for (const ResultsCase& each : results.cases) comparison.n_queries += static_cast<std::size_t>(each.n_queries);
   comparison.layers = results.layers;
+  comparison.model_layers = results.model_layers;
   comparison.n_samples = samples_of(results).size();
   comparison.n_q_heads = results.q_heads.size();
   comparison.n_kv_heads = results.kv_heads.size();
@@ -176,16 +198,38 @@ const std::vector<Bound>& default_bounds() {
   return bounds;
 }
 
-Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options) {
-  std::vector<std::string> file_names;
-  for (const ResultsFile& file : files) file_names.push_back(file.name);
+bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
+  const auto is_needle = [](const PooledMetric& each) { return each.part.starts_with("needle"); };
+  const bool has_needles = std::any_of(
+      comparison.metrics.begin(), comparison.metrics.end(),
+      [&](const ComparedMetric& each) { return each.pooled.metric == metric.metric && is_needle(each.pooled); });
+  return !has_needles || is_needle(metric);
+}
+
+ReadResults read_together(std::vector<ResultsFile> files) {
+  ReadResults read;
+  for (const ResultsFile& file : files) read.files.push_back(file.name);
   JoinedResults joined = join_results(std::move(files));
-  const Results results = in_common(choose(read_results(std::move(joined.data)), options), joined.notes);
+  read.results = read_results(std::move(joined.data));
+  static_cast<JoinFindings&>(read) = std::move(joined);
+  return read;
+}
+
+Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options) {
+  return compare(read_together(std::move(files)), options);
+}
+
+Comparison compare(ReadResults read, const ComparisonOptions& options) {
+  std::vector<std::string> other_points;
+  Results chosen = choose(std::move(read.results), options);
+  if (options.verdict && options.level != Level::by_case) chosen = of_last_point(std::move(chosen), other_points);
+  const Results results = in_common(std::move(chosen), read.notes);
   const std::vector<Bound> bounds = checked_bounds(results, options);
 
   Comparison comparison = describe(results);
-  comparison.files = std::move(file_names);
-  comparison.budgets_differ = joined.budgets_differ;
+  comparison.files = std::move(read.files);
+  comparison.other_points = std::move(other_points);
+  comparison.budgets_differ = read.budgets_differ;
   comparison.level = options.level;
   comparison.bounds_given = !options.at_most.empty() || !options.at_least.empty();
   comparison.level_budget = find_budget(comparison.budgets, nominal_kept_fraction(results), options.budget);
@@ -222,9 +266,10 @@ Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& opti
     comparison.surrogates = surrogate_report(results, comparison.policies, options.metrics);
     comparison.unified = unified_view(results, comparison.policies, comparison.level_budget);
   }
-  for (std::string& text : joined.notes) comparison.notes.push_back({.metric = "", .text = std::move(text)});
+  for (std::string& text : read.notes) comparison.notes.push_back({.metric = "", .text = std::move(text)});
   add_prediction_notes(comparison, results);
   for (Note& note : comparison_notes(comparison)) comparison.notes.push_back(std::move(note));
+  if (options.verdict) comparison.verdict = make_verdict(results, comparison, options.metrics);
   return comparison;
 }
 

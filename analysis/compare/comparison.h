@@ -16,6 +16,7 @@
 #include "analysis/compare/results_join.h"
 #include "analysis/compare/surrogate_report.h"
 #include "analysis/compare/unified_view.h"
+#include "analysis/compare/verdict.h"
 #include "core/data/dataset.h"
 
 namespace kvreplay {
@@ -28,8 +29,10 @@ struct ComparisonOptions {
   Level level = Level::all;
   std::vector<Bound> at_most;  ///< with at_least empty as well: kDefaultBounds
   std::vector<Bound> at_least;
-  bool surrogates = false;       ///< whether surrogates tell the truth; `metrics` narrows both
-  std::string against;           ///< the policy to compare all others with; "": none
+  bool surrogates = false;  ///< whether surrogates tell the truth; `metrics` narrows both
+  std::string against;      ///< the policy to compare all others with; "": none
+  /// A Verdict as well. Points are different tasks, so that everything is of the last one then, but for Level::by_case.
+  bool verdict = false;
   std::optional<double> budget;  ///< for what is shown at one budget; default: the nearest to a quarter of the cache
   /// Told how far the metrics are, in shares.
   std::function<void(double share)> advance = [](double) {};
@@ -72,8 +75,10 @@ struct Comparison {
   std::string model_id;
   std::string budget_kind;
   std::vector<std::string> cases;
-  std::vector<std::string> points;  ///< names of the compression points of the cases, each once
+  std::vector<std::string> points;        ///< names of the compression points of the cases, each once
+  std::vector<std::string> other_points;  ///< that a verdict leaves out
   std::vector<std::int64_t> layers;
+  std::optional<std::size_t> model_layers;  ///< of the model, recorded or not
   std::size_t n_samples = 0;
   std::size_t n_queries = 0;  ///< evaluation queries, summed over cases
   std::size_t n_q_heads = 0;
@@ -91,11 +96,23 @@ struct Comparison {
   std::optional<PairedComparison> against;
   std::optional<SurrogateReport> surrogates;
   std::optional<UnifiedView> unified;  ///< with `surrogates`
+  std::optional<Verdict> verdict;
   std::vector<Note> notes;
 };
 
+/// Files joined and read, for one comparison or several. A copy shares the arrays.
+struct ReadResults : JoinFindings {
+  std::vector<std::string> files;
+  Results results;
+};
+
+/// Throws InputError for results that break their format, UsageError for files that cannot be joined.
+ReadResults read_together(std::vector<ResultsFile> files);
+
 /// Throws UsageError for names that the results lack (with the nearest), bounds in the wrong direction, and policies
-/// that were replayed on different work; InputError for results that break their format.
+/// that were replayed on different work.
+Comparison compare(ReadResults read, const ComparisonOptions& options);
+/// The same of files as they are.
 Comparison compare(std::vector<ResultsFile> files, const ComparisonOptions& options);
 
 /// The same without options, metric by metric: of results whose arrays do not fit into memory together.
@@ -119,6 +136,9 @@ class StepwiseComparison {
   std::vector<std::size_t> cases_;
   Comparison comparison_;
 };
+
+/// Of the parts of a metric, those that a reader looks for first: needles, where there are any.
+bool is_shown(const Comparison& comparison, const PooledMetric& metric);
 
 /// The notes: compression points pooled, errors that rise with the budget, oracles and `random` that are beaten or win
 /// where they should not, policies that keep more or less than asked for, missing values.

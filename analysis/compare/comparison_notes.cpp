@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "analysis/compare/comparison.h"
+#include "analysis/compare/comparison_findings.h"
 #include "core/base/counted.h"
 
 namespace kvreplay {
@@ -23,20 +24,6 @@ void add(Notes& notes, const ComparedMetric& metric, std::string text) {
 std::string figure(double value) { return fmt::format("{:.4g}", value); }
 
 std::string steps(std::size_t n) { return n == 1 ? "1 step" : fmt::format("{} steps", n); }
-
-/// Where one curve beats another, over the budgets.
-struct Defeat {
-  std::size_t n_budgets = 0;
-  std::size_t worst = 0;  ///< the budget with the largest gap
-  double gap = 0;
-
-  void add(std::size_t budget, double difference) {
-    ++n_budgets;
-    if (std::abs(difference) <= gap) return;
-    gap = std::abs(difference);
-    worst = budget;
-  }
-};
 
 /// "at 3 of 16 budgets, most at 0.1: 0.31 against 0.35"
 std::string describe(const Comparison& comparison, const Defeat& defeat, double winner, double loser) {
@@ -90,28 +77,11 @@ void note_worsenings(const Comparison& comparison, const ComparedMetric& metric,
   }
 }
 
-/// An oracle is the best set per head and budget; what moves budget between heads, or keeps a set per query head, may
-/// honestly beat it. Anything else that does is a finding, or a bug.
 void note_beaten_oracles(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
-  constexpr double kSameBudget = 1.001;  // budgets that differ by rounding only
-  if (metric.pooled.metric != "attention_recall") return;
-  for (std::size_t o = 0; o < comparison.policies.size(); ++o) {
-    if (!comparison.policies[o].oracle) continue;
-    for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
-      if (comparison.policies[p].is_reference()) continue;
-      Defeat defeat;
-      for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
-        const bool same_budget = !(metric.kept_at(p, b) > metric.kept_at(o, b) * kSameBudget);
-        if (same_budget && clearly_better(metric.value(p, b), metric.value(o, b), metric.pooled.better)) {
-          defeat.add(b, metric.value(p, b) - metric.value(o, b));
-        }
-      }
-      if (defeat.n_budgets == 0) continue;
-      add(notes, metric,
-          fmt::format("{} is better than the oracle '{}' {}", comparison.policies[p].name, comparison.policies[o].name,
-                      describe(comparison, defeat, metric.value(p, defeat.worst), metric.value(o, defeat.worst))));
-    }
-  }
+  for (const auto& [p, o, defeat] : beaten_oracles(comparison, metric))
+    add(notes, metric,
+        fmt::format("{} is better than the oracle '{}' {}", comparison.policies[p].name, comparison.policies[o].name,
+                    describe(comparison, defeat, metric.value(p, defeat.worst), metric.value(o, defeat.worst))));
 }
 
 bool is_random(const ComparedPolicy& policy) {
@@ -139,28 +109,11 @@ void note_random_winners(const Comparison& comparison, const ComparedMetric& met
   }
 }
 
-/// Policies are compared at equal budgets; one that keeps more than that has an advantage.
 void note_kept_fractions(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {
-  constexpr double kTolerance = 0.02;  // of the budget
-  constexpr double kRounding = 1e-9;   // of float64
-  if (metric.pooled.n_units[0] == 0) return;
-  // A unit's candidates are its denominator: rounding to whole tokens can move a unit by one of them.
-  const double one_token = static_cast<double>(metric.pooled.n_units[0]) / metric.pooled.denominator[0];
-  for (std::size_t p = 0; p < comparison.policies.size(); ++p) {
-    if (comparison.policies[p].keeps_all) continue;
-    Defeat excess;
-    for (std::size_t b = 0; b < comparison.budgets.size(); ++b) {
-      const double asked = 1 - comparison.compression_ratios[b];
-      const double kept = metric.value(p, b);
-      if (std::abs(kept - asked) > std::max(kTolerance * asked, one_token) + kRounding)
-        excess.add(b, (kept - asked) / asked);
-    }
-    if (excess.n_budgets == 0) continue;
+  for (const OtherAmount& other : other_amounts(comparison, metric.pooled))
     add(notes, metric,
-        fmt::format("{} does not keep what the budget asks for {}", comparison.policies[p].name,
-                    describe(comparison, excess, metric.value(p, excess.worst),
-                             1 - comparison.compression_ratios[excess.worst])));
-  }
+        fmt::format("{} does not keep what the budget asks for {}", comparison.policies[other.policy].name,
+                    describe(comparison, other.excess, other.kept, other.asked)));
 }
 
 void note_missing_values(const Comparison& comparison, const ComparedMetric& metric, Notes& notes) {

@@ -253,15 +253,6 @@ std::string notes_text(const Comparison& comparison, const std::vector<std::stri
   return text.empty() ? "" : "\nNotes\n" + text;
 }
 
-/// Of the parts of a metric, those that a reader looks for first: needles, where there are any.
-bool is_shown(const Comparison& comparison, const PooledMetric& metric) {
-  const auto is_needle = [](const PooledMetric& each) { return each.part.starts_with("needle"); };
-  const bool has_needles = std::any_of(
-      comparison.metrics.begin(), comparison.metrics.end(),
-      [&](const ComparedMetric& each) { return each.pooled.metric == metric.metric && is_needle(each.pooled); });
-  return !has_needles || is_needle(metric);
-}
-
 }  // namespace
 
 const std::vector<std::string>& default_text_metrics() {

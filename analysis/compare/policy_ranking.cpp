@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "analysis/compare/curve_figures.h"
-#include "analysis/compare/pooling.h"
 
 namespace kvreplay {
 namespace {
@@ -30,6 +29,20 @@ std::vector<std::string> ranking_metrics() {
   return names;
 }
 
+PolicyRanking rank_by(const PooledMetric& pooled, std::span<const double> areas,
+                      std::span<const ComparedPolicy> policies, std::size_t budget) {
+  PolicyRanking ranking{.metric = pooled.metric, .why = "", .by_area = true, .policies = {}, .scores = {}};
+  std::vector<double> scores(areas.begin(), areas.end());
+  ranking.by_area = !std::ranges::all_of(scores, [](double score) { return std::isnan(score); });
+  for (std::size_t p = 0; p < policies.size() && !ranking.by_area; ++p) scores[p] = pooled.value(0, p, budget);
+  ranking.policies = contestants(policies);
+  std::erase_if(ranking.policies, [&](std::size_t p) { return std::isnan(scores[p]); });
+  std::ranges::stable_sort(ranking.policies, {},
+                           [&](std::size_t p) { return pooled.better == Better::lower ? scores[p] : -scores[p]; });
+  for (const std::size_t p : ranking.policies) ranking.scores.push_back(scores[p]);
+  return ranking;
+}
+
 std::optional<PolicyRanking> rank_policies(const Results& results, std::span<const ComparedPolicy> policies,
                                            std::size_t budget) {
   for (const RankedBy& by : kMetrics) {
@@ -38,14 +51,8 @@ std::optional<PolicyRanking> rank_policies(const Results& results, std::span<con
     const PooledMetric pooled = pool_metric(results, *metric, Level::all).front();
     if (!pooled.has_values()) continue;
     const std::vector<double> kept = pool_kept_fraction(results, pooled, Level::all);
-    PolicyRanking ranking{.metric = by.metric, .why = by.why, .by_area = true, .policies = {}, .scores = {}};
-    std::vector<double> scores = curve_figures(pooled, kept, 0, policies, {}).areas;
-    ranking.by_area = !std::ranges::all_of(scores, [](double score) { return std::isnan(score); });
-    for (std::size_t p = 0; p < policies.size() && !ranking.by_area; ++p) scores[p] = pooled.value(0, p, budget);
-    ranking.policies = contestants(policies);
-    std::erase_if(ranking.policies, [&](std::size_t p) { return std::isnan(scores[p]); });
-    std::ranges::stable_sort(ranking.policies, {}, [&](std::size_t p) { return scores[p]; });
-    for (const std::size_t p : ranking.policies) ranking.scores.push_back(scores[p]);
+    PolicyRanking ranking = rank_by(pooled, curve_figures(pooled, kept, 0, policies, {}).areas, policies, budget);
+    ranking.why = by.why;
     return ranking;
   }
   return std::nullopt;

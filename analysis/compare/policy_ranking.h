@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analysis/compare/compared_policy.h"
+#include "analysis/compare/pooling.h"
 #include "analysis/compare/results.h"
 
 namespace kvreplay {
@@ -20,12 +21,19 @@ struct PolicyRanking {
   std::vector<double> scores;         ///< [policies.size()] area or value
 };
 
-/// Measures that policies are ranked by, best first.
+/// What policies are ranked by, the measure nearest to the live model's loss first.
 std::vector<std::string> ranking_metrics();
+
+/// By one metric.
+/// \param pooled  one group;
+/// \param areas   [n_policies];
+/// \param budget  index of the one that is looked at where curves have no area: with a single budget
+PolicyRanking rank_by(const PooledMetric& pooled, std::span<const double> areas,
+                      std::span<const ComparedPolicy> policies, std::size_t budget);
 
 /// By predicted_kl where it was measured; else by the error after W_O, squared and summed over layers; else by
 /// output_error. Nothing where the results have none of these.
-/// \param budget  index of the one that is looked at where curves have no area: with a single budget
+/// \param budget  as above
 std::optional<PolicyRanking> rank_policies(const Results& results, std::span<const ComparedPolicy> policies,
                                            std::size_t budget);
 

@@ -57,34 +57,39 @@ void note_cases(const Results& results, const ResultsMetric& metric, Notes& note
 
 /// A quadratic form can exceed any bound where the model's loss saturates; how far it was sampled, the trace says.
 void note_large_predictions(const Results& results, const ResultsMetric& metric, Notes& notes) {
-  if (!results.has_sensitivity_ranges) return;
-  std::size_t n = 0, n_large = 0;
-  double lowest = INFINITY, highest = 0, largest_budget = 0, largest = 0;
+  const LargePredictions large = large_predictions(results, metric);
+  if (large.n_large == 0) return;
+  const std::string range = large.lowest == large.highest
+                                ? fmt::format("{:.3g}", large.lowest)
+                                : fmt::format("{:.3g} to {:.3g}", large.lowest, large.highest);
+  notes.emplace_back(
+      metric.name,
+      fmt::format("{} of {} predictions, at budgets up to {:.4g}, are above {} nats, the most that a recorded pass "
+                  "lost: a quadratic form exceeds any bound there (up to {:.3g}), and tells order rather than amount",
+                  large.n_large, large.n, large.largest_budget, range, large.largest));
+}
+
+}  // namespace
+
+LargePredictions large_predictions(const Results& results, const ResultsMetric& metric) {
+  LargePredictions large{.lowest = INFINITY};
+  if (!results.has_sensitivity_ranges) return large;
   for (std::size_t c = 0; c < results.cases.size(); ++c)
     for (std::size_t p = 0; p < results.policies.size(); ++p)
       for (std::size_t b = 0; b < results.budgets.size(); ++b) {
         const double value = metric.values.at({c, 0, 0, p, b, 0});
         if (std::isnan(value)) continue;
         const double recorded = results.cases[c].sensitivity_range, range = recorded > 0 ? recorded : kRangeUnknown;
-        lowest = std::min(lowest, range);
-        highest = std::max(highest, range);
-        ++n;
+        large.lowest = std::min(large.lowest, range);
+        large.highest = std::max(large.highest, range);
+        ++large.n;
         if (value <= range) continue;
-        ++n_large;
-        largest = std::max(largest, value);
-        largest_budget = std::max(largest_budget, results.budgets[b]);
+        ++large.n_large;
+        large.largest = std::max(large.largest, value);
+        large.largest_budget = std::max(large.largest_budget, results.budgets[b]);
       }
-  if (n_large == 0) return;
-  notes.emplace_back(
-      metric.name,
-      fmt::format("{} of {} predictions, at budgets up to {:.4g}, are above {} nats, the most that a recorded pass "
-                  "lost: a quadratic form exceeds any bound there (up to {:.3g}), and tells order rather than amount",
-                  n_large, n, largest_budget,
-                  lowest == highest ? fmt::format("{:.3g}", lowest) : fmt::format("{:.3g} to {:.3g}", lowest, highest),
-                  largest));
+  return large;
 }
-
-}  // namespace
 
 std::vector<std::pair<std::string, std::string>> prediction_notes(const Results& results) {
   Notes notes;

@@ -6,14 +6,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/base/text_wrap.h"
+
 namespace kvreplay {
 namespace {
-
-/// Characters on the screen: UTF-8 continuation bytes take no room.
-std::size_t display_width(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
 
 std::string spaces(std::size_t n) { return std::string(n, ' '); }
 

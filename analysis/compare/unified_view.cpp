@@ -19,14 +19,6 @@ constexpr const char* kError = "output_error";
 // Greedy in capacity, best in attention, greedy in error from either end.
 const std::vector<std::string> kLandmarks{"capkv-greedy", "oracle", "error-greedy", "error-backward"};
 
-/// The policy of this name, with parameters or without; "" for none.
-std::string find_policy(const std::vector<std::string>& policies, const std::string& name) {
-  if (std::find(policies.begin(), policies.end(), name) != policies.end()) return name;
-  const auto found = std::find_if(policies.begin(), policies.end(),
-                                  [&](const std::string& policy) { return policy.starts_with(name + ":"); });
-  return found == policies.end() ? "" : *found;
-}
-
 /// Budgets at which something is evicted.
 std::vector<std::size_t> budgets_below_full(const Results& results) {
   std::vector<std::size_t> below;
@@ -96,12 +88,11 @@ void add_overlaps(const Results& results, const ResultsMetric& metric, std::span
   const std::vector<PooledMetric> overlaps = pool_metric(results, metric, Level::all);
   for (const PooledMetric& overlap : overlaps) view.others.push_back(overlap.part);
   for (const std::string& name : kLandmarks) {
-    const std::string landmark = find_policy(view.others, name);
-    if (landmark.empty()) continue;
-    view.landmarks.push_back(landmark);
-    const auto part = std::find(view.others.begin(), view.others.end(), landmark) - view.others.begin();
+    const std::optional<std::size_t> part = find_policy(view.others, name);
+    if (!part) continue;
+    view.landmarks.push_back(view.others[*part]);
     for (std::size_t p = 0; p < view.rows.size(); ++p) {
-      view.rows[p].jaccard.push_back(mean_over(overlaps[static_cast<std::size_t>(part)], p, budgets));
+      view.rows[p].jaccard.push_back(mean_over(overlaps[*part], p, budgets));
     }
   }
   for (std::size_t p = 0; p < view.rows.size(); ++p) {
@@ -117,7 +108,7 @@ std::string describe_missing(const Results& results, const std::vector<std::stri
     if (results.find(name) == nullptr) metrics.emplace_back(name);
   }
   for (const std::string& name : kLandmarks) {
-    if (find_policy(policies, name).empty()) absent.push_back(name);
+    if (!find_policy(policies, name)) absent.push_back(name);
   }
   std::string text;
   if (!metrics.empty()) {

@@ -86,7 +86,7 @@ def alike(shown: list[str], printed: list[str]) -> bool:
 
 
 def alike_word(shown: str, printed: str) -> bool:
-    number = re.compile(r"^([*(<=]*)(-?\d+\.?\d*(?:e[-+]?\d+)?)([%,;:)]*)$")
+    number = re.compile(r"^([*(<=≤≈]*)(-?\d+\.?\d*(?:e[-+]?\d+)?)([%,;:)]*)$")
     a, b = number.match(shown), number.match(printed)
     if not (a and b) or "." not in a[2]:
         return shown == printed
@@ -236,7 +236,9 @@ class Sessions(unittest.TestCase):
 
 def run(command: list, folder: Path = ROOT) -> subprocess.CompletedProcess:
     path = f"{Path(PROGRAM).resolve().parent}:{os.environ['PATH']}"
-    return subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path, "LC_ALL": "C.UTF-8"}, capture_output=True, text=True
+    )
 
 
 def run_python(text: str, folder: Path) -> None:

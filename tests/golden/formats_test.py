@@ -64,7 +64,7 @@ class Formats(unittest.TestCase):
         self.check_same(outputs, FORMATS / "outputs.h5")
 
     def test_results_are_compared(self):
-        text = self.run_program("compare", FORMATS / "results.h5", "--metric", "output_error")
+        text = self.run_program("compare", FORMATS / "results.h5", "--metric", "output_error", "--tables")
         with h5py.File(FORMATS / "results.h5") as file:
             sums = [file[f"output_error_{part}"][()] for part in ("numerator", "denominator")]
             policies = [name.decode() for name in file["policy"]]

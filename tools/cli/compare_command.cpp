@@ -10,12 +10,14 @@
 #include "analysis/compare/comparison_csv.h"
 #include "analysis/compare/comparison_json.h"
 #include "analysis/compare/comparison_text.h"
+#include "analysis/compare/verdict_text.h"
 #include "core/base/error.h"
 #include "core/contracts/metric.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/results_source.h"
+#include "tools/cli/terminal.h"
 #include "tools/cli/trace_description.h"
 #include "tools/cli/trust_option.h"
 #include "tools/replay/file_roles.h"
@@ -34,7 +36,12 @@ struct CompareOptions {
   std::string by = "all", against;
   std::string csv, json;
   bool surrogates = false;
+  std::size_t top = kVerdictRows;
+  bool all = false, tables = false, notes = false;
   bool force = false;
+
+  /// Whether the text is the short one.
+  bool is_short() const { return !tables && !surrogates && against.empty(); }
 };
 
 /// A metric as results call it: parameters in the order of their table, defaults left out. A name that this program
@@ -145,18 +152,32 @@ void check_roles(const CompareOptions& given) {
   check_file_roles(inputs, outputs);
 }
 
-int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
-  CompareOptions given;
-  Options options(
-      "compare [OPTIONS] RESULTS...",
-      "Compares policies by their results: a table of policies and budgets for each metric, the area under each "
-      "curve, the smallest budget that holds a bound, and notes on what to beware of. Several files are joined "
-      "by case, layer and policy.");
+void check(const CompareOptions& given, const Options& options) {
+  if (given.csv == kStdout && given.json == kStdout)
+    throw UsageError("only one of --csv and --json can go to standard output");
+  if (given.budget && given.by == "all" && given.against.empty() && !given.surrogates)
+    throw UsageError("--budget says what --by, --against or --surrogates show; without --by all budgets are shown");
+  if (given.surrogates && (given.by != "all" || !given.against.empty()))
+    throw UsageError("--surrogates is a report of its own, by layer and head: leave out --by and --against");
+  if (given.budget && *given.budget <= 0)
+    throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
+  if (given.top == 0) throw UsageError("--top 0: a verdict shows one policy at least");
+  if (given.all && options.given("top")) throw UsageError("--all shows every policy: leave out --top");
+  for (const char* option : {"all", "top", "notes"})
+    if (options.given(option) && !given.is_short())
+      throw UsageError(fmt::format("--{} is of the short text: leave out {}", option,
+                                   given.tables       ? "--tables"
+                                   : given.surrogates ? "--surrogates"
+                                                      : "--against"));
+}
+
+void declare(Options& options, CompareOptions& given) {
   options.positional("RESULTS", given.files, 1);
   options.group("What to compare");
-  options.values(
-      "metric,m", given.metrics, "NAME,...",
-      fmt::format("metrics to show; by default {}, and in CSV and JSON all", fmt::join(default_text_metrics(), ", ")));
+  options.values("metric,m", given.metrics, "NAME,...",
+                 fmt::format("metrics to rank by; by default the one nearest to the live model's loss; with --tables "
+                             "those to show, by default {}, and in CSV and JSON all",
+                             fmt::join(default_text_metrics(), ", ")));
   options.values("policy,p", given.policies, "NAME,...", "only these policies, by default all");
   options.values("case", given.cases, "NAME,...",
                  "only these cases: SAMPLE@POINT, all of a SAMPLE, or all of a @POINT; a name with commas alone, or in "
@@ -174,11 +195,16 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
                 "the budget at which --by, --against and --surrogates show something, the nearest one measured; by "
                 "default the nearest to a quarter of the cache");
   options.values("at-most", given.at_most, "METRIC=VALUE,...",
-                 "find the smallest budget that holds this; by default output_error=0.05,0.1,0.2");
+                 "find the smallest budget that holds this; by default output_error=0.05,0.01, or "
+                 "predicted_kl=0.1,0.01 where it ranks, and with --tables output_error=0.05,0.1,0.2");
   options.values("at-least", given.at_least, "METRIC=VALUE,...",
-                 "the same where higher is better; by default 0.9, 0.95 and 0.99 of attention_recall, capacity and "
-                 "mutual_information");
+                 "the same where higher is better; with --tables by default 0.9, 0.95 and 0.99 of attention_recall, "
+                 "capacity and mutual_information");
   options.group("Output");
+  options.value("top", given.top, "N", "the best policies to show; snapkv, random and the oracle are shown besides");
+  options.flag("all", given.all, "show every policy");
+  options.flag("notes", given.notes, "instead of the ranking: everything that one should know of the figures");
+  options.flag("tables", given.tables, "all measures in full, over all compression points together");
   options.value("csv", given.csv, "FILE", "write a long tidy table; - is standard output, instead of the text");
   options.value("json", given.json, "FILE",
                 "write everything as one object; - is standard output, instead of the text");
@@ -189,33 +215,54 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   options.example("kvreplay compare results.h5 --against snapkv --budget 0.2");
   options.example("kvreplay compare results.h5 --surrogates");
   options.example("kvreplay compare results.h5 --at-most output_error=0.1 --csv curves.csv");
-  if (!options.parse(args, out)) return 0;
+}
 
-  if (given.csv == kStdout && given.json == kStdout)
-    throw UsageError("only one of --csv and --json can go to standard output");
-  if (given.budget && given.by == "all" && given.against.empty() && !given.surrogates)
-    throw UsageError("--budget says what --by, --against or --surrogates show; without --by all budgets are shown");
-  if (given.surrogates && (given.by != "all" || !given.against.empty()))
-    throw UsageError("--surrogates is a report of its own, by layer and head: leave out --by and --against");
-  if (given.budget && *given.budget <= 0)
-    throw UsageError(fmt::format("--budget {}: a budget is above 0", *given.budget));
+/// The verdict, or the notes alone.
+std::string short_text(const Comparison& comparison, const CompareOptions& given, std::ostream& out) {
+  TextStyle style = text_style(out);
+  if (given.by == "all") style.width = std::min(style.width, TextStyle::kWidth);
+  if (given.notes) return grouped_notes_text(comparison, style);
+  return verdict_text(comparison, style, given.all ? std::nullopt : std::optional(given.top));
+}
+
+int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+  CompareOptions given;
+  Options options(
+      "compare [OPTIONS] RESULTS...",
+      "Compares policies by their results: who loses least at which budget, the smallest cache that holds a bound, and "
+      "what to beware of. With --tables, a table of policies and budgets for each metric, the area under each curve, "
+      "and all notes. Several files are joined by case, layer and policy.");
+  declare(options, given);
+  if (!options.parse(args, out)) return 0;
+  check(given, options);
   ComparisonOptions chosen = comparison_options(given);
   check_roles(given);
   Target csv(given.csv, given.force);
   Target json(given.json, given.force);
 
-  std::vector<ResultsFile> files = read_files(given.files, err);
+  ReadResults results = read_together(read_files(given.files, err));
+  const bool has_text = given.csv != kStdout && given.json != kStdout;
+  // CSV, JSON and tables are of all points together, a verdict is of one.
+  const bool is_verdict = has_text && given.is_short();
+  const bool is_full = csv.wanted() || json.wanted() || !is_verdict;
   std::optional<Progress> progress;
-  progress.emplace(err, progress_form(err, false), "comparing", 1, "the metrics");
+  progress.emplace(err, progress_form(err, false), "comparing", is_full && is_verdict ? 2 : 1, "the metrics");
   chosen.advance = [&](double share) { progress->advance(share); };
-  const Comparison comparison = compare(std::move(files), chosen);
-  progress.reset();
-  if (csv.wanted())
-    csv.write(comparison.surrogates ? surrogate_csv(*comparison.surrogates) : comparison_csv(comparison), out);
-  if (json.wanted()) json.write(comparison_json(comparison), out);
-  if (given.csv != kStdout && given.json != kStdout) {
-    out << comparison_text(comparison, chosen.metrics);
+  std::string text;
+  if (is_verdict) {
+    ComparisonOptions of_verdict = chosen;
+    of_verdict.verdict = true;
+    text = short_text(compare(is_full ? results : std::move(results), of_verdict), given, out);
   }
+  if (is_full) {
+    const Comparison comparison = compare(std::move(results), chosen);
+    if (csv.wanted())
+      csv.write(comparison.surrogates ? surrogate_csv(*comparison.surrogates) : comparison_csv(comparison), out);
+    if (json.wanted()) json.write(comparison_json(comparison), out);
+    if (has_text && !is_verdict) text = comparison_text(comparison, chosen.metrics);
+  }
+  progress.reset();
+  out << text;
   return 0;
 }
 

@@ -1,11 +1,12 @@
 #include "tools/cli/progress.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <iostream>
+
+#include "tools/cli/terminal.h"
 
 namespace kvreplay {
 namespace {
@@ -19,7 +20,7 @@ std::chrono::milliseconds default_period(ProgressForm form) {
 
 ProgressForm progress_form(const std::ostream& out, bool quiet) {
   if (quiet || &out != &std::cerr) return ProgressForm::none;
-  return isatty(STDERR_FILENO) != 0 ? ProgressForm::line : ProgressForm::lines;
+  return is_terminal(out) ? ProgressForm::line : ProgressForm::lines;
 }
 
 Progress::Progress(std::ostream& out, ProgressForm form, std::string title, double total, std::string amount,

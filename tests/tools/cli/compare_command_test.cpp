@@ -1,9 +1,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
 
 #include "tests/analysis/compare/results_fixture.h"
+#include "tests/analysis/compare/verdict_fixture.h"
 #include "tests/tools/cli/program_run.h"
 #include "traces/results/dataset_file.h"
 
@@ -45,20 +51,151 @@ void write_information(const std::string& path, const std::string& metric) {
   write_dataset(path, data);
 }
 
+Dataset results_of_two_points() {
+  ResultsFixture fixture;
+  fixture.samples = {"a", "a"};
+  Dataset data = fixture.build();
+  set_points(data, {"context", "prompt"});
+  add_kept_fraction(data);
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower",
+      [](const Place& at) { return static_cast<double>((2 - at.b) * (1 + at.p + at.c)); }, always(10));
+  return data;
+}
+
+using Variables = std::map<std::string, std::string>;
+
+/// Sets variables of the environment for one test.
+class Environment {
+ public:
+  explicit Environment(const Variables& values) {
+    for (const auto& [name, value] : values) {
+      const char* const before = std::getenv(name.c_str());
+      before_[name] = before == nullptr ? std::nullopt : std::optional<std::string>(before);
+      setenv(name.c_str(), value.c_str(), 1);
+    }
+  }
+  ~Environment() {
+    for (const auto& [name, value] : before_)
+      if (value)
+        setenv(name.c_str(), value->c_str(), 1);
+      else
+        unsetenv(name.c_str());
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  std::map<std::string, std::optional<std::string>> before_;
+};
+
+/// The words of the line that begins so, but for spaces before it.
+std::vector<std::string> words_of_line(const std::string& text, const std::string& begin) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t first = line.find_first_not_of(' ');
+    if (first == std::string::npos || line.substr(first).rfind(begin, 0) != 0) continue;
+    std::istringstream stream(line);
+    return {std::istream_iterator<std::string>(stream), {}};
+  }
+  return {};
+}
+
 }  // namespace
 
-TEST_CASE("compare prints tables on standard output and nothing else") {
+TEST_CASE("the text is a verdict, whose figures are those of JSON") {
+  const Environment ascii(Variables{{"LC_ALL", "C"}});
   const TemporaryFolder folder;
   const std::string results = folder.file("r.h5");
   write_results(results);
   const ProgramRun compared = run({"compare", results});
   CHECK(compared.exit_code == 0);
   CHECK(compared.err.empty());
+  const auto json = nlohmann::json::parse(run({"compare", results, "--json=-"}).out);
+  const auto metric =
+      std::ranges::find_if(json["metrics"], [](const auto& each) { return each["metric"] == "output_error"; });
+  for (const char* policy : {"1 snapkv", "2 random"}) {
+    const std::size_t p = policy[0] == '1' ? 0 : 1;
+    const std::vector<std::string> words = words_of_line(compared.out, policy);
+    // Rank, name, three heights, mean, bar, values at 0.25 and 0.5, two smallest caches ("92 %" or "never").
+    REQUIRE_MESSAGE(words.size() >= 9, compared.out);
+    CHECK(json["policies"][p]["name"] == words[1]);
+    CHECK(std::stod(words[3]) == doctest::Approx((*metric)["areas"][p].get<double>()).epsilon(2e-3));
+    for (const std::size_t b : {0, 1})
+      CHECK(std::stod(words[5 + b].substr(words[5 + b][0] == '*' ? 1 : 0)) ==
+            doctest::Approx((*metric)["values"][p][b].get<double>()).epsilon(2e-3));
+    const auto& smallest = (*metric)["smallest_budgets"][0]["policies"][p]["kept_fraction"];
+    CHECK(smallest.is_null() == (words[7] == "never"));
+    if (!smallest.is_null()) CHECK(std::stod(words[7]) == doctest::Approx(100 * smallest.get<double>()).epsilon(1e-2));
+  }
+}
+
+TEST_CASE("CSV and JSON do not change with the text") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  Dataset data = results_of_two_points();
+  write_dataset(results, data);
+  const std::string json = run({"compare", results, "--json", "-"}).out,
+                    csv = run({"compare", results, "--csv", "-"}).out;
+  CHECK(nlohmann::json::parse(json)["cases"].size() == 2);
+  for (const char* text : {"--tables", "--all"}) {
+    const ProgramRun both =
+        run({"compare", results, text, "--csv", folder.file("c.csv"), "--json", folder.file("c.json"), "--force"});
+    REQUIRE_MESSAGE(both.exit_code == 0, both.err);
+    CHECK(content_of(folder.file("c.json")) == json);
+    CHECK(content_of(folder.file("c.csv")) == csv);
+  }
+  CHECK(contains(run({"compare", results}).out, "Point prompt; another task: --case @context\n"));
+}
+
+TEST_CASE("without UTF-8 a verdict is ASCII") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  const auto is_ascii = [](const std::string& text) {
+    return std::ranges::all_of(text, [](char c) { return c >= 0; });
+  };
+  for (const std::vector<std::string>& how : {std::vector<std::string>{}, {"--by", "layer"}, {"--notes"}}) {
+    std::vector<std::string> args{"compare", results};
+    args.insert(args.end(), how.begin(), how.end());
+    {
+      const Environment ascii(Variables{{"LC_ALL", "C"}, {"LANG", "en_US.UTF-8"}});
+      CHECK(is_ascii(run(args).out));
+    }
+    const Environment utf8(Variables{{"LC_ALL", ""}, {"LC_CTYPE", ""}, {"LANG", "en_US.UTF-8"}});
+    CHECK(is_ascii(run(args).out) == !how.empty());
+  }
+}
+
+TEST_CASE("--all shows every policy, --top some, --notes what to know of the figures") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  ResultsFixture fixture;
+  fixture.policies = {"a", "b", "c", "d"};
+  fixture.oracles = {0, 0, 0, 0};
+  write_results(results, fixture);
+  const std::string two = run({"compare", results, "--top", "2"}).out;
+  CHECK(words_of_line(two, "2 b").size() > 2);
+  CHECK(words_of_line(two, "3 c").empty());
+  CHECK(contains(two, " 2 more (--all)"));
+  CHECK(words_of_line(run({"compare", results, "--all"}).out, "4 d").size() > 2);
+  CHECK(words_of_line(run({"compare", results, "--by", "layer", "--top", "1"}).out, "2 b").empty());
+  const std::string notes = run({"compare", results, "--notes"}).out;
+  CHECK(!contains(notes, "Ranked by"));
+}
+
+TEST_CASE("compare prints tables on standard output and nothing else") {
+  const TemporaryFolder folder;
+  const std::string results = folder.file("r.h5");
+  write_results(results);
+  const ProgramRun compared = run({"compare", results, "--tables"});
+  CHECK(compared.exit_code == 0);
+  CHECK(compared.err.empty());
   CHECK(contains(compared.out, "2 cases of 2 samples, 2 layers, 20 evaluation queries"));
   CHECK(contains(compared.out, "output_error: "));
-  CHECK(contains(run({"compare", results, "--by", "layer", "--budget", "0.5"}).out,
+  CHECK(contains(run({"compare", results, "--tables", "--by", "layer", "--budget", "0.5"}).out,
                  "output_error by layer at budget 0.5"));
-  CHECK(!contains(run({"compare", results, "--policy", "snapkv"}).out, "random"));
+  CHECK(!contains(run({"compare", results, "--tables", "--policy", "snapkv"}).out, "random"));
 }
 
 TEST_CASE("CSV and JSON go to standard output alone, or to files beside the text") {
@@ -72,7 +209,7 @@ TEST_CASE("CSV and JSON go to standard output alone, or to files beside the text
 
   const ProgramRun both = run({"compare", results, "--csv", folder.file("c.csv"), "--json", folder.file("c.json")});
   CHECK(both.exit_code == 0);
-  CHECK(contains(both.out, "area ="));
+  CHECK(contains(both.out, "Ranked by output_error"));
   CHECK(content_of(folder.file("c.csv")) == csv.out);
   CHECK(nlohmann::json::parse(content_of(folder.file("c.json")))["policies"].size() == 2);
 }
@@ -130,16 +267,25 @@ TEST_CASE("mistakes on the command line end with 2 and say what there is") {
   CHECK(contains(refused({"--at-least", "output_error=0.1"}), "lower is better"));
   CHECK(contains(refused({"--metric", "kept_fraction", "--at-most", "output_error=0.1"}), "leaves this metric out"));
   CHECK(contains(refused({"--csv", "-", "--json", "-"}), "only one"));
+  CHECK(contains(refused({"--top", "0"}), "--top 0: a verdict shows one policy at least"));
+  CHECK(contains(refused({"--all", "--top", "3"}), "leave out --top"));
+  CHECK(contains(refused({"--tables", "--all"}), "--all is of the short text: leave out --tables"));
+  CHECK(contains(refused({"--against", "snapkv", "--notes"}), "--notes is of the short text: leave out --against"));
 }
 
 TEST_CASE("bounds are taken from the command line, several for one metric") {
+  const Environment ascii(Variables{{"LC_ALL", "C"}});
   const TemporaryFolder folder;
   const std::string results = folder.file("r.h5");
   write_results(results);
-  const std::string text = run({"compare", results, "--at-most", "output_error=0.3,0.25"}).out;
+  const std::string text = run({"compare", results, "--tables", "--at-most", "output_error=0.3,0.25"}).out;
   CHECK(contains(text, "output_error<=0.3"));
   CHECK(contains(text, "output_error<=0.25"));
   CHECK(!contains(text, "output_error<=0.05"));
+  const std::string verdict = run({"compare", results, "--at-most", "output_error=0.3,0.25"}).out;
+  CHECK(contains(verdict, "<=0.3"));
+  CHECK(contains(verdict, "<=0.25"));
+  CHECK(!contains(verdict, "<=0.05"));
 }
 
 TEST_CASE("files that are no results end with 3") {
@@ -161,7 +307,7 @@ TEST_CASE("several files are joined") {
   more.samples = {"c"};
   write_results(folder.file("1.h5"));
   write_results(folder.file("2.h5"), more);
-  CHECK(contains(run({"compare", folder.file("1.h5"), folder.file("2.h5")}).out, "3 cases of 3 samples"));
+  CHECK(contains(run({"compare", folder.file("1.h5"), folder.file("2.h5")}).out, "3 samples"));
 }
 
 TEST_CASE("metrics with parameters can be named, and bounds on them given") {
@@ -169,7 +315,7 @@ TEST_CASE("metrics with parameters can be named, and bounds on them given") {
   const std::string results = folder.file("r.h5");
   write_information(results, "capacity:weight=dot,noise=signal");  // parameters in any order name it
   const ProgramRun compared =
-      run({"compare", results, "--metric", "capacity:noise=signal,weight=dot,output_error", "--at-least",
+      run({"compare", results, "--tables", "--metric", "capacity:noise=signal,weight=dot,output_error", "--at-least",
            "capacity:noise=signal,weight=dot=0.7,0.9", "--at-most", "output_error=0.3"});
   CHECK(compared.err.empty());
   CHECK(contains(compared.out, "\ncapacity:weight=dot,noise=signal: "));

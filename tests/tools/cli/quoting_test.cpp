@@ -19,7 +19,7 @@ TEST_CASE("a table's path may have commas and pluses, in quotes, and so may the 
       replayed(folder, {trace, "-p", "random,knorm+file:table=\"" + table + "\",snapkv:window=16", "-b", "0.25"});
   CHECK(labels<std::string>(results, "policy") == std::vector<std::string>{"random", label, "snapkv:window=16"});
   const ProgramRun compared =
-      run({"compare", folder.file("replayed.h5"), "-p", label + ",random", "-m", "output_error"});
+      run({"compare", folder.file("replayed.h5"), "-p", label + ",random", "-m", "output_error", "--tables"});
   CHECK_MESSAGE(compared.exit_code == 0, compared.err);
   CHECK(contains(compared.out, label));
   CHECK(!contains(compared.out, "snapkv"));
@@ -37,7 +37,7 @@ TEST_CASE("a case whose name has commas is chosen by it alone, or in quotes amon
   const std::string file = folder.file("commas.h5");
   write_dataset(file, results);
   const auto shown = [&](const std::string& cases) {
-    const ProgramRun done = run({"compare", file, "--case", cases, "-m", "output_error", "--by", "case"});
+    const ProgramRun done = run({"compare", file, "--case", cases, "-m", "output_error", "--by", "case", "--tables"});
     CHECK_MESSAGE(done.exit_code == 0, done.err);
     return done.out;
   };

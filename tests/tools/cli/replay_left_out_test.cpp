@@ -74,14 +74,14 @@ TEST_CASE("a window that is too long for one case leaves the policy out of that 
     CHECK(value_at(read, "output_error", at) == value);
   });
 
-  const ProgramRun compared = run({"compare", results, "--metric", "output_error"});
+  const ProgramRun compared = run({"compare", results, "--tables", "--metric", "output_error"});
   CHECK(compared.exit_code == 0);
   CHECK(contains(compared.out, "1 case of 1 sample"));
   CHECK(contains(compared.out,
                  "figures are of the 1 of 2 cases that every policy was replayed on; not of "
                  "synthetic-0000@context"));
-  CHECK(
-      contains(run({"compare", results, "--metric", "output_error", "-p", "knorm,random"}).out, "2 cases of 1 sample"));
+  CHECK(contains(run({"compare", results, "--tables", "--metric", "output_error", "-p", "knorm,random"}).out,
+                 "2 cases of 1 sample"));
 }
 
 TEST_CASE("shards and interrupted replays leave out the same") {

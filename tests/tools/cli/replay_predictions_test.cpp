@@ -28,7 +28,7 @@ std::vector<std::string> with(std::vector<std::string> args, const std::vector<s
   return args;
 }
 
-ProgramRun compare(const std::vector<std::string>& args) { return run(with({"compare"}, args)); }
+ProgramRun compare(const std::vector<std::string>& args) { return run(with({"compare", "--tables"}, args)); }
 
 }  // namespace
 

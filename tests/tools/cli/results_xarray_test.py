@@ -124,9 +124,10 @@ class ReplayFilesTest(unittest.TestCase):
         chosen = self.results.sel(policy=["snapkv", "random"], layer=[1])
         chosen[["output_error", "output_error_numerator", "output_error_denominator", "n_queries", "policy_is_oracle"]] \
             .to_netcdf(part, engine="h5netcdf")  # fmt: skip
-        text = self.run_program("compare", part, "--metric", "output_error").stdout
+        text = self.run_program("compare", part, "--tables", "--metric", "output_error").stdout
         whole = self.run_program(
-            "compare", str(self.folder / "r.h5"), "-m", "output_error", "-p", "snapkv,random", "--layer", "1"
+            *("compare", str(self.folder / "r.h5"), "--tables"),
+            *("-m", "output_error", "-p", "snapkv,random", "--layer", "1"),
         ).stdout
         row = [line for line in whole.splitlines() if line.startswith("snapkv")][0]
         self.assertEqual(
