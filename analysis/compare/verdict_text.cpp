@@ -9,6 +9,7 @@
 #include "analysis/compare/verdict_words.h"
 #include "core/base/counted.h"
 #include "core/base/printable.h"
+#include "core/base/shell_word.h"
 #include "core/base/text_wrap.h"
 
 namespace kvreplay {
@@ -124,7 +125,7 @@ std::vector<NextCommand> next_commands(const Comparison& comparison, const std::
                          comparison.budgets[comparison.level_budget]),
              "all measures in full"}};
   std::vector<NextCommand> commands{
-      {"kvreplay report " + files + " -o report.html", "everything to look at, in a browser"}};
+      {"kvreplay report " + files + " -o report.html", "to look at, in a browser"}};
   const std::vector<std::size_t> contest = contestants(comparison.policies);
   if (comparison.policies.size() > 1 && !contest.empty()) {
     std::vector<std::string> names;
@@ -132,7 +133,11 @@ std::vector<NextCommand> next_commands(const Comparison& comparison, const std::
     const std::size_t against = find_policy(names, "snapkv").value_or(contest.front());
     constexpr std::size_t kLongest = 40;
     const std::string word = names[against].size() > kLongest ? "POLICY" : shell_word(names[against]);
-    commands.push_back({fmt::format("{} --against {}", compare, word), "how much less cache for the same loss"});
+    // Tables of all points pool them, which are different tasks.
+    const std::string point =
+        comparison.other_points.empty() ? "" : " --case " + shell_word("@" + comparison.points.front());
+    commands.push_back(
+        {fmt::format("{} --against {}{}", compare, word, point), "how much cache others need"});
   }
   if (comparison.layers.size() > 1)
     commands.push_back(

@@ -63,14 +63,6 @@ std::string bound_text(Better better, double value, const TextStyle& style) {
   return fmt::format("{}{}", better == Better::lower ? style.at_most() : style.at_least(), value);
 }
 
-std::string shell_word(const std::string& text) {
-  const std::string plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+:@%,=";
-  if (!text.empty() && text.find_first_not_of(plain) == std::string::npos) return text;
-  std::string quoted = "'";
-  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 std::string fitted(const std::string& text, std::size_t indent, const TextStyle& style) {
   constexpr char kGlue = '\x01';  // in the place of the space in "4 %", so that no line ends there
   const std::size_t room = style.width - indent;

@@ -27,9 +27,6 @@ std::string policy_text(const Comparison& comparison, std::size_t policy, const 
 /// "≤0.05", "≥0.9"
 std::string bound_text(Better better, double value, const TextStyle& style);
 
-/// A word for a shell: in quotes where it needs them.
-std::string shell_word(const std::string& text);
-
 /// Lines that fit, those after the first indented: longer words are elided, and "4 %" stays together.
 std::string fitted(const std::string& text, std::size_t indent, const TextStyle& style);
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "core/base/shell_word.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/plan_steps.h"
 
@@ -14,15 +15,6 @@ namespace kvreplay {
 namespace {
 
 std::string file_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
-
-/// As a shell takes it for one word.
-std::string as_word(const std::string& text) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=:,./@%^";
-  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
-  std::string word = "'";
-  for (const char letter : text) word += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
-  return word + "'";
-}
 
 /// NAME=FILE without its folder; the name is always said, so that it does not hang on the file's.
 std::string scores_text(const std::string& text) {
@@ -35,7 +27,7 @@ std::string scores_text(const std::string& text) {
 
 class Words {
  public:
-  void word(const std::string& text) { text_ += " " + as_word(text); }
+  void word(const std::string& text) { text_ += " " + shell_word(text); }
   void option(const char* name, const std::string& value) {
     text_ += fmt::format(" --{}", name);
     word(value);

@@ -6,6 +6,7 @@
 
 #include "analysis/compare/column_table.h"
 #include "analysis/compare/verdict_words.h"
+#include "core/base/shell_word.h"
 #include "core/base/text_wrap.h"
 
 using namespace kvreplay;

@@ -74,9 +74,23 @@ TEST_CASE("a verdict fits on a page: ranking, leads, warnings, what to ask next"
         "           (--notes)\n"
         "\n"
         "Next\n"
-        "  kvreplay report r.h5 -o report.html    everything to look at, in a browser\n"
-        "  kvreplay compare r.h5 --against snapkv how much less cache for the same loss\n"
+        "  kvreplay report r.h5 -o report.html    to look at, in a browser\n"
+        "  kvreplay compare r.h5 --against snapkv how much cache others need\n"
         "  kvreplay compare r.h5 --tables         all measures in full\n");
+}
+
+TEST_CASE("what is offered next stays at the point that is shown") {
+  ResultsFixture fixture;
+  fixture.samples = {"a", "a"};
+  Dataset data = fixture.build();
+  set_points(data, {"context", "the end"});
+  add_kept_fraction(data);
+  add_metric(
+      data, "output_error", "q_head", "ratio", "lower", [](const Place& at) { return 1.0 + static_cast<double>(at.p); },
+      always(10));
+  const std::string text = verdict_text(verdict_of(data), kUtf8, kVerdictRows);
+  CHECK(contains(text, "Point the end; another task: --case @context"));
+  CHECK(contains(text, " --against snapkv --case '@the end'"));
 }
 
 TEST_CASE("without UTF-8 a verdict has digits and signs of ASCII") {

@@ -193,6 +193,24 @@ TEST_CASE("intervals hold the figures, and the best is never told from itself") 
   }
 }
 
+TEST_CASE("a page and a verdict tell the same policies from the best") {
+  const TemporaryFolder folder;
+  const Report report(replayed_samples(folder));
+  ComparisonOptions options;
+  options.verdict = true;
+  const Comparison comparison = compare(report.source.files(), options);
+  const VerdictRanking& ranking = comparison.verdict->rankings.front();
+  const std::vector<double> ties = report.figures("tie:summed_projected_error", kAtPrompt * 30, 30);
+  REQUIRE(ranking.columns.size() == 3);
+  std::size_t n_tied = 0;
+  for (const VerdictRow& row : ranking.rows)
+    for (std::size_t c = 0; c < 3 && !comparison.policies[row.policy].is_reference(); ++c) {
+      CHECK((row.values[c].tied || row.values[c].best) == (ties[row.policy * 5 + ranking.columns[c]] == 1));
+      n_tied += row.values[c].tied;
+    }
+  CHECK(n_tied > 0);
+}
+
 TEST_CASE("rank agreement of a report is that of compare --surrogates") {
   const TemporaryFolder folder;
   const Report report(replayed_samples(folder));

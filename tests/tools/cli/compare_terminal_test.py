@@ -106,7 +106,7 @@ class CompareTerminal(unittest.TestCase):
             env=environment(),
             check=True,
         ).stdout
-        command = next(line for line in text.splitlines() if line.endswith("all measures in full")).strip()
+        command = next(line for line in text.splitlines() if " --tables" in line).strip()
         words = subprocess.run(
             ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
         ).stdout.splitlines()
