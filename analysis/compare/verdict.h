@@ -71,7 +71,7 @@ struct VerdictSpan {
   };
   std::string part;
   std::size_t budget = 0;
-  std::vector<Share> shares;  ///< the winner's, then those who keep most, then snapkv's
+  std::vector<Share> shares;  ///< the winner's, then those who keep most, then snapkv's and random's
 };
 
 struct Verdict {

@@ -82,7 +82,8 @@ std::vector<VerdictSpan> spans_kept(const Comparison& comparison, std::span<cons
     };
     add(rankings.front().rows.front().policy);
     for (const std::size_t p : best) add(p);
-    if (const auto snapkv = find_policy(names, "snapkv")) add(*snapkv);
+    for (const char* known : {"snapkv", "random"})
+      if (const auto p = find_policy(names, known)) add(*p);
     if (!span.shares.empty()) spans.push_back(std::move(span));
   }
   return spans;

@@ -106,5 +106,25 @@ def test_the_same_results_make_the_same_bytes(workshop, either):
     assert again.page.read_bytes() == either.page.read_bytes()
 
 
+def test_the_answer_says_what_the_winner_keeps_of_the_needle_beside_random_and_the_best(chromium, workshop, needle):
+    said = chromium.visit(needle.page, 'return [text("h1 span"), text("#facts")];')
+    compared = workshop.compare(needle, "--case", "@prompt", "--metric", "needle_recall")
+    tenth = compared["budgets"].index(0.1)
+    (recall,) = (metric["values"] for metric in compared["metrics"] if metric["part"] == "needle")
+    kept = {policy["name"]: curve[tenth] for policy, curve in zip(compared["policies"], recall)}
+    competing = [
+        policy["name"]
+        for policy in compared["policies"]
+        if not (policy["oracle"] or policy["keeps_all"] or policy["overspends"])
+    ]
+    winner, facts = said[0], said[1]
+    most = max(competing, key=kept.get)
+    assert kept[winner] < kept["random"] < kept[most]
+    assert (
+        f"Of the needle it keeps {100 * kept[winner]:.1f} %, less than random keeps ({100 * kept['random']:.0f} %); "
+        f"{most} keeps most, {100 * kept[most]:.0f} %." in facts
+    )
+
+
 def test_a_report_of_the_shipped_trace_is_smaller_than_1_5_mb(needle):
     assert needle.page.stat().st_size < 1.5e6

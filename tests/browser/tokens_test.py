@@ -16,6 +16,7 @@ LOOKED_AT = """
   const rows = () => Object.fromEntries(all(".statistics tr").map((row) => [row.cells[0].innerText, row.cells[1].innerText]));
   const seen = { width: document.querySelector(".map canvas").width, words: all(".text span").map(textOf) };
   seen.one = rows();
+  seen.words_of_needle = all("#token-facts span").map((word) => [word.firstChild.data, word.querySelector("sub").innerText]);
   seen.policy = meta.policies[state.first].name;
   seen.answer = text(".answer");
   const alone = shades();
@@ -76,6 +77,13 @@ def test_shares_beside_the_text_are_those_of_the_saved_sets(looked_at, kept, pro
     assert looked_at["one"]["in every set"].split()[0] == str(np.count_nonzero(share > 0.999))
     assert looked_at["one"]["in no set"].split()[0] == str(np.count_nonzero(share == 0))
     assert looked_at["one_set"]["needle"] == shown(sets[2, 1, slice(*prompt["spans"]["needle"])].mean())
+
+
+def test_every_word_of_the_needle_has_the_number_of_sets_that_keep_it(looked_at, kept, prompt):
+    begin, end = prompt["spans"]["needle"]
+    counts = kept(looked_at["policy"])[:, :, begin:end].sum(axis=(0, 1))
+    words = [text.strip() or "⏎" for text in prompt["texts"][begin:end]]
+    assert looked_at["words_of_needle"] == [[word, str(count)] for word, count in zip(words, counts)]
 
 
 def test_two_policies_stand_against_each_other(looked_at, kept, prompt):

@@ -233,10 +233,63 @@ def test_a_copied_address_opens_the_same_view(chromium, samples, opened, changes
     assert chromium.visit(samples.page, f"{VIEW} return view();", address=seen["hash"]) == seen
 
 
+BUDGET, FIRST = 3, 5  # in the view
+
+
 def test_an_address_that_names_some_of_the_view_leaves_the_rest_as_it_opens(chromium, samples, opened):
+    """The policy that is looked at is whoever leads there."""
     seen = chromium.visit(samples.page, f"{VIEW} return view();", address="#keep=0.5")
-    assert seen["state"][3] != opened["state"][3]
-    assert seen["state"][:3] + seen["state"][4:] == opened["state"][:3] + opened["state"][4:]
+    changed = [i for i, (one, other) in enumerate(zip(seen["state"], opened["state"])) if one != other]
+    assert changed == [BUDGET, FIRST]
+
+
+def test_the_policy_that_is_looked_at_is_the_leader_until_another_is_chosen(chromium, needle):
+    seen = chromium.visit(
+        needle.page,
+        """
+        const { state, ranked } = report;
+        const found = [];
+        const note = () => found.push([state.first, ranked()[0]]);
+        for (const budget of [0, 5, 12]) { await type("budget", budget); note(); }
+        await choose("point", 0);
+        note();
+        const other = ranked().at(-1);
+        await choose("first", other);
+        await type("budget", 1);
+        return { found, other, first: state.first };
+        """,
+    )
+    assert all(first == leader for first, leader in seen["found"])
+    assert len({leader for _, leader in seen["found"]}) > 1
+    assert seen["first"] == seen["other"]
+
+
+@pytest.mark.parametrize("section", ["where", "tokens", "origin"])
+def test_an_address_that_names_a_section_opens_there(chromium, needle, section):
+    seen = chromium.visit(
+        needle.page,
+        f"await new Promise((done) => setTimeout(done, 500)); return [scrollY, byId('{section}').getBoundingClientRect().top];",
+        address=f"#{section}",
+    )
+    assert seen[0] > 500
+    assert -1 <= seen[1] < 900
+
+
+def test_rows_are_numbered_in_the_order_in_which_they_stand(chromium, samples):
+    seen = chromium.visit(
+        samples.page,
+        """
+        const ranks = () => all("#ranking td.rank").map((cell) => cell.textContent).filter(Boolean);
+        const found = {};
+        for (const kind of ["value", "area", "cache"]) {
+          await press(document.querySelector(`[data-sort=${kind}]`));
+          found[kind] = ranks();
+        }
+        return found;
+        """,
+    )
+    for ranks in seen.values():
+        assert ranks == [str(i + 1) for i in range(len(ranks))]
 
 
 def test_an_address_of_another_report_opens_this_one(chromium, samples, opened):

@@ -187,7 +187,7 @@ void declare(Options& options, CompareOptions& given) {
   options.choice("by", given.by, {"all", "case", "layer", "head"}, "show each of these apart, at one budget");
   options.value("against", given.against, "POLICY",
                 "compare all others with this policy: the budget at which each is as good, and paired differences of "
-                "the areas");
+                "the areas; in the measure that policies are ranked by, unless --metric or --tables asks for others");
   options.flag("surrogates", given.surrogates,
                "instead of the tables: whether capacity, mutual information and attention recall order policies as "
                "the errors do, and how near each policy comes to the oracles");
@@ -225,6 +225,13 @@ std::string short_text(const Comparison& comparison, const CompareOptions& given
   return verdict_text(comparison, style, given.all ? std::nullopt : std::optional(given.top));
 }
 
+/// Against one policy everything is shown of the measure that policies are ranked by, unless others are asked for.
+std::string long_text(const Comparison& comparison, const CompareOptions& given, std::vector<std::string> metrics) {
+  if (!given.against.empty() && !given.tables && metrics.empty() && comparison.ranking)
+    metrics = {comparison.ranking->metric};
+  return comparison_text(comparison, metrics);
+}
+
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
   CompareOptions given;
   Options options(
@@ -259,7 +266,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     if (csv.wanted())
       csv.write(comparison.surrogates ? surrogate_csv(*comparison.surrogates) : comparison_csv(comparison), out);
     if (json.wanted()) json.write(comparison_json(comparison), out);
-    if (has_text && !is_verdict) text = comparison_text(comparison, chosen.metrics);
+    if (has_text && !is_verdict) text = long_text(comparison, given, chosen.metrics);
   }
   progress.reset();
   out << text;

@@ -49,6 +49,7 @@ function facts() {
       ? `Leader by share kept: ${runs.map((run) => `${nameOf(run.policy)} ${range(run)}`).join(", ")}. `
       : "",
     spanFact(ranked()[0]),
+    otherPoints(),
   ];
 }
 
@@ -58,9 +59,37 @@ function spanFact(winner) {
   if (!key || winner === undefined) return "";
   const share = (p) => curve(key, p, state.budget, { layer: 0 });
   const most = meta.contestants.reduce((best, p) => (share(p) > share(best) ? p : best), winner);
+  const chance = random >= 0 && share(winner) < share(random) ? `, less than random keeps (${percent(share(random))})` : "";
   const beside = most === winner ? "" : `; ${nameOf(most)} keeps most, ${percent(share(most))}`;
-  return `Of the ${metricOf(key).part} it keeps ${percent(share(winner))}${beside}.`;
+  return `Of the ${metricOf(key).part} it keeps ${percent(share(winner))}${chance}${beside}. `;
 }
+
+/** Points are different tasks: another one may have another leader. */
+function otherPoints() {
+  const leaderAt = (point) => {
+    const known = meta.contestants.filter((p) => !isMissing(lossOf(state.metric, p, state.budget, { point })));
+    const lossThere = (p) => lossOf(state.metric, p, state.budget, { point });
+    return known.reduce((best, p) => (best === undefined || lossThere(p) < lossThere(best) ? p : best), undefined);
+  };
+  const winner = ranked()[0];
+  return meta.points
+    .map((point, i) => ({ name: point.name, leader: i === state.point ? winner : leaderAt(i) }))
+    .filter(({ leader }) => leader !== undefined && leader !== winner)
+    .map(({ name, leader }) => `At point “${name}” ${nameOf(leader)} leads. `)
+    .join("");
+}
+
+/** The lines to measure by, in words. */
+function referenceKey() {
+  const parts = [
+    oracle >= 0 && "oracle: chooses by the attention of the queries to come; a line to measure by, not a policy",
+    random >= 0 && "random: keeps tokens by lot",
+    ranked().length > 1 && !isNoTie() && "≈: these samples cannot tell it from the best",
+  ].filter(Boolean);
+  return parts.join(" · ");
+}
+
+const isNoTie = () => !ranked().some((p) => isTied(p) && p !== ranked()[0]);
 
 /** Marked spans, but for the one that is nearly everything. */
 const spanKeys = () =>
@@ -87,12 +116,13 @@ function strip(order, budget) {
   }
   const winnersPlace = x(Math.max(loss(winner, budget), low));
   drawing.append(svg("circle", { cx: winnersPlace, cy: 12, r: 5, fill: colourOf(winner) ?? "var(--ink)" }));
+  const isApart = !(best > 0 && worst > 0) || Math.abs(x(best) - x(worst)) > 90;
   if (best > 0)
     drawing.append(
       svg("path", { d: `M${x(best)} 5l4 7l-4 7l-4-7z`, fill: "var(--ink)" }),
       label(x(best), 32, "oracle", { "text-anchor": x(best) < 30 ? "start" : "middle", class: "small" }),
     );
-  if (worst > 0)
+  if (worst > 0 && isApart)
     drawing.append(label(x(worst), 32, "random", { "text-anchor": x(worst) > width - 30 ? "end" : "middle", class: "small" }));
   return drawing;
 }
@@ -104,7 +134,9 @@ function card(budget) {
   const metric = metricOf(state.metric);
   const value = loss(winner, budget);
   const parts = [];
-  if (oracle >= 0 && loss(oracle, budget) > 0) parts.push(`${times(value / loss(oracle, budget))} the oracle's`);
+  // Of what the oracle does not optimise it may lose more than others.
+  if (oracle >= 0 && loss(oracle, budget) > 0 && value >= loss(oracle, budget))
+    parts.push(`${times(value / loss(oracle, budget))} the oracle's`);
   if (random >= 0 && loss(random, budget) > 0) {
     const share = value / loss(random, budget);
     parts.push(share < 1 ? `${percent(share)} of random's` : "no better than random");
@@ -154,6 +186,7 @@ function renderAnswer() {
   byId("h-answer").replaceChildren(...(order.length ? headline(order) : ["Nothing to rank here"]));
   byId("facts").replaceChildren(...(order.length ? facts().filter((part) => part !== "") : []));
   byId("cards").replaceChildren(...cardBudgets().map(card).filter(Boolean));
+  byId("references").textContent = referenceKey();
   byId("caveats").replaceChildren(
     ...(texts.length ? [html("div", { class: "warn" }, html("ul", {}, texts.map((text) => html("li", {}, text))))] : []),
   );

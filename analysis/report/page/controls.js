@@ -47,7 +47,10 @@ function makeSelects() {
     (value) => (state.x = value),
   );
   const policies = [...meta.policies.keys()].sort((p, q) => (nameOf(p) < nameOf(q) ? -1 : 1)).map((p) => [p, nameOf(p)]);
-  select("first", policies, () => state.first, (value) => (state.first = Number(value)));
+  select("first", policies, () => state.first, (value) => {
+    state.first = Number(value);
+    state.isLeader = state.first === ranked()[0];
+  });
   select("second", policies, () => state.second, (value) => (state.second = Number(value)));
   select(
     "heat-metric",
@@ -199,5 +202,5 @@ function showState() {
   byId("layer").title = metric.of_model ? "this measure takes all layers together" : "";
   const unit = metric.unit === "1" ? "" : ` (${metric.unit})`;
   const drawn = isShare(state.metric) ? " Drawn: what is missing to 1." : "";
-  byId("metric-facts").textContent = `${capitalised(metric.summary)}${unit}.${drawn}`;
+  byId("metric-facts").textContent = `${capitalised(metric.summary.replace(/`([^`]*)`/g, "“$1”"))}${unit}.${drawn}`;
 }

@@ -20,6 +20,7 @@ function keepingFocus(draw) {
 }
 
 function renderAll() {
+  if (state.isLeader) state.first = ranked()[0] ?? state.first;
   showState();
   renderAnswer();
   renderChart();
@@ -42,14 +43,17 @@ byId("title").textContent = meta.title;
 document.title = `kvreplay report · ${meta.title}`;
 state.tokenCase = tokenCaseOf(state.point);
 state.heat = heatMetrics()[0] ?? null;
+// "report.html#tokens" opens at that section; the address then says what is shown.
+const opened = document.querySelector(`main section[id="${CSS.escape(location.hash.slice(1))}"]`);
 choosePins();
 restoreState();
 makeControls();
 renderNow();
 renderOrigin();
-setTimeout(() => {
+setTimeout(async () => {
   hasTokens = true;
-  renderTokens();
+  await renderTokens();
+  opened?.scrollIntoView();
 });
 addEventListener("resize", () => {
   clearTimeout(pending);

@@ -19,17 +19,17 @@ function originTable() {
     row("Model", `${model.id}, ${counted(model.n_q_heads, "query head")} on ${counted(model.n_kv_heads, "KV head")}`),
     row("Layers", `${nLayers} of ${model.n_layers ?? "?"}: ${meta.layers.join(", ")}`),
     row("Cases", ...cases),
-    row("Traces", ...origin.traces.flatMap(({ name, fingerprint }, i) => [i ? line() : "", `${name} `, code(fingerprint)])),
+    row("Traces", ...origin.traces.flatMap(({ name, fingerprint }, i) => [i ? line() : "", `${name}, fingerprint `, code(fingerprint)])),
     row(
       "Results",
       ...origin.files.flatMap(({ name, bytes, fingerprint }, i) => [
         i ? line() : "",
-        `${name}, ${bytesText(bytes)} `,
+        `${name}, ${bytesText(bytes)}, fingerprint `,
         code(fingerprint),
       ]),
     ),
     row("Made by", `${origin.creator}, ${origin.format}, backend ${origin.backend}, seed ${origin.seed}`),
-    origin.command ? row("Again", code(origin.command)) : "",
+    origin.command ? row("Again", code(origin.command), line(), code("kvreplay report RESULTS --output REPORT")) : "",
     origin.date ? row("Date", origin.date) : "",
   );
 }

@@ -23,6 +23,24 @@ function sortKey(policy) {
   return isMissing(share) ? Infinity : share;
 }
 
+/** Contestants in the order of a column; those that it has nothing of are not ranked. */
+function rankedBy(key) {
+  const has = (p) => !isMissing(loss(p)) && Number.isFinite(key(p));
+  return meta.contestants.filter(has).sort((p, q) => key(p) - key(q));
+}
+
+/** Who needs least cache for the bound. */
+function boundFact() {
+  if (!bounds().length) return "";
+  const share = (p) => smallestCache(p, boundPlace()).share;
+  const able = meta.contestants.filter((p) => !isMissing(share(p))).sort((p, q) => share(p) - share(q));
+  const name = `For ${lossName(metricOf(state.metric))} ≤ ${tickText(state.bound)}`;
+  if (!able.length) return `${name} no policy is good enough at the budgets here.`;
+  const [best] = able;
+  const { isLeast } = smallestCache(best, boundPlace());
+  return `${name} ${nameOf(best)} needs least cache, ${isLeast ? "at most " : ""}${percent(share(best))}.`;
+}
+
 function sortButton(kind, text, title) {
   const isChosen = state.sort === kind;
   const choose = () => {
@@ -58,7 +76,7 @@ function rankingHead() {
       html("th", {}, html("span", { class: "hidden" }, "rank")),
       html("th", {}, "policy"),
       column("value", sortButton("value", `at ${budgetText()}`)),
-      column("area", sortButton("area", "area", "mean height of the curve")),
+      column("area", sortButton("area", "mean", "over the curve: its mean height, as `compare` ranks")),
       hasBounds
         ? column("cache", sortButton("cache", "cache for ≤", "smallest cache that loses at most this"), boundSelect())
         : html("th", {}, "cache"),
@@ -136,7 +154,7 @@ function rankingRow(policy, rank, place) {
 
 function renderRanking() {
   chooseBound();
-  const order = ranked();
+  const order = rankedBy(sortKey);
   const rows = [...meta.contestants, ...references]
     .filter((p) => isFound(p) && !isMissing(loss(p)))
     .sort((p, q) => sortKey(p) - sortKey(q));
@@ -146,6 +164,7 @@ function renderRanking() {
     if (!(value > 0)) return 0;
     return low < high ? Math.max(0, Math.min(1, Math.log(value / low) / Math.log(high / low))) : 1;
   };
+  byId("bound-facts").textContent = boundFact();
   const columns = ["rank", "name", "value", "area", "cache"];
   byId("ranking").replaceChildren(
     html("caption", { class: "hidden" }, `Ranking by ${lossName(metricOf(state.metric))}`),
@@ -169,10 +188,10 @@ function rankingCsv() {
     const safe = /^[=+\-@\t\r]/.test(text) && typeof value !== "number" ? `'${text}` : text;
     return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const order = ranked();
+  const order = rankedBy(sortKey);
   const rows = [...meta.contestants, ...references].filter(isFound).sort((p, q) => sortKey(p) - sortKey(q));
   const lines = [
-    ["rank", "policy", `${lossName(metric)} at ${budgetText()}`, "area", `smallest cache for ${state.bound}`, "parameters"],
+    ["rank", "policy", `${lossName(metric)} at ${budgetText()}`, "mean", `smallest cache for ${state.bound}`, "parameters"],
     ...rows.map((p) => [
       order.includes(p) ? order.indexOf(p) + 1 : "",
       nameOf(p),

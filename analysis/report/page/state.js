@@ -18,6 +18,7 @@ const state = {
   logX: true,
   logY: true,
   pins: [], // policies in colour
+  isLeader: true, // the policy that is looked at is whoever leads, until somebody chooses one
   first: 0, // the policy that is looked at, and the one it is held against
   second: 0,
   families: new Set(), // none chosen: all
@@ -93,7 +94,11 @@ function restoreState() {
   const known = (name) => [policyCalled(name)].filter((p) => p >= 0);
   const pins = (parts.get("pins") ?? "").split("~").flatMap(known);
   if (pins.length || parts.get("pins") === "") state.pins = pins.slice(0, MOST_PINS);
-  state.first = known(parts.get("policy"))[0] ?? state.first;
+  const [first] = known(parts.get("policy"));
+  if (first !== undefined) {
+    state.first = first;
+    state.isLeader = first === ranked()[0];
+  }
   state.second = known(parts.get("against"))[0] ?? state.second;
   if (["value", "area", "cache"].includes(parts.get("sort"))) state.sort = parts.get("sort");
   if (Number(parts.get("cache")) > 0) state.bound = Number(parts.get("cache"));

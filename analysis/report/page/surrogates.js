@@ -1,6 +1,7 @@
 // View 5: whether a cheap measure orders the policies as the loss does.
 
-const SURROGATE_COLOURS = ["var(--pin0)", "var(--pin1)", "var(--pin2)", "var(--pin3)", "var(--pin4)", "var(--pin5)"];
+// Colours are the policies': the best is inked, the others differ by their dashes.
+const surrogateColour = (k) => (k === 0 ? "var(--ink)" : "var(--muted)");
 const SURROGATE_DASHES = [null, "6 3", "2 3", "8 3 2 3", "12 3", "1 4"];
 
 const surrogateLabel = (name) => {
@@ -23,9 +24,13 @@ const meanTau = (agreement) => {
   return known.reduce((sum, tau) => sum + tau, 0) / known.length;
 };
 
+/** What a tau is good for. */
+const worthOf = (tau) =>
+  tau >= 0.8 ? "it may stand in for the loss" : tau >= 0.4 ? "a first sieve, not a ranking" : "nothing here may stand in for the loss";
+
 function agreementByBudget(list) {
-  const [width, height] = [560, 400];
-  const margin = { left: 40, right: 186, top: 12, bottom: 30 };
+  const [width, height] = [640, 420];
+  const margin = { left: 40, right: 262, top: 12, bottom: 30 };
   const [right, floor] = [width - margin.right, height - margin.bottom];
   const low = Math.min(-0.2, ...list.flatMap(taus).filter((tau) => !isMissing(tau)));
   const x = linearScale(0, nBudgets - 1, margin.left, right);
@@ -51,16 +56,16 @@ function agreementByBudget(list) {
       svg("path", {
         d: pathThrough(points),
         class: "line",
-        stroke: SURROGATE_COLOURS[k],
-        "stroke-dasharray": SURROGATE_DASHES[k],
+        stroke: surrogateColour(k),
+        "stroke-dasharray": SURROGATE_DASHES[k % SURROGATE_DASHES.length],
       }),
     );
     const end = points.filter(Boolean).at(-1);
-    if (end && nBudgets === 1) drawing.append(svg("circle", { cx: end[0], cy: end[1], r: 4, fill: SURROGATE_COLOURS[k] }));
-    return end ? [{ text: surrogateLabel(agreement.surrogate), colour: SURROGATE_COLOURS[k], wanted: end[1] }] : [];
+    if (end && nBudgets === 1) drawing.append(svg("circle", { cx: end[0], cy: end[1], r: 4, fill: surrogateColour(k) }));
+    return end ? [{ text: surrogateLabel(agreement.surrogate), colour: surrogateColour(k), wanted: end[1] }] : [];
   });
   for (const { text, colour, y: top } of spread(ends, LABEL_GAP, floor))
-    drawing.append(label(right + 8, top + 4, shortened(text, 22), { class: "lab", style: `fill:${colour}` }));
+    drawing.append(label(right + 8, top + 4, shortened(text, 33), { class: "lab", style: `fill:${colour}` }));
   return panel("Agreement by budget", "", drawing);
 }
 
@@ -112,8 +117,9 @@ function scatter(agreement, k) {
     }
   } else drawing.append(label(left, 17, "fewer than two policies have both", { class: "small" }));
   const tau = taus(agreement)[state.budget];
-  const title = html("span", { style: `color:${SURROGATE_COLOURS[k]}` }, name);
-  return panel(title, `τ = ${isMissing(tau) ? NOTHING : tau.toFixed(2)} at ${budgetText()}`, drawing);
+  const title = html("span", { style: `color:${surrogateColour(k)}` }, name);
+  const few = points.length < meta.contestants.length ? `, ${points.length} of ${meta.contestants.length} policies` : "";
+  return panel(title, `τ = ${isMissing(tau) ? NOTHING : tau.toFixed(2)} at ${budgetText()}${few}`, drawing);
 }
 
 function renderSurrogates() {
@@ -136,7 +142,8 @@ function renderSurrogates() {
       `order by ${lossName(metricOf(state.truth))}, at equal budget${samples}: 1 is the same order, 0 is chance. Here `,
     strong(lowered(surrogateLabel(best.surrogate))),
     ` agrees best (mean τ ${meanTau(best).toFixed(2)})` +
-      (list.length > 1 ? `, ${lowered(surrogateLabel(worst.surrogate))} least (${meanTau(worst).toFixed(2)}).` : "."),
+      (list.length > 1 ? `, ${lowered(surrogateLabel(worst.surrogate))} least (${meanTau(worst).toFixed(2)})` : "") +
+      `: ${worthOf(meanTau(best))}.`,
   );
   box.replaceChildren(agreementByBudget(list), html("div", { class: "scatters" }, list.map(scatter)));
 }

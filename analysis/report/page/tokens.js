@@ -2,6 +2,7 @@
 
 const MOST_COLUMNS = 2000; // of the map: longer prompts are summed into so many
 const MOST_WORDS = 20000; // tokens of which the text is shown whole
+const MOST_SPAN_WORDS = 60;
 const WINDOW = 512; // tokens around a click, of longer ones
 
 let tokenArrays = null;
@@ -95,13 +96,13 @@ function makeTokenView() {
     const token = Number(event.target.dataset?.token ?? NaN);
     if (Number.isNaN(token)) return hideTip();
     const { first, second, nSets } = tokenView;
-    const other = second ? [", by ", strong(nameOf(state.second)), ` in ${percent(second[token])}`] : [];
+    const other = second ? [", by ", strong(nameOf(state.second)), ` in ${Math.round(second[token] * nSets)}`] : [];
     const sets = nSets > 1 ? `${nSets} layer × head sets` : "one set";
     return showTip(
       event,
       `token ${token}, kept by `,
       strong(nameOf(state.first)),
-      ` in ${percent(first[token])}`,
+      ` in ${Math.round(first[token] * nSets)}`,
       ...other,
       quiet(` of ${sets}`),
     );
@@ -283,6 +284,26 @@ function spanBrackets(width) {
   return drawing;
 }
 
+/** Each word of the needle with the number of sets that keep it: what is left of the fact. */
+function renderSpanWords() {
+  const { texts, n_tokens: n } = tokenCase();
+  const span = markedSpans().find(({ name }) => name.includes("needle"));
+  const box = byId("token-facts");
+  box.replaceChildren();
+  if (!texts || !span) return;
+  const count = (shares, i) => Math.round(shares[i] * tokenView.nSets);
+  const word = (i) => {
+    const kept = count(tokenView.first, i);
+    return html("span", { class: kept ? "kept-word" : "lost-word" }, texts[i].trim() || "⏎", html("sub", {}, String(kept)));
+  };
+  const places = [...Array(Math.min(span.end, n) - span.begin).keys()].slice(0, MOST_SPAN_WORDS).map((i) => span.begin + i);
+  box.append(
+    `Of the ${span.name} ${nameOf(state.first)} keeps, in so many of ${counted(tokenView.nSets, "set")}: `,
+    ...places.flatMap((i) => [word(i), " "]),
+    span.end - span.begin > MOST_SPAN_WORDS ? "…" : "",
+  );
+}
+
 function renderStatistics() {
   const { first, second } = tokenView;
   const n = tokenCase().n_tokens;
@@ -362,6 +383,7 @@ async function renderTokens() {
   if (tokenView?.caseIndex !== tokenCase().case) makeTokenView();
   const missing = missingSets();
   tokenView.grid.hidden = Boolean(missing);
+  byId("token-facts").replaceChildren();
   if (missing) {
     tokenView.map.replaceChildren(html("p", { class: "hint" }, missing));
     return;
@@ -382,6 +404,7 @@ async function renderTokens() {
     html("p", { class: "hint" }, `${rows}columns: ${n} tokens. Click to find a token in the text.${thinnedText()}`),
   );
   shadeText();
+  renderSpanWords();
   renderStatistics();
   renderTokenKey();
 }

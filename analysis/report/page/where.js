@@ -203,13 +203,16 @@ function worstHeads(heat) {
     })),
   );
   const worst = cells.filter((cell) => cell.value > 0).sort((a, b) => b.value - a.value).slice(0, 5);
+  // What no choice of tokens could save.
+  const ofOracle = (layer, head) =>
+    oracle >= 0 && oracle !== state.second ? `, oracle ${formatted(heat.at(oracle, layer, head))}` : "";
   const item = ({ layer, head, value, other }) =>
     html(
       "li",
       {},
       `layer ${meta.layers[layer]}, head ${head}: `,
       strong(formatted(value)),
-      isPair() ? quiet(` (${nameOf(state.second)} ${formatted(other)})`) : null,
+      isPair() ? quiet(` (${nameOf(state.second)} ${formatted(other)}${ofOracle(layer, head)})`) : null,
     );
   return panel(`Worst heads of ${nameOf(state.first)}`, "", html("ol", {}, worst.map(item)));
 }
@@ -333,6 +336,12 @@ function layerPanel() {
   return panel(title, "", drawing, legend(firstKey("■"), secondKey("━"), html("span", {}, "x: layer")));
 }
 
+/** The loss of the whole model has no heads. */
+const otherMeasure = () =>
+  state.heat !== state.metric && metricOf(state.metric).of_model
+    ? ` ${capitalised(lossName(metricOf(state.metric)))} has no heads; this is another measure.`
+    : "";
+
 function renderWhere() {
   const panels = [spanKeys().length ? spanPanel() : null, samplePanel(), layerPanel()];
   if (!state.heat) {
@@ -348,7 +357,7 @@ function renderWhere() {
   const dark = document.documentElement.dataset.theme === "dark" ? "Brighter" : "Darker";
   byId("where-facts").textContent =
     `By layer and ${heads} head, at ${budgetText()} kept, “${meta.points[state.point].name}”. ` +
-    `${dark} ${isLoss ? "loses" : "keeps"} more.`;
+    `${dark} ${isLoss ? "loses" : "keeps"} more.${otherMeasure()}`;
   const values = [state.first, state.second].flatMap((p) =>
     meta.layers.flatMap((_, layer) => [...Array(heat.nHeads).keys()].map((head) => heat.at(p, layer, head))),
   );
