@@ -10,6 +10,8 @@ from tests.browser.pages import Report
 TENTH = 5  # of the default budgets: 10 %
 SAMPLE = "samples/0000/prompt/layers"
 
+HOSTILE = "</script><img src=x onerror=window.hacked=1>"
+
 LOOKED_AT = """
   const { meta, state } = report;
   const shades = () => all(".text span").map((word) => word.style.background).join();
@@ -172,6 +174,7 @@ def test_a_long_prompt_shows_the_words_around_a_click(chromium, workshop):
     results = workshop.replay("long", trace, "-p", "knorm,random", "-b", "0.01,1", "--save-retained", sets)
     with h5py.File(sets, "r+") as file:
         texts = [f" w{i}" for i in range(n + 8)]
+        texts[3] = HOSTILE
         file["prompts/0000"].create_dataset("token_texts", data=texts, dtype=h5py.string_dtype())
     seen = chromium.visit(
         workshop.report(results, retained=sets).page,
@@ -180,11 +183,13 @@ def test_a_long_prompt_shows_the_words_around_a_click(chromium, workshop):
         const box = map.getBoundingClientRect();
         const words = () => all(".text span[data-token]").map((word) => Number(word.dataset.token));
         const first = words();
+        const third = textOf(all(".text span[data-token]")[3]);
         map.dispatchEvent(new MouseEvent("click", { clientX: box.left + box.width / 2, clientY: box.top + 5 }));
         await drawn();
-        return { width: map.width, first, around: words(), elements: all("*").length };
+        return { hacked: window.hacked ?? null, third, width: map.width, first, around: words(), elements: all("*").length };
         """,
     )
+    assert seen["third"] == HOSTILE and seen["hacked"] is None
     assert seen["width"] == 2000
     assert seen["first"] == list(range(512))
     assert len(seen["around"]) == 512 and abs(seen["around"][256] - n / 2) < 15
