@@ -7,7 +7,6 @@
 #include <chrono>
 #include <iostream>
 #include <numeric>
-#include <thread>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -21,6 +20,7 @@
 #include "tools/replay/backend_choice.h"
 #include "tools/replay/budget_fit.h"
 #include "tools/replay/case_weights.h"
+#include "tools/replay/control_group.h"
 #include "tools/replay/file_roles.h"
 #include "tools/replay/lists.h"
 #include "tools/replay/memory_size.h"
@@ -65,7 +65,7 @@ struct CommandOptions {
   FitOptions fit;
   BackendOptions backend;
   bool force = false, quiet = false;
-  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t threads = usable_processors();
 };
 
 void declare(Options& options, CommandOptions& command) {

@@ -8,7 +8,6 @@
 #include <functional>
 #include <iostream>
 #include <optional>
-#include <thread>
 
 #include "analysis/report/report_data.h"
 #include "core/base/error.h"
@@ -22,6 +21,7 @@
 #include "tools/cli/report_files.h"
 #include "tools/cli/trust_option.h"
 #include "tools/replay/backend_choice.h"
+#include "tools/replay/control_group.h"
 #include "tools/replay/memory_size.h"
 #include "tools/replay/output_files.h"
 #include "tools/replay/replay_plan.h"
@@ -44,7 +44,7 @@ struct OutputOptions {
   bool force = false;
   bool quiet = false;
   bool dry_run = false;
-  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t threads = usable_processors();
 };
 
 void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
@@ -92,10 +92,13 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
   options.flag("force", output.force, "overwrite outputs");
   options.group("Running");
   declare_backend(options, output.backend);
-  options.value("threads,j", output.threads, "N", "threads at work; the results do not depend on it");
+  options.value("threads,j", output.threads, "N",
+                "threads at work; the results do not depend on it. Without it as many as this process may use "
+                "(taskset, a job's or a container's limit)");
   options.value("memory", output.memory, "SIZE",
                 "how much may be used: as many units are replayed at a time as are estimated to fit. 800MB (powers of "
-                "1000), 4GiB (of 1024), or bytes; without it nine tenths of what the machine has available");
+                "1000), 4GiB (of 1024), or bytes; without it nine tenths of what the machine, or a job's or a "
+                "container's limit, has available");
   options.value("shard", output.shard, "I/N",
                 "replay only the I-th of N shares of equal work, on this machine; RESULTS.shard-I-of-N.h5 is written "
                 "instead of RESULTS.h5, and `kvreplay merge` makes of all N what one replay would have written. "

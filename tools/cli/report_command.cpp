@@ -49,7 +49,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   if (given.output.empty()) throw UsageError("report needs --output FILE");
   if (given.inputs.retained.empty() && !(given.inputs.traces.empty() && given.token_bytes.empty()))
     throw UsageError("--trace and --token-bytes say something of --retained FILE, which is missing");
-  if (!given.token_bytes.empty()) given.inputs.token_bytes = parse_memory("--token-bytes", given.token_bytes);
+  if (!given.token_bytes.empty()) given.inputs.token_bytes = parse_memory("token-bytes", given.token_bytes);
   const OutputRole role{"--output", given.output};
   check_file_roles(given.inputs.paths(), {&role, 1});
   OutputFile file(given.output, given.force);

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "tools/replay/control_group.h"
 
 namespace kvreplay {
 namespace {
@@ -51,18 +52,6 @@ std::size_t available_in_machine() {
   return 0;
 }
 
-// Control groups: in a container, both files are those of the container.
-std::optional<std::size_t> available_in_group() {
-  constexpr const char* kFiles[][2] = {
-      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
-  for (const auto& [limit_file, usage_file] : kFiles) {
-    const auto limit = number_in(limit_file), usage = number_in(usage_file);
-    if (limit && usage) return *limit > *usage ? *limit - *usage : 0;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::size_t parse_memory(const std::string& option, const std::string& text) {
@@ -92,7 +81,7 @@ std::string memory_text(double bytes) {
 
 std::size_t available_memory() {
   const std::size_t machine = available_in_machine();
-  const auto group = available_in_group();
+  const auto group = ControlGroups().memory_left();
   return group && (machine == 0 || *group < machine) ? *group : machine;
 }
 

@@ -188,4 +188,8 @@ TEST_CASE("sets from before version 1.1 get their names from the trace") {
   CHECK(cases[0]["policies"] == nlohmann::json{0});
   CHECK(cases[0]["layers"] == nlohmann::json{0});
   CHECK(run({"report", files.results, "--trace", files.trace, "-o", files.page, "--force"}).exit_code == 2);
+  const ProgramRun size =
+      run({"report", files.results, "--retained", files.sets, "--token-bytes", "much", "-o", files.page, "--force"});
+  CHECK(size.exit_code == 2);
+  CHECK(contains(size.err, "option '--token-bytes' takes a size such as 800MB or 4GiB, not 'much'"));
 }
