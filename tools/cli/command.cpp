@@ -13,6 +13,7 @@
 #include "core/base/nearest_name.h"
 #include "core/base/printable.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/extension.h"
 #include "traces/learned/learned_policy_file.h"
 
 namespace kvreplay {
@@ -25,8 +26,10 @@ void print_overview(std::ostream& out) {
       "Usage: kvreplay COMMAND [OPTIONS] ...\n\nCommands:\n",
       KVREPLAY_VERSION);
   for (const Command& command : all_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
+  fmt::print(out, "\nOf the Python package (pip install 'kvreplay[record,train]'):\n");
+  for (const PythonCommand& command : python_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
   fmt::print(out,
-             "\n'kvreplay help COMMAND' explains a command. Traces of models are recorded by kvreplay-record.\n"
+             "\n'kvreplay help COMMAND' explains a command; kvreplay-NAME on the PATH is the command NAME.\n"
              "Exit codes: 0 ok, 1 failure, 2 usage, 3 bad input, 4 incomplete, 5 no device.\n\n"
              "Example:\n"
              "  kvreplay synth -o trace.h5\n"
@@ -70,6 +73,8 @@ int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream&
     if (command.name == name) return command.run(args.subspan(1), out, err);
     known.emplace_back(command.name);
   }
+  if (const std::string how = how_to_install(name); !how.empty()) throw UsageError(how);
+  for (const PythonCommand& command : python_commands()) known.emplace_back(command.name);
   if (name.starts_with('-')) throw UsageError("the command comes before its options: kvreplay COMMAND " + name);
   throw UsageError(unknown_name("command", name, known));
 }
