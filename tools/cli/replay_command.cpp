@@ -18,6 +18,7 @@
 #include "tools/cli/options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/replay_description.h"
+#include "tools/cli/replay_plan_json.h"
 #include "tools/cli/report_files.h"
 #include "tools/cli/trust_option.h"
 #include "tools/replay/backend_choice.h"
@@ -44,6 +45,7 @@ struct OutputOptions {
   bool force = false;
   bool quiet = false;
   bool dry_run = false;
+  bool json = false;
   std::size_t threads = usable_processors();
 };
 
@@ -104,6 +106,7 @@ void declare(Options& options, ReplayOptions& replay, OutputOptions& output) {
                 "instead of RESULTS.h5, and `kvreplay merge` makes of all N what one replay would have written. "
                 "--save-retained and --save-outputs put their part into the shard");
   options.flag("dry-run", output.dry_run, "say what would be replayed and what that takes, and write nothing");
+  options.flag("json", output.json, "of --dry-run: say it as one object, every unit with its operations and bytes");
   options.flag("quiet,q", output.quiet, "say nothing but errors");
   declare_trust(options);
   options.example("kvreplay replay trace.h5 -o results.h5");
@@ -178,6 +181,7 @@ void check(const Options& options, const ReplayOptions& replay, const OutputOpti
     throw UsageError("--rounding says how --compression-ratio is rounded; there is none");
   if (options.given("compression-ratio") && replay.compression_ratios.empty())
     throw UsageError("--compression-ratio is empty");
+  if (output.json && !output.dry_run) throw UsageError("--json says how --dry-run speaks; results are HDF5");
   if (output.threads == 0) throw UsageError("--threads 0: at least one thread has to work");
 }
 
@@ -211,7 +215,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   if (!output.dry_run) check_output_files(files, plan.inputs);  // what policies name, too
   const WorkPart part = part_of_work(plan, shard, kept_of(output, plan), output.threads, memory);
   if (output.dry_run) {
-    out << describe_replay(plan, part, n_done(plan, output, shard));
+    const std::size_t done = n_done(plan, output, shard);
+    out << (output.json ? replay_plan_json(plan, part, done) : describe_replay(plan, part, done));
     return 0;
   }
 

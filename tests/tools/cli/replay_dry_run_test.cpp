@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/base/error.h"
@@ -49,6 +50,37 @@ TEST_CASE("a dry run tells everything and writes nothing") {
   args.insert(args.end(), {"--shard", "1/4"});
   CHECK(contains(replay(args).out, "4 (cases x layers), 1 of them in shard 1/4: "));
   CHECK(folder.n_files() == 1);
+}
+
+TEST_CASE("a dry run as JSON has every unit, with the work that shards are shared out by") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder);
+  const ProgramRun all =
+      replay({trace, "-b", "0.1,0.5", "-m", "output_error", "--dry-run", "--json", "--shard", "1/2"});
+  REQUIRE_MESSAGE(all.exit_code == 0, all.err);
+  const nlohmann::json json = nlohmann::json::parse(all.out);
+  CHECK(json["format"] == "kvreplay-plan-1");
+  CHECK(json["traces"][0]["path"] == trace);
+  CHECK(json["cases"][1]["case"] == "synthetic-0000@prompt");
+  CHECK(json["cases"][1]["position"] == kPrompt);
+  CHECK(json["budgets"]["values"] == nlohmann::json{0.1, 0.5});
+  CHECK(json["metrics"] == nlohmann::json{"output_error"});
+  CHECK(json["shard"] == "1/2");
+  CHECK(std::ranges::any_of(json["left_out"], [](const auto& each) { return each["policy"] == "kvzip"; }));
+  REQUIRE(json["units"].size() == 4);
+  std::size_t n_here = 0;
+  for (std::size_t unit = 0; unit < 4; ++unit) {
+    const auto& each = json["units"][unit];
+    CHECK(each["case"] == (unit < 2 ? "synthetic-0000@context" : "synthetic-0000@prompt"));
+    CHECK(each["layer"] == unit % 2);
+    CHECK(each["flops"] > 0);
+    CHECK(each["bytes"] > 0);
+    n_here += each["here"].get<bool>();
+  }
+  CHECK(n_here > 0);
+  CHECK(n_here < 4);
+  CHECK(folder.n_files() == 1);
+  CHECK(replay({trace, "-o", folder.file("r.h5"), "--json"}).exit_code == 2);
 }
 
 TEST_CASE("a dry run knows what an interrupted replay has done, and would be refused where the replay would") {
