@@ -25,6 +25,7 @@ struct UnitIdentity {
   std::string compression_point = {};  ///< name
   std::uint64_t seed = 0;              ///< depends on the replay's seed, the trace, the sample and the layer
   std::string prompt = {};             ///< prompt_digest() of the sample
+  std::string trace = {};              ///< fingerprint of the recording
 };
 
 /// Why the last `window` prompt queries (kAll: every query of a candidate) are not to be had, as one clause; "" if they

@@ -101,8 +101,6 @@ void leave_out_slow(ReplayPlan& plan, std::vector<std::string>& policies, std::o
 
 nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& plan) {
   nlohmann::ordered_json files = nlohmann::ordered_json::object();
-  if (!options.scores.empty() && plan.traces.size() > 1)
-    throw UsageError("--scores goes with one trace: its arrays are numbered by that trace's samples");
   for (const std::string& text : options.scores) {
     const std::size_t equals = text.find('=');
     if (equals == 0 || equals + 1 == text.size())
@@ -116,9 +114,16 @@ nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& pla
     if (name.find_first_of(":+,= ") != std::string::npos)
       throw UsageError(fmt::format("--scores '{}': '{}' cannot name a policy; give NAME={}", text, name, path));
     const auto file = std::make_shared<ScoreFile>(path);
+    for (const auto& trace : plan.traces)
+      if (plan.traces.size() > 1 && !file->has_recording(trace->fingerprint()))
+        throw InputError(
+            fmt::format("{}: expected scores of each of several traces under its fingerprint; there is no "
+                        "/traces/{}, for {}",
+                        path, trace->fingerprint(), trace->path().string()));
     plan.inputs.emplace_back(path);
     plan.external_scorers.push_back({
         .name = name,
+        .family = "",
         .summary = "scores made elsewhere, from " + path,
         .formula = "as the file says",
         .paper = "",

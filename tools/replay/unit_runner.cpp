@@ -33,7 +33,8 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
                 .identity = {.sample = each.sample,
                              .compression_point = each.point.name,
                              .seed = plan.unit_seed(unit),
-                             .prompt = prompt_digest(plan.sample(each))},
+                             .prompt = prompt_digest(plan.sample(each)),
+                             .trace = trace.fingerprint()},
                 .left_out = each.left_out};
   try {
     auto result = work(task);

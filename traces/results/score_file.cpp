@@ -38,9 +38,14 @@ Scores ScoreFile::read(const PromptView& view) const {
   return naming_file<InputError>(file_.path(), [&] { return read_stored(view); });
 }
 
+bool ScoreFile::has_recording(const std::string& fingerprint) const {
+  return !fingerprint.empty() && hdf5::has_link(hdf5::root_of(file_.stored()), "traces/" + fingerprint);
+}
+
 Scores ScoreFile::read_stored(const PromptView& view) const {
   const hdf5::StoredGroup root = hdf5::root_of(file_.stored());
-  const std::string sample = fmt::format("samples/{:04}", view.unit().sample);
+  const std::string recording = has_recording(view.unit().trace) ? fmt::format("traces/{}/", view.unit().trace) : "";
+  const std::string sample = fmt::format("{}samples/{:04}", recording, view.unit().sample);
   const std::string layer = fmt::format("layers/{:02}/scores", view.layer().index);
   const std::string at_point = sample + "/" + view.unit().compression_point + "/" + layer;
   const bool has_point = hdf5::has_link(root, sample + "/" + view.unit().compression_point);

@@ -15,7 +15,11 @@ class ScoreFile {
   /// Throws InputError when it is no HDF5 file.
   explicit ScoreFile(InputFile file);
 
-  /// The scores of the view's candidates. Throws InputError: no such array, wrong shape, NaN or infinity.
+  /// Whether scores of this recording stand apart, under its fingerprint.
+  bool has_recording(const std::string& fingerprint) const;
+
+  /// The scores of the view's candidates: those of its recording where the file tells recordings apart. Throws
+  /// InputError: no such array, wrong shape, NaN or infinity.
   Scores read(const PromptView& view) const;
 
   std::string fingerprint() const;

@@ -10,6 +10,7 @@
 #include "tests/tools/cli/replay_fixture.h"
 #include "tests/tools/cli/stored_array.h"
 #include "traces/results/array_file.h"
+#include "traces/trace/trace_reader.h"
 
 using namespace kvreplay;
 using namespace kvreplay::testing;
@@ -25,14 +26,15 @@ float mixed(std::size_t layer, std::size_t head, std::size_t token) {
 
 using Score = std::function<float(std::size_t layer, std::size_t head, std::size_t token)>;
 
-/// \param point  "" or "/POINT": for that compression point alone
+/// \param point      "" or "/POINT": for that compression point alone
+/// \param recording  "" or "/traces/FINGERPRINT": of that trace alone
 void add_scores(ArrayFile& file, std::size_t n_heads, std::size_t n_tokens, const Score& score,
-                const std::string& point = "", std::size_t n_layers = 2) {
+                const std::string& point = "", std::size_t n_layers = 2, const std::string& recording = "") {
   for (std::size_t layer = 0; layer < n_layers; ++layer) {
     std::vector<float> values;
     for (std::size_t h = 0; h < n_heads; ++h)
       for (std::size_t i = 0; i < n_tokens; ++i) values.push_back(score(layer, h, i));
-    file.write("/samples/0000" + point + "/layers/0" + std::to_string(layer) + "/scores",
+    file.write(recording + "/samples/0000" + point + "/layers/0" + std::to_string(layer) + "/scores",
                std::vector<std::size_t>{n_heads, n_tokens}, std::span<const float>(values));
   }
 }
@@ -167,7 +169,43 @@ TEST_CASE("score files that do not fit are refused with file, array and reason")
   refuse(folder.file("absent.h5"));
 }
 
-TEST_CASE("names of score files are words of their own, and a score file belongs to one trace") {
+TEST_CASE("a score file may hold the scores of several traces, each under its fingerprint") {
+  const TemporaryFolder folder;
+  SyntheticTraceOptions options = small_trace();
+  const std::string first = write_trace(folder, "t.h5", options);
+  options.seed = 2;
+  const std::string second = write_trace(folder, "u.h5", options), file = folder.file("both.h5");
+  const Score newest = [](std::size_t, std::size_t, std::size_t token) { return static_cast<float>(token); };
+  const std::vector<Score> scores{mixed, newest};
+  const auto write = [&](const std::vector<std::string>& traces) {
+    ArrayFile both(file, {});
+    for (std::size_t t = 0; t < traces.size(); ++t)
+      add_scores(both, 2, kTokens, scores[t], "", 2, "/traces/" + TraceReader(traces[t]).fingerprint());
+    both.commit();
+  };
+  write({first, second});
+  const Dataset together = replayed(folder, {first, second, "--scores", "mine=" + file, "-p", "mine", "-b", "0.1"});
+  for (std::size_t t = 0; t < 2; ++t) {
+    const std::string trace = t == 0 ? first : second;
+    const std::string alone = write_scores(folder, "alone.h5", 2, kTokens, scores[t]);
+    const Dataset one = replayed(folder, {trace, "--scores", "mine=" + alone, "-p", "mine", "-b", "0.1"});
+    // Of a single trace, too, the file that tells recordings apart serves.
+    const Dataset same = replayed(folder, {trace, "--scores", "mine=" + file, "-p", "mine", "-b", "0.1"});
+    for_each_value(one, "output_error", [&](Index at, double expected) {
+      CHECK(value_at(same, "output_error", at) == expected);
+      at["case"] += 2 * t;
+      CHECK(value_at(together, "output_error", at) == expected);
+    });
+    std::filesystem::remove(alone);
+  }
+  std::filesystem::remove(file);
+  write({first});
+  const std::string missing =
+      refused(folder, 3, {first, second, "--scores", "mine=" + file, "-p", "mine", "-b", "0.1"});
+  CHECK(contains(missing, "there is no /traces/" + TraceReader(second).fingerprint()));
+}
+
+TEST_CASE("names of score files are words of their own") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder), scores = write_scores(folder, "mine.h5", 2, kTokens, mixed);
   const auto refuse = [&](const std::string& text) {
@@ -180,5 +218,4 @@ TEST_CASE("names of score files are words of their own, and a score file belongs
   for (const std::string name : {"a+b", "a:b", "a,b", "a b"})
     CHECK(contains(refuse(name + "=" + scores), "cannot name a policy"));
   CHECK(contains(refused(folder, 2, {trace, "--scores", "a=" + scores, "--scores", "a=" + scores}), "is taken"));
-  CHECK(contains(refused(folder, 2, {trace, write_trace(folder, "u.h5"), "--scores", "a=" + scores}), "one trace"));
 }
