@@ -152,15 +152,17 @@ class Compare(SmallTrace):
                             )
                             for name in ("case", "layer", "head"):
                                 self.assertEqual(None if pd.isna(row[name]) else row[name], group.get(name))
-                            self.assertEqual(row["value"], group["values"][i][j])
-                            self.assertEqual(row["kept_fraction"], group["kept_fraction"][i][j])
+                            for column, key in (("value", "values"), ("kept_fraction", "kept_fraction")):
+                                expected = group[key][i][j]
+                                self.assertEqual(None if pd.isna(row[column]) else row[column], expected)
             self.assertEqual(list(rows), [])
 
     def test_ranking_and_notes_are_the_programs(self):
         said, found = compare(self.results, "--case", "@prompt"), kr.compare(self.results, case="@prompt")
         self.assertEqual(found.ranking["policy"].tolist(), said["ranking"]["policies"])
         self.assertEqual(found.ranking["score"].tolist(), said["ranking"]["scores"])
-        self.assertEqual(found.notes.to_dict("records"), said["notes"])
+        notes = [(None if pd.isna(metric) else metric, text) for metric, text in found.notes.itertuples(index=False)]
+        self.assertEqual(notes, [(each["metric"], each["text"]) for each in said["notes"]])
         self.assertIn(said["ranking"]["policies"][0], found._repr_html_())
         against = kr.compare(self.results, against="random", budget=0.5).json
         self.assertEqual(against, compare(self.results, "--against", "random", "--budget", "0.5"))
