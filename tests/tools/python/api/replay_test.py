@@ -14,6 +14,7 @@ import time
 import unittest
 import unittest.mock
 
+import h5py
 import numpy as np
 import xarray
 
@@ -24,8 +25,9 @@ from tests.tools.python.api.small_trace import BUDGETS, POLICIES, SmallTrace
 
 PARTS = ["trace", "sample", "point"]
 INTERRUPTED = """\
-import sys
+import signal, sys
 import kvreplay as kr
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 trace, output = sys.argv[1:]
 try:
     kr.replay(trace, output=output, threads=1, progress=False)
@@ -106,6 +108,37 @@ class Replay(SmallTrace):
         ]
         self.assertEqual(words, expected)
 
+    def test_score_files_take_part_by_name(self):
+        file = self.folder / "a=b" / "measured.h5"
+        file.parent.mkdir()
+        rng = np.random.default_rng(1)
+        with h5py.File(file, "w") as scores:
+            for sample in ("0000", "0001"):
+                for layer in ("00", "01"):
+                    scores[f"samples/{sample}/layers/{layer}/scores"] = rng.random((2, 128)).astype(np.float32)
+        found = kr.replay(self.trace, ["mine", "random"], 0.5, scores={"mine": file}, metrics="output_error")
+        self.assertEqual(found.policy.values.tolist(), ["mine", "random"])
+        unnamed = kr.replay(self.trace, "measured", 0.5, scores=[file], metrics="output_error")
+        self.assertTrue((unnamed["output_error"].isel(policy=0) == found["output_error"].isel(policy=0)).all())
+
+    def test_the_page_of_the_replay_is_that_of_the_command(self):
+        pages = [self.folder / name for name in ("api.html", "command.html")]
+        (self.folder / "paged").mkdir()
+        kr.replay(self.trace, "h2o", 0.5, report=pages[0])
+        run(
+            "replay",
+            self.trace,
+            "-p",
+            "h2o",
+            "-b",
+            0.5,
+            "--report",
+            pages[1],
+            "-o",
+            self.folder / "paged" / "results.h5",
+        )
+        self.assertEqual(pages[0].read_bytes(), pages[1].read_bytes())
+
     def test_odd_paths_are_paths(self):
         odd = self.folder / " a b = ü,'\"*.h5"
         shutil.copy(self.trace, odd)
@@ -120,6 +153,12 @@ class Replay(SmallTrace):
         os.chdir(self.folder)
         kr.replay("-t.h5", POLICIES, BUDGETS, metrics="output_error", output="-o.h5")
         self.assertTrue((kr.open_results("-o.h5")["output_error"] == expected["output_error"]).all())
+
+    def test_budgets_of_results_and_single_numbers_are_budgets(self):
+        ds = kr.open_results(self.results)
+        for budgets, expected in ((ds.budget, BUDGETS), (np.array(0.5), [0.5]), (np.float32(0.5), [0.5]), ({1}, [1])):
+            plan = kr.plan(self.trace, {"h2o"}, budgets)
+            self.assertEqual((plan.policies, plan.budgets), (["h2o"], expected))
 
     def test_cases_have_parts_to_select_by(self):
         ds = kr.open_results(self.results)

@@ -34,7 +34,7 @@ def listed(values: object, name: str) -> list:
     """One value or several as a list. Throws UsageError where there are none: nothing would mean everything."""
     if isinstance(values, (str, bytes, os.PathLike)) or not isinstance(values, Iterable):
         return [values]
-    found = list(values)
+    found = list(values) if not hasattr(values, "__array__") else np.atleast_1d(np.asarray(values)).tolist()
     if not found:
         raise UsageError(f"{name}: an empty list; None, or nothing at all, stands for the default")
     return found
