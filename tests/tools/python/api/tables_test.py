@@ -4,6 +4,7 @@ KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/tools/python/api/tables_
 """
 
 import pickle
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -164,6 +165,9 @@ class Compare(SmallTrace):
         notes = [(None if pd.isna(metric) else metric, text) for metric, text in found.notes.itertuples(index=False)]
         self.assertEqual(notes, [(each["metric"], each["text"]) for each in said["notes"]])
         self.assertIn(said["ranking"]["policies"][0], found._repr_html_())
+        noted = replace(found, notes=pd.DataFrame({"metric": [None], "text": ["<b>\x1b[31m"]}))
+        self.assertIn("<b>\\x1b[31m", repr(noted))
+        self.assertIn("&lt;b&gt;", noted._repr_html_())
         against = kr.compare(self.results, against="random", budget=0.5).json
         self.assertEqual(against, compare(self.results, "--against", "random", "--budget", "0.5"))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ..common.printable import printable
 from .opened_results import result_paths
 from .program_run import run_logged
 from .words import PathLike, Text, each_option, option
@@ -41,7 +42,8 @@ class Comparison:
     json: dict
 
     def __repr__(self) -> str:
-        return "\n".join([self._title(), self.ranking.to_string(), *self.notes["text"]])
+        lines = [self._title(), *self.ranking.to_string().split("\n"), *self.notes["text"]]
+        return "\n".join(map(printable, lines))  # files of others name their samples
 
     def _repr_html_(self) -> str:
         from html import escape

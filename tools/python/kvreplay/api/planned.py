@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..common.printable import printable
 from .program_run import ProgressWish, run_logged
 from .replay_words import Scores, replay_words
 from .words import Number, PathLike, Text
@@ -45,7 +46,7 @@ class Plan:
             f"  memory    at most about {self.memory['peak'] / MIB:.0f} MiB of {self.memory['limit'] / MIB:.0f} MiB",
         ]
         lines += [f"  left out  {each.get('policy') or each.get('metric')}: {each['why']}" for each in self.left_out]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))  # traces of others name their samples
 
 
 def plan(
