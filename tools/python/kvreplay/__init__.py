@@ -1,8 +1,86 @@
-"""The Python half of kvreplay: records models, learns policies, checks replays against the live model, draws results.
+"""The Python half of kvreplay: replays and compares from Python, records models, learns policies, draws results.
 
-Rooms: common <- recorder | learning | validation | plot <- the programs record, train and validate beside this file.
+    import kvreplay as kr
+    ds = kr.replay("trace.h5", ["snapkv", "h2o"], [0.1, 0.2])
+
+Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
+
+Rooms: common <- recorder | learning | validation | plot <- api <- the programs record, train and validate beside this
+file.
 """
 
-from importlib.metadata import version
+from importlib import import_module
 
-VERSION = version("kvreplay")
+TYPE_CHECKING = False  # as of typing, which would be loaded for it
+if TYPE_CHECKING:
+    from . import plot
+    from .api.comparison import Comparison, compare
+    from .api.long_table import frame
+    from .api.opened_results import open_results
+    from .api.page import report
+    from .api.planned import Plan, plan
+    from .api.registry import metrics, policies
+    from .api.replayed import replay
+    from .api.retained_sets import RetainedSets, retained
+    from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .plot.pooling import pool
+
+    VERSION: str
+    __version__: str
+
+_HOMES = {
+    "api.comparison": ("Comparison", "compare"),
+    "api.long_table": ("frame",),
+    "api.opened_results": ("open_results",),
+    "api.page": ("report",),
+    "api.planned": ("Plan", "plan"),
+    "api.registry": ("metrics", "policies"),
+    "api.replayed": ("replay",),
+    "api.retained_sets": ("RetainedSets", "retained"),
+    "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "plot.pooling": ("pool",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Comparison",
+    "DeviceError",
+    "Error",
+    "IncompleteError",
+    "InputError",
+    "MachineError",
+    "Plan",
+    "RetainedSets",
+    "UsageError",
+    "VERSION",
+    "compare",
+    "frame",
+    "metrics",
+    "open_results",
+    "plan",
+    "plot",
+    "policies",
+    "pool",
+    "replay",
+    "report",
+    "retained",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("VERSION", "__version__"):
+        from importlib.metadata import version
+
+        value: object = version("kvreplay")
+    elif name == "plot":
+        value = import_module(".plot", __name__)
+    elif name in _HOME_OF:
+        value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # the next use finds it without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

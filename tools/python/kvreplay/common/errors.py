@@ -1,12 +1,43 @@
-"""The two kinds of errors that are the caller's to mend. Their messages are one line each."""
+"""The errors of the package, a class for each exit code of the programs. Their messages are one line each."""
 
 
-class UsageError(Exception):
-    """The command line asks for something that cannot be done. Exit code 2."""
+class Error(Exception):
+    """What the package raises by itself. `exit_code`: the one that a program ends with."""
+
+    exit_code = 1
 
 
-class InputError(Exception):
-    """The model, the prompts or their values cannot be recorded faithfully. Exit code 3."""
+class MachineError(Error, OSError):
+    """The machine fails: a full disk, no memory, a program that was killed. The same call may succeed later."""
+
+
+class UsageError(Error, ValueError):
+    """What is asked for cannot be done: an unknown name, an output that exists, options that exclude each other."""
+
+    exit_code = 2
+
+
+class InputError(Error, ValueError):
+    """A trace, results, a model or prompts are broken, of another format, or cannot be used faithfully."""
+
+    exit_code = 3
+
+
+class IncompleteError(Error):
+    """Pieces of a replay are missing, or are not of one replay."""
+
+    exit_code = 4
+
+
+class DeviceError(Error, RuntimeError):
+    """There is no such GPU, or it failed."""
+
+    exit_code = 5
+
+
+BY_EXIT_CODE: dict[int, type[Error]] = {
+    each.exit_code: each for each in (MachineError, UsageError, InputError, IncompleteError, DeviceError)
+}
 
 
 def first_line(error: BaseException) -> str:

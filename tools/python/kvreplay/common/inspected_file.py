@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 from .errors import InputError, first_line
-from .kvreplay_program import find_program
+from .kvreplay_program import find_program, last_line
 from .program import EXIT_INPUT
 
 _inspected: set[tuple[int, ...]] = set()  # by this process
@@ -48,8 +48,7 @@ def _inspect(path: Path) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode == 0:
         return
-    lines = done.stderr.decode("utf-8", "backslashreplace").strip().splitlines()
-    reason = lines[-1].removeprefix("kvreplay: ") if lines else ""
+    reason = last_line(done.stderr.decode("utf-8", "backslashreplace"))
     if done.returncode == EXIT_INPUT and reason:
         raise InputError(reason)
     ended = f"{program} inspect ended with {done.returncode}"  # below 0: by a signal

@@ -7,10 +7,10 @@ import signal
 import sys
 from collections.abc import Callable
 
-from .errors import InputError, UsageError, first_line
+from .errors import Error, InputError, UsageError, first_line
 from .printable import printable
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = 1, 2, 3
+EXIT_FAILURE, EXIT_USAGE, EXIT_INPUT = Error.exit_code, UsageError.exit_code, InputError.exit_code
 
 
 def run_program(name: str, work: Callable[[], None]) -> int:

@@ -76,6 +76,8 @@ class Trace:
         self._file = open_inspected(path)
         try:
             self._read_header()
+        except InputError:
+            raise
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(f"{path}: not a whole trace: {first_line(error)}") from error
 

@@ -69,7 +69,8 @@ def opened(ds: xarray.Dataset | str | os.PathLike) -> Iterator[xarray.Dataset]:
     xarray, h5netcdf = load("xarray"), load("h5netcdf")
     with open_inspected(Path(ds)) as file:
         _check_format(file.attrs, str(ds))  # before xarray, which would explain itself at length
-        with xarray.open_dataset(xarray.backends.H5NetCDFStore(h5netcdf.File(file, "r"))) as dataset:
+        netcdf = h5netcdf.File(file, "r", decode_vlen_strings=True)  # else xarray takes them for ASCII
+        with xarray.open_dataset(xarray.backends.H5NetCDFStore(netcdf)) as dataset:
             yield checked(dataset, str(ds))
 
 

@@ -40,7 +40,7 @@ def tokens(
     """
     try:
         with open_inspected(Path(sets)) as file:
-            _check_format(file, Path(sets), FORMAT)
+            check_format(file, Path(sets), FORMAT)
             if "prompts" in file:
                 return _read(file, Path(sets), file["prompts"], case, policy, budget)
             if trace is None:
@@ -48,7 +48,7 @@ def tokens(
                     f"{sets}: is of format 1.0 and does not hold what the tokens say: name its trace, trace="
                 )
             with open_inspected(Path(trace)) as traced:
-                _check_format(traced, Path(trace), "kvreplay-trace")
+                check_format(traced, Path(trace), "kvreplay-trace")
                 found = _read(file, Path(sets), traced["samples"], case, policy, budget)
                 _check_trace(traced, Path(trace), Path(sets), case, len(found.share))
                 return found
@@ -56,7 +56,7 @@ def tokens(
         raise InputError(f"{sets}: not complete: {first_line(error)}") from error
 
 
-def _check_format(file: h5py.File, path: Path, expected: str) -> None:
+def check_format(file: h5py.File, path: Path, expected: str) -> None:
     found = file.attrs.get("format")
     if found != expected:
         raise InputError(f"{path}: expected a file of the format {expected}, found {found}")
@@ -87,7 +87,7 @@ def _read(file: h5py.File, path: Path, prompts: h5py.Group, case: str, policy: s
         raise UsageError(unknown_name("policy", policy, policies) + f" (in {path}, {case})")
     datasets = [layer[policy] for layer in layers if policy in layer]
     n_tokens = _end_of(datasets, path)
-    at, words = _nearest_budget(file, path, budget, n_tokens)
+    at, words = nearest_budget(file, path, budget, n_tokens)
     kept, held = np.zeros(n_tokens), np.zeros(n_tokens)
     for dataset in datasets:
         if at >= len(dataset):
@@ -128,8 +128,17 @@ def _spans(prompt: h5py.Group, n_tokens: int) -> list[Span]:
     return [Span(name, begin, min(end, n_tokens)) for name, begin, end in zip(names, begins, ends) if begin < n_tokens]
 
 
-def _nearest_budget(file: h5py.File, path: Path, wanted: float, n_tokens: int) -> tuple[int, str]:
-    """Index and words of it: the budgets of the sets are those of the replay's options."""
+def nearest_budget(file: h5py.File, path: Path, wanted: float, n_tokens: int) -> tuple[int, str]:
+    """Index and words of it."""
+    budgets, kind = budgets_of(file, path)
+    shares = budgets / n_tokens if kind == "tokens" and wanted < 1 else budgets
+    at = int(np.argmin(np.abs(shares - wanted)))
+    return at, f"{budgets[at]:g} tokens" if kind == "tokens" else f"{100 * budgets[at]:.3g} %"
+
+
+def budgets_of(file: h5py.File, path: Path) -> tuple[np.ndarray, str]:
+    """The budgets of the sets, fractions kept or tokens, and their kind: those of the replay's options. Throws
+    InputError."""
     try:
         options = json.loads(file.attrs["options"])
         budgets, kind = np.array(options["budgets"], dtype=float), options["budget_kind"]
@@ -137,8 +146,4 @@ def _nearest_budget(file: h5py.File, path: Path, wanted: float, n_tokens: int) -
         raise InputError(f"{path}: attribute options: expected the budgets of a replay ({error})") from error
     if budgets.ndim != 1 or len(budgets) == 0:
         raise InputError(f"{path}: attribute options: expected a list of budgets, found {budgets.tolist()}")
-    if kind == "compression_ratio":
-        budgets = 1 - budgets
-    shares = budgets / n_tokens if kind == "tokens" and wanted < 1 else budgets
-    at = int(np.argmin(np.abs(shares - wanted)))
-    return at, f"{budgets[at]:g} tokens" if kind == "tokens" else f"{100 * budgets[at]:.3g} %"
+    return (1 - budgets if kind == "compression_ratio" else budgets), str(kind)
