@@ -124,7 +124,7 @@ class StepwiseComparison {
   StepwiseComparison(const Results& frame, JoinFindings joined, std::vector<std::size_t> cases);
 
   const std::vector<ComparedPolicy>& policies() const { return comparison_.policies; }
-  /// Ranks by this metric, unless another one that was tried before ranks already: in the order of ranking_metrics().
+  /// Ranks by the best of ranking_metrics() that these results have values of, unless it ranks already.
   void try_ranking(const Results& results);
   /// \param results  with that metric and the kept fraction
   void add(const Results& results, const std::string& metric);

@@ -193,7 +193,9 @@ class RankingTable {
 /// "Ranked by output_error (why)"
 std::string reason(const Comparison& comparison, const VerdictRanking& ranking) {
   const PooledMetric& pooled = comparison.metrics[ranking.metric].pooled;
-  if (!ranking.why.empty()) return fmt::format("Ranked by {} ({})", pooled.title(), ranking.why);
+  // Why no better measure; what this one is, --tables says.
+  if (!ranking.why.empty())
+    return fmt::format("Ranked by {} ({})", pooled.title(), ranking.why.substr(0, ranking.why.find(": ")));
   const std::string worth = pooled.monotone ? direction(pooled.better) : "more than the full cache has is no gain";
   return fmt::format("{}{}: {} ({})", pooled.monotone ? "Ranked by " : "", pooled.title(), pooled.summary, worth);
 }

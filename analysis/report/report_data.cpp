@@ -156,10 +156,12 @@ bool holds(std::span<const std::string> names, std::string_view name) {
 }  // namespace
 
 void require_headline(std::span<const std::string> metrics) {
+  std::vector<std::string> headlines = ranking_metrics();
   for (const char* headline : kHeadlines)
-    if (holds(metrics, headline)) return;
-  throw InputError(fmt::format("nothing to report: there is none of {}; --metric default measures them",
-                               fmt::join(kHeadlines, ", ")));
+    if (!holds(headlines, headline)) headlines.emplace_back(headline);
+  if (std::ranges::none_of(headlines, [&](const std::string& headline) { return holds(metrics, headline); }))
+    throw InputError(fmt::format("nothing to report: there is none of {}; --metric default measures them",
+                                 fmt::join(headlines, ", ")));
 }
 
 namespace {
@@ -194,6 +196,7 @@ std::vector<std::string> choose_headlines(const MetricReader& reader, StepwiseCo
   if (comparison.ranking()) headlines.push_back(comparison.ranking()->metric);
   for (const char* headline : kHeadlines)
     if (reader.has(headline) && !holds(headlines, headline)) headlines.emplace_back(headline);
+  if (headlines.empty()) throw InputError("nothing to report: the measures that policies are ranked by have no values");
   return headlines;
 }
 
@@ -257,6 +260,7 @@ ReportData report_data(const ReportSource& source, const ReportParts& parts) {
                {"heat_budgets", figures.heat_budgets()},
                {"arrays", figures.arrays().index()},
                {"agreement", figures.agreement()},
+               {"baselines", kBaselines},
                {"tokens", std::move(tokens)},
                {"notes", std::move(notes)},
                {"left_out", left_out_json_of(frame)},

@@ -19,7 +19,6 @@ constexpr std::size_t kMostBudgets = 16;  // bits of a mask
 constexpr std::size_t kFirstCases = 2;    // that find room whatever it takes
 constexpr std::size_t kFewPolicies = 6;   // as many as the page has colours for
 constexpr double kWinnersAt[] = {0.1, 0.05, 0.25, 0.5};
-constexpr const char* kBaselines[] = {"snapkv", "streaming-llm", "h2o", "expected-attention", "oracle"};
 
 std::size_t nearest_budget(std::span<const double> kept, double wanted) {
   const auto distance = [&](double share) { return std::abs(std::log(share / wanted)); };
@@ -184,9 +183,12 @@ TokenOrder token_order(const Results& results, const ResultsMetric& metric, std:
     if (by_case.groups.size() == opening.cases.size()) append_new(order.cases, std::span(&opening.cases[worst], 1));
   }
   append_new(order.cases, up_to(results.cases.size()));
-  for (const char* name : kBaselines)
+  const auto append_named = [&](const char* name) {
     for (std::size_t p = 0; p < policies.size(); ++p)
       if (policies[p].name == name) append_new(order.policies, std::span(&p, 1));
+  };
+  std::ranges::for_each(kBaselines, append_named);
+  append_named("oracle");
   append_new(order.policies, by_loss(pooled, tenth, contest));
   append_new(order.policies, up_to(policies.size()));
   return order;

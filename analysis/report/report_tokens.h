@@ -13,6 +13,9 @@
 
 namespace kvreplay {
 
+/// Policies that everybody knows: they are shown whoever wins.
+inline constexpr const char* kBaselines[] = {"snapkv", "streaming-llm", "h2o", "expected-attention"};
+
 inline constexpr std::size_t kTokenBytes = 6'000'000;  ///< before compression, which takes nine tenths away
 
 /// What decides which cases and policies come first where not all find room.

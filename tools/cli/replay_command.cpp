@@ -145,19 +145,15 @@ void check_report(const OutputOptions& output, const ReplayPlan& plan) {
 // A shard keeps sets and outputs in its own file.
 OutputFiles files_of(const OutputOptions& output, const std::optional<Shard>& shard) {
   if (output.results.empty()) throw UsageError("replay needs --output FILE");
-  if (shard)
-    return {.results = shard_path(output.results, *shard),
-            .retained = "",
-            .outputs = "",
-            .report = "",
-            .make_report = {},
-            .force = output.force};
-  return {.results = output.results,
-          .retained = output.retained,
-          .outputs = output.outputs,
-          .report = output.report,
-          .make_report = std::bind_front(page_of, output),
-          .force = output.force};
+  OutputFiles files;
+  files.force = output.force;
+  files.results = shard ? shard_path(output.results, *shard).string() : output.results;
+  if (shard) return files;
+  files.retained = output.retained;
+  files.outputs = output.outputs;
+  files.report = output.report;
+  files.make_report = std::bind_front(page_of, output);
+  return files;
 }
 
 std::size_t n_done(const ReplayPlan& plan, const OutputOptions& output, const std::optional<Shard>& shard) {

@@ -5,20 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <ranges>
 #include <thread>
+
+#include "tools/replay/number_file.h"
 
 namespace kvreplay {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// The first number of a file; nothing for "max".
-std::optional<std::size_t> number_in(const fs::path& path) {
-  std::ifstream stream(path);
-  std::size_t number = 0;
-  return stream >> number ? std::optional(number) : std::nullopt;
-}
 
 bool has(const std::string& list, const std::string& name) {
   return ("," + list + ",").find("," + name + ",") != std::string::npos;

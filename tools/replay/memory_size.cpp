@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "tools/replay/control_group.h"
+#include "tools/replay/number_file.h"
 
 namespace kvreplay {
 namespace {
@@ -35,12 +36,6 @@ constexpr Unit kUnits[] = {{"", 1},
                            {"mib", kKibi* kKibi},
                            {"gib", kKibi* kKibi* kKibi},
                            {"tib", kKibi* kKibi* kKibi* kKibi}};
-
-std::optional<std::size_t> number_in(const char* path) {
-  std::ifstream stream(path);
-  std::size_t number = 0;
-  return stream >> number ? std::optional(number) : std::nullopt;
-}
 
 std::size_t available_in_machine() {
   std::ifstream stream("/proc/meminfo");

@@ -84,12 +84,12 @@ function referenceKey() {
   const parts = [
     oracle >= 0 && "oracle: chooses by the attention of the queries to come; a line to measure by, not a policy",
     random >= 0 && "random: keeps tokens by lot",
-    ranked().length > 1 && !isNoTie() && "≈: these samples cannot tell it from the best",
+    hasTies() && "≈: these samples cannot tell it from the best",
   ].filter(Boolean);
   return parts.join(" · ");
 }
 
-const isNoTie = () => !ranked().some((p) => isTied(p) && p !== ranked()[0]);
+const hasTies = () => ranked().slice(1).some((p) => isTied(p));
 
 /** Marked spans, but for the one that is nearly everything. */
 const spanKeys = () =>

@@ -1,7 +1,6 @@
 // What is shown. It is in the address, so that a link opens the same view.
 
 const MOST_PINS = 6;
-const BASELINES = ["snapkv", "streaming-llm", "h2o", "expected-attention"];
 
 /** Index of the budget that is nearest in ratio. */
 function nearestBudget(wanted) {
@@ -49,7 +48,7 @@ function togglePin(policy) {
 /** The winners at the usual budgets, and the baselines that everybody knows. */
 function choosePins() {
   const winners = [0.05, 0.1, 0.25, 0.5].map((share) => ranked(nearestBudget(share))[0]);
-  const known = BASELINES.map(policyCalled).filter((p) => isContestant.has(p));
+  const known = meta.baselines.map(policyCalled).filter((p) => isContestant.has(p));
   const [best, next] = ranked();
   const wanted = [...winners, best, next, ...known].filter((p) => p !== undefined && p !== random);
   state.pins = [...new Set(wanted)].slice(0, MOST_PINS);

@@ -128,6 +128,27 @@ TEST_CASE("a report, which reads metric by metric, has the notes of compare at t
   }
 }
 
+TEST_CASE("whatever compare ranks by can be reported; without its values there is nothing to report") {
+  const TemporaryFolder folder;
+  const std::string trace = write_trace(folder), results = folder.file("few.h5"), page = folder.file("page.html");
+  const std::vector<std::string> what{trace, "-p", "knorm,random", "-b", "0.1,1", "-m", "absolute_projected_error"};
+  std::vector<std::string> args = what;
+  args.insert(args.end(), {"-o", results, "--report", page});
+  const ProgramRun done = replay(args);
+  REQUIRE_MESSAGE(done.exit_code == 0, done.err);
+  CHECK(report_data(FileReportSource({results}), {}).meta["headline"] == nlohmann::json{"absolute_projected_error"});
+
+  Dataset empty = read_dataset(results);
+  for (Variable& variable : empty.variables)
+    if (variable.name.ends_with("_numerator"))
+      std::ranges::fill(variable.values, std::numeric_limits<double>::quiet_NaN());
+  const std::string nothing = folder.file("nothing.h5");
+  write_dataset(nothing, empty);
+  const ProgramRun refused = run({"report", nothing, "-o", page, "--force"});
+  CHECK(refused.exit_code == 3);
+  CHECK(contains(refused.err, "nothing to report: the measures that policies are ranked by have no values"));
+}
+
 TEST_CASE("what files have of different layers is left out of a report as compare leaves it out") {
   const TemporaryFolder folder;
   SyntheticTraceOptions options = small_trace();

@@ -166,6 +166,24 @@ TEST_CASE("sets of another replay than the results' are refused, with what diffe
   CHECK(contains(results.err, "expected kvreplay-retained 1.x, found kvreplay-results"));
 }
 
+TEST_CASE("sets of a policy with other parameters than the results' are refused") {
+  const Replayed files;
+  const std::string odd = files.folder.file("odd.h5");
+  std::string options = stored_text(files.sets, "/", "options");
+  const std::string parameters = "h2o:dialect=one-shot,recent_share=0.5";
+  REQUIRE(contains(options, parameters));
+  options.replace(options.find(parameters), parameters.size(), "h2o:dialect=one-shot,recent_share=0.6");
+  {
+    ArrayFile file(odd, {{"format", "kvreplay-retained"}, {"format_version", "1.1"}, {"options", options}});
+    file.annotate("/samples", {});
+    file.commit();
+  }
+  const ProgramRun report = run({"report", files.results, "--retained", odd, "-o", files.page});
+  CHECK(report.exit_code == 3);
+  CHECK(contains(report.err, "policy h2o is h2o:dialect=one-shot,recent_share=0.5"));
+  CHECK(contains(report.err, "in the results and h2o:dialect=one-shot,recent_share=0.6"));
+}
+
 TEST_CASE("sets from before version 1.1 get their names from the trace") {
   const Replayed files;
   const std::string old = files.folder.file("old.h5");

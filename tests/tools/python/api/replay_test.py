@@ -3,6 +3,7 @@
 KVREPLAY_PROGRAM=build/kvreplay python3 -m pytest tests/tools/python/api/replay_test.py
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -220,6 +221,12 @@ class Plan(SmallTrace):
         self.assertEqual([each.get("policy") or each.get("metric") for each in plan.left_out], left_out)
         self.assertIn("8 units (4 cases, 2 layers)", repr(plan))
         self.assertIn("left out  kvzip: it needs probe queries", repr(plan))
+
+    def test_a_machine_whose_memory_is_unknown_has_a_plan_without_a_limit(self):
+        plan = kr.plan(self.trace, budgets=BUDGETS)
+        unknown = dataclasses.replace(plan, memory={**plan.memory, "limit": None})
+        self.assertRegex(repr(plan), r"at most about \d+ MiB of \d+ MiB")
+        self.assertRegex(repr(unknown), r"at most about \d+ MiB\n")
 
     def test_nothing_is_written(self):
         before = sorted(self.folder.iterdir())

@@ -23,7 +23,7 @@ class Plan:
     """units: [unit] pandas, with unit, case, layer, trace (path), flops, and bytes that it needs while it is replayed
     left_out: objects with `policy` or `metric`, `why`, and perhaps `case` and `layer`, as the attribute of the results
     policies: canonical names. budgets: in budget_kind, "fraction", "tokens" or "compression_ratio". metrics: names
-    memory: bytes: "peak", at most about; "limit", that may be used; and how many "units_in_flight"
+    memory: bytes: "peak", at most about; "limit", that may be used, None where that is unknown; and how many "units_in_flight"
     json: everything that the program says
     """
 
@@ -43,8 +43,10 @@ class Plan:
             f"  budgets   {len(self.budgets)}: {', '.join(f'{each:g}' for each in self.budgets)} ({self.budget_kind})",
             f"  metrics   {len(self.metrics)}: {', '.join(self.metrics)}",
             f"  work      {self.units['flops'].sum():.3g} FLOP",
-            f"  memory    at most about {self.memory['peak'] / MIB:.0f} MiB of {self.memory['limit'] / MIB:.0f} MiB",
+            f"  memory    at most about {self.memory['peak'] / MIB:.0f} MiB",
         ]
+        if self.memory["limit"] is not None:  # known of the machine, or asked for
+            lines[-1] += f" of {self.memory['limit'] / MIB:.0f} MiB"
         lines += [f"  left out  {each.get('policy') or each.get('metric')}: {each['why']}" for each in self.left_out]
         return "\n".join(map(printable, lines))  # traces of others name their samples
 

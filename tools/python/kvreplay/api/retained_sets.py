@@ -14,7 +14,7 @@ import numpy as np
 from ..common.errors import InputError, UsageError, first_line
 from ..common.inspected_file import open_inspected
 from ..common.nearest_name import unknown_name
-from ..plot.retained_tokens import FORMAT, MOST_POSITIONS, budgets_of, check_format, nearest_budget
+from ..plot.retained_tokens import FORMAT, MOST_POSITIONS, budgets_of, check_format, first_position, nearest_budget
 from .words import PathLike, path_word
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RetainedSets:
         with self._opened() as file:
             datasets = self._datasets(file, policy, sample, point)
             dataset = datasets[_known("layer", layer, list(datasets))]
-            first = _first_position(dataset)
+            first = first_position(dataset)
             at, _ = nearest_budget(file, self.path, budget, first + dataset.shape[2])
             _known("head", head, range(dataset.shape[1]))
             if at >= len(dataset):
@@ -74,7 +74,7 @@ class RetainedSets:
         with self._opened() as file:
             datasets = self._datasets(file, policy, sample, point)
             budgets, _ = budgets_of(file, self.path)
-            firsts = {layer: _first_position(dataset) for layer, dataset in datasets.items()}
+            firsts = {layer: first_position(dataset) for layer, dataset in datasets.items()}
             ends = {firsts[layer] + dataset.shape[2] for layer, dataset in datasets.items()}
             shapes = {dataset.shape[:2] for dataset in datasets.values()}
             if len(ends) != 1 or len(shapes) != 1 or max(ends) > MOST_POSITIONS:
@@ -141,13 +141,3 @@ def _known(kind: str, wanted: object, known: Sequence[object]) -> object:
     if wanted not in known:
         raise UsageError(unknown_name(kind, wanted, known))
     return wanted
-
-
-def _first_position(dataset: h5py.Dataset) -> int:
-    first = str(dataset.attrs.get("first_position"))
-    if dataset.ndim != 3 or not first.isdecimal():
-        raise InputError(
-            f"{dataset.file.filename}: {dataset.name}: expected [budget, head, token] from a first position on, found "
-            f"the shape {dataset.shape} from '{first}' on"
-        )
-    return int(first)

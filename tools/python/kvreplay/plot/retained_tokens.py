@@ -11,6 +11,7 @@ import numpy as np
 
 from ..common.errors import InputError, UsageError, first_line
 from ..common.inspected_file import open_inspected
+from ..common.kvreplay_program import run_kvreplay
 from ..common.nearest_name import unknown_name
 from .token_text import Span, TokenText
 
@@ -49,9 +50,8 @@ def tokens(
                 )
             with open_inspected(Path(trace)) as traced:
                 check_format(traced, Path(trace), "kvreplay-trace")
-                found = _read(file, Path(sets), traced["samples"], case, policy, budget)
-                _check_trace(traced, Path(trace), Path(sets), case, len(found.share))
-                return found
+                _check_trace(Path(trace), file, Path(sets))
+                return _read(file, Path(sets), traced["samples"], case, policy, budget)
     except KeyError as error:
         raise InputError(f"{sets}: not complete: {first_line(error)}") from error
 
@@ -62,15 +62,13 @@ def check_format(file: h5py.File, path: Path, expected: str) -> None:
         raise InputError(f"{path}: expected a file of the format {expected}, found {found}")
 
 
-def _check_trace(trace: h5py.File, path: Path, sets: Path, case: str, n_tokens: int) -> None:
-    sample, point = case.rsplit("@", 1)
-    for group in trace["samples"].values():
-        if group.attrs["name"] == sample:
-            names = group["compression_points/name"].asstr()[()].tolist()
-            positions = dict(zip(names, group["compression_points/position"][()].tolist()))
-            position = int(point) if point.isdecimal() else positions.get(point)
-            if position != n_tokens:
-                raise InputError(f"{sets}: is not of the trace {path}: {case} has {n_tokens} tokens, there {position}")
+def _check_trace(trace: Path, file: h5py.File, sets: Path) -> None:
+    """Sets of format 1.0 name no samples: they are numbered by those of one trace, which the options tell by its
+    fingerprint."""
+    (told,) = json.loads(run_kvreplay(["inspect", "--quick", "--json", "--", str(trace)]))["files"]
+    expected = options_of(file, sets).get("traces")
+    if expected != [told["fingerprint"]]:
+        raise InputError(f"{sets}: is not of the trace {trace}: it is of {expected}, that is {told['fingerprint']}")
 
 
 def _read(file: h5py.File, path: Path, prompts: h5py.Group, case: str, policy: str, budget: float) -> TokenText:
@@ -105,18 +103,21 @@ def _read(file: h5py.File, path: Path, prompts: h5py.Group, case: str, policy: s
 
 def _end_of(datasets: list[h5py.Dataset], path: Path) -> int:
     """The compression point, where the candidates of all layers end. Throws InputError."""
-    ends = set()
-    for dataset in datasets:
-        first = str(dataset.attrs["first_position"])
-        if dataset.ndim != 3 or not first.isdecimal():
-            raise InputError(
-                f"{path}: {dataset.name}: expected [budget, head, token] from a first position on, found the shape "
-                f"{dataset.shape} from '{first}' on"
-            )
-        ends.add(int(first) + dataset.shape[2])
+    ends = {first_position(dataset) + dataset.shape[2] for dataset in datasets}
     if len(ends) != 1 or max(ends) > MOST_POSITIONS:
         raise InputError(f"{path}: expected the sets of all layers to end at one position, found {sorted(ends)}")
     return ends.pop()
+
+
+def first_position(sets: h5py.Dataset) -> int:
+    """Of candidate 0 of sets [budget, head, token]. Throws InputError."""
+    first = str(sets.attrs.get("first_position", "nothing"))
+    if sets.ndim != 3 or not first.isdecimal():
+        raise InputError(
+            f"{sets.file.filename}: {sets.name}: expected [budget, head, token] from a first position on, found the shape "
+            f"{sets.shape} from '{first}' on"
+        )
+    return int(first)
 
 
 def _spans(prompt: h5py.Group, n_tokens: int) -> list[Span]:
@@ -136,11 +137,22 @@ def nearest_budget(file: h5py.File, path: Path, wanted: float, n_tokens: int) ->
     return at, f"{budgets[at]:g} tokens" if kind == "tokens" else f"{100 * budgets[at]:.3g} %"
 
 
+def options_of(file: h5py.File, path: Path) -> dict:
+    """Of the replay that saved the sets. Throws InputError."""
+    try:
+        options = json.loads(file.attrs["options"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: attribute options: expected those of a replay ({first_line(error)})") from error
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: attribute options: expected an object, found {type(options).__name__}")
+    return options
+
+
 def budgets_of(file: h5py.File, path: Path) -> tuple[np.ndarray, str]:
     """The budgets of the sets, fractions kept or tokens, and their kind: those of the replay's options. Throws
     InputError."""
+    options = options_of(file, path)
     try:
-        options = json.loads(file.attrs["options"])
         budgets, kind = np.array(options["budgets"], dtype=float), options["budget_kind"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: attribute options: expected the budgets of a replay ({error})") from error
