@@ -114,6 +114,22 @@ TEST_CASE("what does not find room is thinned: policies in the order that is wan
   CHECK(shared["cases"][1]["layers"].size() == 1);
 }
 
+TEST_CASE("after the first two cases only whole ones find room") {
+  Results results = small_results();
+  results.cases = {case_of("a"), case_of("b"), case_of("d")};
+  const auto cases_in = [&](std::size_t bytes) {
+    CodedArrays arrays;
+    const TokenOrder order{.cases = {2, 0, 1}, .policies = {0, 1, 2}};
+    return add_tokens(RuledSets(), bytes, results, order, arrays)["cases"];
+  };
+  // A whole case takes 120 bytes.
+  REQUIRE(cases_in(359).size() == 2);
+  CHECK(cases_in(359)[0]["case"] == 0);
+  CHECK(cases_in(359)[1]["case"] == 2);
+  CHECK(cases_in(359)[1]["layers"].size() == 2);
+  CHECK(cases_in(360).size() == 3);
+}
+
 TEST_CASE("of many budgets sixteen are chosen, and those that the sets lack are none") {
   Results results = small_results();
   results.budgets.clear();
