@@ -275,9 +275,9 @@ def test_an_address_that_names_a_section_opens_there(chromium, needle, section):
     assert -1 <= seen[1] < 900
 
 
-def test_rows_are_numbered_in_the_order_in_which_they_stand(chromium, samples):
+def test_rows_are_numbered_in_the_order_in_which_they_stand(chromium, needle):
     seen = chromium.visit(
-        samples.page,
+        needle.page,
         """
         const ranks = () => all("#ranking td.rank").map((cell) => cell.textContent).filter(Boolean);
         const found = {};
