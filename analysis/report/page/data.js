@@ -47,8 +47,8 @@ class ArrayStore {
     const packed = document.getElementById(elementId).textContent.trim();
     if (!packed) return new ArrayStore({}, new Uint8Array());
     const gzip = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
-    const stream = new Blob([gzip]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new ArrayStore(index, new Uint8Array(await new Response(stream).arrayBuffer()));
+    const unpacked = new Response(gzip).body.pipeThrough(new DecompressionStream("gzip"));
+    return new ArrayStore(index, new Uint8Array(await new Response(unpacked).arrayBuffer()));
   }
 
   has(name) {
