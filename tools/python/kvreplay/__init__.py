@@ -5,8 +5,7 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot <- api <- the programs record, train and validate beside this
-file.
+Rooms: common <- recorder | learning | validation | plot <- api | commands, the programs.
 """
 
 from importlib import import_module
