@@ -14,13 +14,18 @@ TYPE_CHECKING = False  # as of typing, which would be loaded for it
 if TYPE_CHECKING:
     from . import plot
     from .api.comparison import Comparison, compare
+    from .api.fitted import fit_budgets
+    from .api.live_recording import recording
     from .api.long_table import frame
     from .api.opened_results import open_results
     from .api.page import report
     from .api.planned import Plan, plan
+    from .api.recorded import record
     from .api.registry import metrics, policies
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
+    from .api.trained import train
+    from .api.validated import Validation, validate
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
     from .plot.pooling import pool
 
@@ -29,13 +34,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.comparison": ("Comparison", "compare"),
+    "api.fitted": ("fit_budgets",),
+    "api.live_recording": ("recording",),
     "api.long_table": ("frame",),
     "api.opened_results": ("open_results",),
     "api.page": ("report",),
     "api.planned": ("Plan", "plan"),
+    "api.recorded": ("record",),
     "api.registry": ("metrics", "policies"),
     "api.replayed": ("replay",),
     "api.retained_sets": ("RetainedSets", "retained"),
+    "api.trained": ("train",),
+    "api.validated": ("Validation", "validate"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
     "plot.pooling": ("pool",),
 }
@@ -52,7 +62,9 @@ __all__ = [
     "RetainedSets",
     "UsageError",
     "VERSION",
+    "Validation",
     "compare",
+    "fit_budgets",
     "frame",
     "metrics",
     "open_results",
@@ -60,9 +72,13 @@ __all__ = [
     "plot",
     "policies",
     "pool",
+    "record",
+    "recording",
     "replay",
     "report",
     "retained",
+    "train",
+    "validate",
 ]
 
 

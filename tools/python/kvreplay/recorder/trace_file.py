@@ -106,19 +106,28 @@ class TraceFile:
         token_ids: list[int],
         token_texts: list[str],
         forward_begins: list[int],
-        eos_masked_at: int | None,
+        eos_masked_at: int | None = None,
+        token_source: str = "greedy",
     ) -> None:
-        """Everything about a sample but its layers; `token_ids` and `token_texts` [n_tokens]."""
+        """Everything about a sample but its layers; `token_ids` and `token_texts` [n_tokens], no texts where there is no
+        tokenizer."""
         group = self._file.create_group(f"samples/{index:04d}")
         _set_attributes(
             group,
-            {"name": plan.name, "n_tokens": plan.n_tokens, "decode_start": plan.decode_start, "token_source": "greedy"},
+            {
+                "name": plan.name,
+                "n_tokens": plan.n_tokens,
+                "decode_start": plan.decode_start,
+                "token_source": token_source,
+            },
         )
         if eos_masked_at is not None:
             _set_attributes(group, {"eos_masked_at": eos_masked_at})
         group["token_ids"] = np.array(token_ids, dtype=np.int32)
-        # HDF5 strings end at a NUL, which byte-level tokenizers have a token for: its visible symbol stands for it.
-        group.create_dataset("token_texts", data=[text.replace("\0", "\u2400") for text in token_texts], dtype=TEXT)
+        if token_texts:
+            # HDF5 strings end at a NUL, which byte-level tokenizers have a token for: its visible symbol stands for it.
+            texts = [text.replace("\0", "\u2400") for text in token_texts]
+            group.create_dataset("token_texts", data=texts, dtype=TEXT)
         group["forward_begins"] = np.array(forward_begins, dtype=np.int64)
         group["query_ranges"] = np.array(plan.query_ranges, dtype=np.int64).reshape(-1, 2)
         if plan.spans:
