@@ -68,7 +68,9 @@ def main() -> None:
     print(f"{options.prompt} tokens read, {options.decode} decoded, {options.threads} threads, {size / 1e6:.0f} MB")
     print(f"recording adds {100 * (statistics.median(ratios) - 1):.1f} % (median of {options.pairs} pairs, CPU time)")
     wall = statistics.median(b[1] / a[1] for a, b in zip(plain, recorded))
-    print(f"on the wall {100 * (wall - 1):.1f} %; survey of the model and end of the file {statistics.median(rest):.2f} s of CPU")
+    print(
+        f"on the wall {100 * (wall - 1):.1f} %; survey of the model and end of the file {statistics.median(rest):.2f} s of CPU"
+    )
 
 
 if __name__ == "__main__":

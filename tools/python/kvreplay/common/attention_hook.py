@@ -34,8 +34,9 @@ class AttentionCall:
 
     def new_tokens(self) -> dict[str, torch.Tensor]:
         """Queries, keys and values of this pass's tokens, [heads, n_new, dim], where the batch has one row."""
-        n_new = self.query.shape[2]
-        return {"queries": self.query[0], "keys": self.key[0, :, -n_new:], "values": self.value[0, :, -n_new:]}
+        n_new, n_keys = self.query.shape[2], self.key.shape[2]
+        keys, values = (each.select(0, 0).narrow(1, n_keys - n_new, n_new) for each in (self.key, self.value))
+        return {"queries": self.query.select(0, 0), "keys": keys, "values": values}
 
 
 def refuse_infinite(layer: int, tensors: dict[str, torch.Tensor]) -> None:

@@ -85,13 +85,14 @@ class BatchCapture:
         for row in self.rows:
             row.drop_pass()
 
+    @torch.inference_mode()
     def listen(self, call: AttentionCall) -> None:
         """Takes over the new queries, keys and values of one layer."""
         if self.lost:
             return
         if call.query.shape[2] != self._n_new or call.query.shape[0] != len(self.rows):
             raise InputError(f"layer {call.layer} does not attend once per token and pass")
-        rotation = self._witness.take(call.key[:, :, -self._n_new :], call.layer)
+        rotation = self._witness.take(call.key.narrow(2, call.key.shape[2] - self._n_new, self._n_new), call.layer)
         if call.layer not in self._recorded:
             return
         if not self._is_whole(call):
@@ -105,7 +106,7 @@ class BatchCapture:
             if self._compare and not row.holds(part):
                 self.lost = True
                 return
-            row.listen(part, None if rotation is None else rotation.of_row(number, new))
+            row.listen(part, None if rotation is None else rotation.of_row(number, new if self._padded else None))
 
     def _is_whole(self, call: AttentionCall) -> bool:
         """Are there as many keys as the passes brought? A sliding layer may have forgotten those out of its window."""

@@ -113,9 +113,13 @@ class LiveRecording:
             self._sequences.begin_pass(call)
 
     def _listen(self, call: AttentionCall) -> None:
-        if self._sequences is not None and self._sequences.lost_at is None:
-            with self._working():
-                self._sequences.capture.listen(call)
+        if self._sequences is None or self._sequences.lost_at is not None:
+            return
+        try:  # without _working(), which costs as much as the rest: this is called for every layer and token
+            self._sequences.capture.listen(call)
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def _end_pass(self, module, args, output) -> None:
         with self._working():
