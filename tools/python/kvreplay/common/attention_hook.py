@@ -62,12 +62,15 @@ class AttentionHook:
     def register(self) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
         AttentionInterface.register(ATTENTION_NAME, self.attend)
+        # kvpress puts its own around all functions that are registered when it is imported; these would hide this one.
+        ALL_ATTENTION_FUNCTIONS[ATTENTION_NAME] = self.attend
         # Without this second registration the model makes no masks at all.
         AttentionMaskInterface.register(ATTENTION_NAME, ALL_MASK_ATTENTION_FUNCTIONS[self.implementation])
 
-    def attend(self, module, query, key, value, attention_mask, scaling=None, dropout=0.0, **extras):
+    def attend(self, module, query, key, value, attention_mask, dropout=0.0, scaling=None, **extras):
         """The signature of transformers' attention functions."""
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 

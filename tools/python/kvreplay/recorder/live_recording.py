@@ -168,6 +168,7 @@ class LiveRecording:
         if sequences is None:
             return
         sequences.capture.__exit__()
+        sequences.drop_pass()
         if sequences.capture.n_slots == 0:  # its first pass threw, and its program tries again
             self._marks = [mark for mark in sequences.marks if mark is not None] + self._marks
             return

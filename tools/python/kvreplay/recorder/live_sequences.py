@@ -50,9 +50,7 @@ class LiveSequences:
 
     def begin_pass(self, call: ForwardCall) -> None:
         """InputError where padding and positions are no sequence. A cache that has lost tokens ends all rows."""
-        if self._running is not None:  # the pass before threw
-            self.capture.drop_pass()
-            self._running = None
+        self.drop_pass()
         if self.lost_at is not None:
             return
         if call.n_cached < self.capture.n_slots:
@@ -61,6 +59,12 @@ class LiveSequences:
         self._check(call)
         self._running = call
         self.capture.begin_pass(call.n_new, call.real)
+
+    def drop_pass(self) -> None:
+        """Forgets a pass that threw."""
+        if self._running is not None:
+            self.capture.drop_pass()
+            self._running = None
 
     def end_pass(self, cache) -> None:
         """`cache`: of the model after the pass."""

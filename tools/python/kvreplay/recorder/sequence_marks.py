@@ -47,14 +47,14 @@ class SequenceMark:
         if self._has_text:
             prompt = self._prompt(fields)
             marked = tokenize_prompt(prompt, _needed(tokenizer, self.where))
-            # A text may have been tokenized with the tokens that stand before every text, or without.
-            if marked.ids != ids and prompt.text is not None:
-                marked = tokenize_prompt(prompt, tokenizer, special_tokens=False)
-            if marked.ids != ids:
-                raise InputError(
-                    f"{self.where}: the model read other tokens than the marked prompt has: {_differ(ids, marked.ids)}"
-                )
-            return prompt, marked
+            if marked.ids == ids:
+                return prompt, marked
+            # A text may have been tokenized without the tokens that stand around every text.
+            bare = marked if prompt.text is None else tokenize_prompt(prompt, tokenizer, special_tokens=False)
+            if bare.ids == ids:
+                return prompt, bare
+            different = _differ(ids, marked.ids)
+            raise InputError(f"{self.where}: the model read other tokens than the marked prompt has: {different}")
         in_tokens = all(isinstance(span, dict) and "tokens" in span for span in self.fields.get("spans", []))
         text = (
             "no text" if in_tokens else _needed(tokenizer, self.where).decode(ids, clean_up_tokenization_spaces=False)
