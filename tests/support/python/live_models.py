@@ -73,4 +73,4 @@ def differences(a: h5py.Group, b: h5py.Group) -> list[str]:
     one, other = datasets(a), datasets(b)
     unlike = [name for name in one.keys() | other.keys() if name not in one or name not in other]
     unlike += [name for name in one.keys() & other.keys() if not np.array_equal(one[name], other[name])]
-    return sorted(unlike) + [name for name in a.attrs if a.attrs[name] != b.attrs.get(name)]
+    return sorted(unlike) + [name for name in a.attrs if not np.array_equal(a.attrs[name], b.attrs.get(name))]
