@@ -181,7 +181,10 @@ void check(const Options& options, const ReplayOptions& replay, const OutputOpti
   if (output.threads == 0) throw UsageError("--threads 0: at least one thread has to work");
 }
 
-int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+}  // namespace
+
+int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err,
+                       const std::function<void()>& keep_going) {
   ReplayOptions replay;
   OutputOptions output;
   Options options(
@@ -229,7 +232,11 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   };
   if (!run_replay(plan, part, files, *backend,
                   {.begin = begin,
-                   .advance = [&](double flops) { line->advance(flops); },
+                   .advance =
+                       [&](double flops) {
+                         keep_going();
+                         line->advance(flops);
+                       },
                    .note = [&](const std::string& text) { line->note(talk, text); }})) {
     fmt::print(talk, "{} was there already, written by the same replay\n", printable(files.results));
     return 0;
@@ -246,10 +253,12 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   return 0;
 }
 
-}  // namespace
-
 Command replay_command() {
-  return {.name = "replay", .summary = "replay traces through eviction policies, all budgets at once", .run = run};
+  return {.name = "replay",
+          .summary = "replay traces through eviction policies, all budgets at once",
+          .run = [](std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+            return run_replay_command(args, out, err, [] {});
+          }};
 }
 
 }  // namespace kvreplay

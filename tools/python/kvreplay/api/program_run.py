@@ -13,10 +13,11 @@ from ..common.progress import Progress
 LOG = logging.getLogger("kvreplay")
 PROGRESS = re.compile(r".*: \d+ % of .* after .*")
 
+Runs = Callable[[Sequence[str], Callable[[str], None]], str]  # as run_kvreplay()
 ProgressWish = bool | Callable[[str], None] | None
 
 
-def run_logged(words: Sequence[str], progress: ProgressWish = False) -> str:
+def run_logged(words: Sequence[str], progress: ProgressWish = False, run: Runs = run_kvreplay) -> str:
     """What the program prints. Its notes, such as policies that it leaves out, go to the log `kvreplay` as INFO.
 
     progress: True shows it on stderr, False does not; None: where stderr is a terminal; a function gets each line of
@@ -35,4 +36,4 @@ def run_logged(words: Sequence[str], progress: ProgressWish = False) -> str:
 
         if shown:
             line_of_terminal.show(words[0])
-        return run_kvreplay(words, heard)
+        return run(words, heard)

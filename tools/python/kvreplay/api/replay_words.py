@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..parts.part import Part
 from .words import (
     Number,
     PathLike,
@@ -19,12 +20,13 @@ from .words import (
     path_words,
 )
 
+Policies = Text | Part | Iterable[str | Part]
 Scores = Mapping[str, PathLike] | PathLike | Iterable[PathLike]
 
 
 def replay_words(
     traces: PathLike | Iterable[PathLike],
-    policies: Text | None,
+    policies: Policies | None,
     budgets: str | Number | Iterable[str | Number] | None,
     *,
     compression_points: str | int | Iterable[str | int] | None,
