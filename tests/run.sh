@@ -30,7 +30,7 @@ else
   if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     # The package's Python alone, as it lies here: the program and the module are those of the build below.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-      --config-settings=wheel.cmake=false --config-settings=editable.mode=inplace \
+      --config-settings=wheel.cmake=false --config-settings=wheel.py-api=py3 --config-settings=editable.mode=inplace \
       -c tests/constraints.txt -e '.[record,train,plot]' -r tests/requirements-test.txt
     echo "$wanted" >.venv/installed
   fi
