@@ -1,7 +1,6 @@
 // The extension module kvreplay._core: replays inside of Python's process, with parts of policies that are written in
 // it.
 
-#include <cblas.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -9,6 +8,7 @@
 #include <exception>
 #include <string>
 
+#include "core/base/blas.h"
 #include "core/base/error.h"
 #include "core/contracts/budget.h"
 #include "tools/cli/command.h"

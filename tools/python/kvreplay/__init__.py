@@ -5,8 +5,7 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot <- api <- the programs record, train and validate beside this
-file.
+Rooms: common <- recorder | learning | validation | plot | parts <- api | commands, the programs.
 """
 
 from importlib import import_module
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from ._core import Layer, View
+    from .parts.decorators import allocator, modifier, scorer, scorer_at
+    from .parts.part import Part
     from .plot.pooling import pool
 
     VERSION: str
@@ -38,6 +40,8 @@ _HOMES = {
     "api.replayed": ("replay",),
     "api.retained_sets": ("RetainedSets", "retained"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
+    "parts.part": ("Part",),
     "plot.pooling": ("pool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -48,14 +52,19 @@ __all__ = [
     "Error",
     "IncompleteError",
     "InputError",
+    "Layer",
     "MachineError",
+    "Part",
     "Plan",
     "RetainedSets",
     "UsageError",
     "VERSION",
+    "View",
+    "allocator",
     "compare",
     "frame",
     "metrics",
+    "modifier",
     "open_results",
     "plan",
     "plot",
@@ -64,6 +73,8 @@ __all__ = [
     "replay",
     "report",
     "retained",
+    "scorer",
+    "scorer_at",
 ]
 
 
@@ -72,6 +83,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         value: object = version("kvreplay")
+    elif name in ("Layer", "View"):
+        from .common.kvreplay_module import load_core
+
+        value = getattr(load_core(), name)
     elif name == "plot":
         value = import_module(".plot", __name__)
     elif name in _HOME_OF:

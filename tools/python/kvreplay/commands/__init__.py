@@ -1,0 +1,1 @@
+"""The programs kvreplay-record, kvreplay-train and kvreplay-validate."""
