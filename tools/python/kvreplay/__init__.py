@@ -13,6 +13,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # as of typing, which would be loaded for it
 if TYPE_CHECKING:
     from . import plot
+    from ._core import Layer, View
     from .api.comparison import Comparison, compare
     from .api.long_table import frame
     from .api.opened_results import open_results
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
-    from ._core import Layer, View
     from .parts.decorators import allocator, modifier, scorer, scorer_at
     from .parts.part import Part
     from .plot.pooling import pool

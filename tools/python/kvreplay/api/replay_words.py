@@ -49,7 +49,7 @@ def replay_words(
     return [
         "replay",
         *path_option("output", output),
-        *each_option("policy", policies, "policies"),
+        *each_option("policy", _policy_texts(policies), "policies"),
         *joined_option("budget", budgets, "budgets"),
         *each_option("compression-point", compression_points, "compression_points"),
         *joined_option("layer", layers, "layers"),
@@ -68,6 +68,12 @@ def replay_words(
         "--",
         *path_words(traces, "traces"),
     ]
+
+
+def _policy_texts(policies: Policies | None) -> list | None:
+    if policies is None:
+        return None
+    return [str(each) if isinstance(each, Part) else each for each in listed(policies, "policies")]
 
 
 def _score_options(scores: Scores | None) -> list[str]:
