@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .api.registry import metrics, policies
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
+    from .api.score_files import save_scores
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
     from .parts.decorators import allocator, modifier, scorer, scorer_at
     from .parts.part import Part
@@ -38,6 +39,7 @@ _HOMES = {
     "api.planned": ("Plan", "plan"),
     "api.registry": ("metrics", "policies"),
     "api.replayed": ("replay",),
+    "api.score_files": ("save_scores",),
     "api.retained_sets": ("RetainedSets", "retained"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
     "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
@@ -73,6 +75,7 @@ __all__ = [
     "replay",
     "report",
     "retained",
+    "save_scores",
     "scorer",
     "scorer_at",
 ]

@@ -99,7 +99,9 @@ def plan(
             report=report,
             force=force,
         )
-        said = json.loads(run_logged([words[0], "--dry-run", "--json", *words[1:]], progress, runner_for(policies, inside)))
+        said = json.loads(
+            run_logged([words[0], "--dry-run", "--json", *words[1:]], progress, runner_for(policies, inside))
+        )
     units = pd.DataFrame(said["units"], columns=["unit", "case", "layer", "trace", "flops", "bytes"])
     units["trace"] = [said["traces"][trace]["path"] for trace in units["trace"]]
     return Plan(
