@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .api.comparison import Comparison, compare
     from .api.long_table import frame
     from .api.opened_results import open_results
+    from .api.opened_trace import Trace, open_trace
     from .api.page import report
     from .api.planned import Plan, plan
     from .api.registry import metrics, policies
@@ -35,6 +36,7 @@ _HOMES = {
     "api.comparison": ("Comparison", "compare"),
     "api.long_table": ("frame",),
     "api.opened_results": ("open_results",),
+    "api.opened_trace": ("Trace", "open_trace"),
     "api.page": ("report",),
     "api.planned": ("Plan", "plan"),
     "api.registry": ("metrics", "policies"),
@@ -59,6 +61,7 @@ __all__ = [
     "Part",
     "Plan",
     "RetainedSets",
+    "Trace",
     "UsageError",
     "VERSION",
     "View",
@@ -68,6 +71,7 @@ __all__ = [
     "metrics",
     "modifier",
     "open_results",
+    "open_trace",
     "plan",
     "plot",
     "policies",
