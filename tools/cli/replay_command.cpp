@@ -184,7 +184,7 @@ void check(const Options& options, const ReplayOptions& replay, const OutputOpti
 }  // namespace
 
 int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err,
-                       const std::function<void()>& keep_going) {
+                       const ReplayHost& host) {
   ReplayOptions replay;
   OutputOptions output;
   Options options(
@@ -225,7 +225,7 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
     if (n_left < part.units.size())
       fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", part.units.size() - n_left,
                  part.units.size());
-    line.emplace(err, progress_form(err, output.quiet), "replay", flops, flops_text(flops));
+    line.emplace(err, output.quiet ? ProgressForm::none : host.progress, "replay", flops, flops_text(flops));
     if (&err == &std::cerr)
       note.emplace("interrupted; the same command goes on from there (finished units are in " + files.results +
                    ".units)");
@@ -234,7 +234,7 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
                   {.begin = begin,
                    .advance =
                        [&](double flops) {
-                         keep_going();
+                         host.keep_going();
                          line->advance(flops);
                        },
                    .note = [&](const std::string& text) { line->note(talk, text); }})) {
@@ -257,7 +257,7 @@ Command replay_command() {
   return {.name = "replay",
           .summary = "replay traces through eviction policies, all budgets at once",
           .run = [](std::span<const std::string> args, std::ostream& out, std::ostream& err) {
-            return run_replay_command(args, out, err, [] {});
+            return run_replay_command(args, out, err, {.keep_going = [] {}, .progress = progress_form(err, false)});
           }};
 }
 
