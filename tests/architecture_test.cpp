@@ -76,7 +76,7 @@ const std::vector<Library>& libraries() {
   static const std::vector<Library> all{
       {"HDF5", std::regex("hdf5.*|H5.*"), {"traces", "tests"}},
       {"Boost", std::regex("boost/.*"), {"tools/cli", "tests/cuda_emulation"}},
-      {"BLAS", std::regex("(open)?(f77)?c?blas.*|lapacke?.*"), {"core", "tests"}},
+      {"BLAS", std::regex("(open)?(f77)?c?blas.*|lapacke?.*"), {"core/base", "tests"}},
       {"Highway", std::regex("hwy/.*"), {"core", "tests"}},
       {"CUDA",
        std::regex("cuda.*|cublas.*|cusolver.*|cub/.*|thrust/.*|mma.h|driver_types.h|library_types.h|vector_types.h"),

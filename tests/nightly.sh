@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: files damaged by the thousand, every call that can fail, kills, and the C++
-# tests of what threads share under sanitizers. Takes the program and the interpreter that tests/run.sh has made.
+# tests of what threads share under sanitizers, the packages. Takes the program and the interpreter that tests/run.sh has made.
 #   bash tests/nightly.sh [SEED]      what was drawn with that seed again; without it, one of the date
 # Ends with 1 when something was found. build/damaged keeps the files that a promise was broken with.
 set -euo pipefail
@@ -51,12 +51,22 @@ sanitized() { # SANITIZER FOLDER
     OPENBLAS_NUM_THREADS=1 "$2/kvreplay_tests" --source-file="$shared_by_threads"
 }
 
+wheels() { # of what is released: of the archive of the sources
+  bash tools/wheel.sh --from-sources
+}
+
+debian_package() {
+  (cd build && cpack >/dev/null) && dpkg-deb --info build/kvreplay_*.deb
+}
+
 part "damaged files" damaged_files
 part "lies of the reader" lies
 part "failing calls" failing_calls
 part "kills" kills
 part "ThreadSanitizer" sanitized thread build-tsan
 part "AddressSanitizer" sanitized address build-sanitize
+part "wheels" wheels
+part "Debian package" debian_package
 part "fuzz targets" fuzz_targets
 
 if [ ${#found[@]} -gt 0 ]; then

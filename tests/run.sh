@@ -22,17 +22,20 @@ if $fast; then
   configure+=(-DKVREPLAY_CUDA_TESTS=OFF)
 else
   # The interpreter of the tests: the package as it lies here, what it needs, and what opens results.
-  install_packages python3-venv clang libclang-rt-14-dev
+  install_packages python3-dev python3-venv clang libclang-rt-14-dev
   # Tests of pages are skipped without it.
   install_packages chromium || echo "chromium cannot be installed: the tests in tests/browser are skipped"
   [ -x .venv/bin/python ] || python3 -m venv .venv
   wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-test.txt | sha256sum)
   if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
+    # The package's Python alone, as it lies here: the program and the module are those of the build below.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+      --config-settings=wheel.cmake=false --config-settings=wheel.py-api=py3 --config-settings=editable.mode=inplace \
       -c tests/constraints.txt -e '.[record,train,plot]' -r tests/requirements-test.txt
     echo "$wanted" >.venv/installed
   fi
   configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python" -DKVREPLAY_CUDA_TESTS=ON)
+  configure+=(-DKVREPLAY_PYTHON_MODULE=ON "-DPython_EXECUTABLE=$PWD/.venv/bin/python")
 fi
 
 "${configure[@]}" >/dev/null

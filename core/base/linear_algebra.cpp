@@ -1,23 +1,11 @@
 #include "core/base/linear_algebra.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <type_traits>
 
-// LAPACK as OpenBLAS carries it; Debian's package of it has no header for these.
-extern "C" {
-void dpotrf_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
-void dpotri_(const char* triangle, const blasint* n, double* a, const blasint* lda, blasint* info);
-void dgeqrf_(const blasint* m, const blasint* n, double* a, const blasint* lda, double* tau, double* work,
-             const blasint* lwork, blasint* info);
-void sgeqrf_(const blasint* m, const blasint* n, float* a, const blasint* lda, float* tau, float* work,
-             const blasint* lwork, blasint* info);
-void dsyev_(const char* vectors, const char* triangle, const blasint* n, double* a, const blasint* lda, double* values,
-            double* work, const blasint* lwork, blasint* info);
-}
+#include "core/base/blas.h"
 
 namespace kvreplay {
 namespace {

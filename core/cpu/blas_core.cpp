@@ -1,12 +1,13 @@
 #include "core/cpu/blas_core.h"
 
-#include <cblas.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
+
+#include "core/base/blas.h"
 
 namespace kvreplay {
 

@@ -2,14 +2,13 @@
 
 #include "core/cpu/cpu_backend.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <mutex>
 #include <vector>
 
+#include "core/base/blas.h"
 #include "core/base/parallel.h"
 #include "core/cpu/panel_kernels.h"
 #include "core/cpu/projected_norms.h"

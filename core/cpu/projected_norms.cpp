@@ -1,7 +1,6 @@
 #include "core/cpu/projected_norms.h"
 
-#include <cblas.h>
-
+#include "core/base/blas.h"
 #include "core/base/row_norms.h"
 
 namespace kvreplay::cpu {

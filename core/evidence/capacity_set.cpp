@@ -1,11 +1,10 @@
 #include "core/evidence/capacity_set.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "core/base/blas.h"
 #include "core/base/error.h"
 
 namespace kvreplay {

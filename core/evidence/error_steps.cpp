@@ -1,11 +1,10 @@
 #include "core/evidence/error_steps.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "core/base/blas.h"
 #include "core/base/error.h"
 #include "core/base/row_norms.h"
 

@@ -1,12 +1,12 @@
 #include "core/evidence/key_leverage.h"
 
-#include <cblas.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "core/base/blas.h"
 #include "core/base/error.h"
 #include "core/base/linear_algebra.h"
 #include "core/base/seeded_random.h"

@@ -1,10 +1,9 @@
 #include "core/evidence/key_similarity.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <numeric>
 
+#include "core/base/blas.h"
 #include "core/base/row_norms.h"
 
 namespace kvreplay {

@@ -1,7 +1,8 @@
 #include "core/evidence/value_norms.h"
 
-#include <cblas.h>
 #include <fmt/format.h>
+
+#include "core/base/blas.h"
 
 namespace kvreplay {
 namespace {

@@ -1,11 +1,11 @@
 #include "core/evidence/window_attention.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
+
+#include "core/base/blas.h"
 
 namespace kvreplay {
 namespace {

@@ -25,6 +25,7 @@ RUN_BY, FROM = re.compile(r"<!-- (?:run by|measured in): (.*) -->"), re.compile(
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n(<!-- [^\n]* -->)?", re.MULTILINE | re.DOTALL)
 FOREIGN_OPTIONS = {"--preset", "--build", "--install", "--prefix", "--fast", "--test-dir", "--prompts"}
+FOREIGN_OPTIONS |= {"--config-settings", "--from-sources", "--with-torch"}
 
 
 def documents() -> list[Path]:
@@ -184,7 +185,7 @@ class Documents(unittest.TestCase):
         for program in ("record", "train", "validate"):
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-                __import__(f"kvreplay.{program}", fromlist=["main"]).main(["--help"])
+                __import__(f"kvreplay.commands.{program}", fromlist=["main"]).main(["--help"])
             known |= set(re.findall(r"--[a-z][\w-]*", out.getvalue()))
         for document in [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]:
             self.assertLessEqual(set(re.findall(r"(?<![\w-])--[a-z][\w-]*", document.read_text())), known, document)

@@ -181,7 +181,10 @@ void check(const Options& options, const ReplayOptions& replay, const OutputOpti
   if (output.threads == 0) throw UsageError("--threads 0: at least one thread has to work");
 }
 
-int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+}  // namespace
+
+int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err,
+                       const ReplayHost& host) {
   ReplayOptions replay;
   OutputOptions output;
   Options options(
@@ -222,14 +225,18 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
     if (n_left < part.units.size())
       fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", part.units.size() - n_left,
                  part.units.size());
-    line.emplace(err, progress_form(err, output.quiet), "replay", flops, flops_text(flops));
+    line.emplace(err, output.quiet ? ProgressForm::none : host.progress, "replay", flops, flops_text(flops));
     if (&err == &std::cerr)
       note.emplace("interrupted; the same command goes on from there (finished units are in " + files.results +
                    ".units)");
   };
   if (!run_replay(plan, part, files, *backend,
                   {.begin = begin,
-                   .advance = [&](double flops) { line->advance(flops); },
+                   .advance =
+                       [&](double flops) {
+                         host.keep_going();
+                         line->advance(flops);
+                       },
                    .note = [&](const std::string& text) { line->note(talk, text); }})) {
     fmt::print(talk, "{} was there already, written by the same replay\n", printable(files.results));
     return 0;
@@ -246,10 +253,12 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   return 0;
 }
 
-}  // namespace
-
 Command replay_command() {
-  return {.name = "replay", .summary = "replay traces through eviction policies, all budgets at once", .run = run};
+  return {.name = "replay",
+          .summary = "replay traces through eviction policies, all budgets at once",
+          .run = [](std::span<const std::string> args, std::ostream& out, std::ostream& err) {
+            return run_replay_command(args, out, err, {.keep_going = [] {}, .progress = progress_form(err, false)});
+          }};
 }
 
 }  // namespace kvreplay

@@ -71,7 +71,7 @@ class Descriptor {
   throw SystemError(fmt::format("cannot start kvreplay-reader: {}", std::strerror(error)));
 }
 
-/// kvreplay-reader stands beside the program, or the library, that this code is part of.
+/// kvreplay-reader stands beside the program that this code is part of; in bin/ beside a library, the Python package's.
 const std::string& reader_program() {
   static const std::string program = [] {
     Dl_info info{};
@@ -81,7 +81,8 @@ const std::string& reader_program() {
     // The program itself has no name there, and what it was called by may be no path.
     const bool in_library = known && object != nullptr && object->l_name != nullptr && object->l_name[0] != '\0';
     const fs::path self = in_library ? fs::path(object->l_name) : fs::read_symlink("/proc/self/exe");
-    return (self.parent_path() / "kvreplay-reader").string();
+    const fs::path folder = in_library ? self.parent_path() / "bin" : self.parent_path();
+    return (folder / "kvreplay-reader").string();
   }();
   if (access(program.c_str(), X_OK) != 0)
     throw SystemError(fmt::format("{}: the program that reads files: {}", program, std::strerror(errno)));

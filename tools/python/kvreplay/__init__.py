@@ -5,7 +5,7 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot <- api | commands, the programs.
+Rooms: common <- recorder | learning | validation | plot | parts <- api | commands, the programs.
 """
 
 from importlib import import_module
@@ -13,20 +13,25 @@ from importlib import import_module
 TYPE_CHECKING = False  # as of typing, which would be loaded for it
 if TYPE_CHECKING:
     from . import plot
+    from ._core import Layer, View
     from .api.comparison import Comparison, compare
     from .api.fitted import fit_budgets
     from .api.live_recording import recording
     from .api.long_table import frame
     from .api.opened_results import open_results
+    from .api.opened_trace import Trace, open_trace
     from .api.page import report
     from .api.planned import Plan, plan
     from .api.recorded import record
     from .api.registry import metrics, policies
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
+    from .api.score_files import save_scores
     from .api.trained import train
     from .api.validated import Validation, validate
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .parts.decorators import allocator, modifier, scorer, scorer_at
+    from .parts.part import Part
     from .plot.pooling import pool
 
     VERSION: str
@@ -38,15 +43,19 @@ _HOMES = {
     "api.live_recording": ("recording",),
     "api.long_table": ("frame",),
     "api.opened_results": ("open_results",),
+    "api.opened_trace": ("Trace", "open_trace"),
     "api.page": ("report",),
     "api.planned": ("Plan", "plan"),
     "api.recorded": ("record",),
     "api.registry": ("metrics", "policies"),
     "api.replayed": ("replay",),
     "api.retained_sets": ("RetainedSets", "retained"),
+    "api.score_files": ("save_scores",),
     "api.trained": ("train",),
     "api.validated": ("Validation", "validate"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
+    "parts.part": ("Part",),
     "plot.pooling": ("pool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -57,17 +66,24 @@ __all__ = [
     "Error",
     "IncompleteError",
     "InputError",
+    "Layer",
     "MachineError",
+    "Part",
     "Plan",
     "RetainedSets",
+    "Trace",
     "UsageError",
     "VERSION",
     "Validation",
+    "View",
+    "allocator",
     "compare",
     "fit_budgets",
     "frame",
     "metrics",
+    "modifier",
     "open_results",
+    "open_trace",
     "plan",
     "plot",
     "policies",
@@ -77,6 +93,9 @@ __all__ = [
     "replay",
     "report",
     "retained",
+    "save_scores",
+    "scorer",
+    "scorer_at",
     "train",
     "validate",
 ]
@@ -87,6 +106,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         value: object = version("kvreplay")
+    elif name in ("Layer", "View"):
+        from .common.kvreplay_module import load_core
+
+        value = getattr(load_core(), name)
     elif name == "plot":
         value = import_module(".plot", __name__)
     elif name in _HOME_OF:

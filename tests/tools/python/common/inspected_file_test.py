@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import unittest
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from unittest import mock
 
@@ -29,6 +30,8 @@ class ProgramTest(unittest.TestCase):
             os.environ.pop(name, None)
         self.enterContext(mock.patch.object(sys, "executable", str(self.folder / "venv" / "python")))
         self.enterContext(mock.patch.object(kvreplay_program, "CHECKOUT", self.folder / "sources"))
+        self.enterContext(mock.patch.object(kvreplay_program, "find_spec", lambda name: self.module))
+        self.module = None  # nothing but Python is installed
         self.enterContext(mock.patch.object(inspected_file, "_inspected", set()))
 
     def script(self, path: str, text: str = "") -> str:
@@ -44,8 +47,18 @@ class FindProgram(ProgramTest):
         for place in ("sources/build/kvreplay", "path/kvreplay", "venv/kvreplay"):
             program = self.script(place)
             self.assertEqual(find_program(), program)
+        program = self.script("site-packages/kvreplay/bin/kvreplay")
+        self.module = ModuleSpec("kvreplay._core", None, origin=str(self.folder / "site-packages/kvreplay/_core.so"))
+        self.assertEqual(find_program(), program)
         os.environ["KVREPLAY_PROGRAM"] = os.path.relpath(self.script("mine"))
         self.assertEqual(find_program(), str(self.folder / "mine"))
+
+    def test_the_console_script_of_the_package_is_not_the_program_that_it_looks_for(self):
+        front = self.script("venv/kvreplay", "from kvreplay.__main__ import main\n")
+        program = self.script("path/kvreplay")
+        self.assertEqual(find_program(), program)
+        os.environ["KVREPLAY_PROGRAM"] = front
+        self.assertEqual(find_program(), program)
 
     def test_what_cannot_be_run_is_no_program(self):
         Path(self.script("venv/kvreplay")).chmod(0o644)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import BY_EXIT_CODE, Error, MachineError, UsageError
@@ -17,7 +17,8 @@ CHECKOUT = Path(__file__).parents[4]  # of the sources, where the package lies i
 
 FILES_HELP = """\
 files: before an HDF5 file is opened, `kvreplay inspect` checks it, once. The program is what KVREPLAY_PROGRAM
-names; else `kvreplay` beside the Python interpreter, on the PATH, or in the folder build of the sources.
+names; else the Python package's own, `kvreplay` beside the Python interpreter, on the PATH, or in the folder build of
+the sources.
 KVREPLAY_TRUST_INPUT=1 opens files unchecked: for your own files alone.
 """
 
@@ -28,14 +29,34 @@ def find_program() -> str:
     if named:
         if not _is_program(named):
             raise UsageError(f"KVREPLAY_PROGRAM: {named} is no program")
-        return os.path.abspath(named)
-    for path in (Path(sys.executable).with_name("kvreplay"), shutil.which("kvreplay"), CHECKOUT / "build" / "kvreplay"):
-        if path is not None and _is_program(path):
+        if not _is_front(named):
+            return os.path.abspath(named)
+    for path in _places():
+        if _is_program(path) and not _is_front(path):
             return str(path)
     raise UsageError(
         "the program kvreplay, which replays, and checks files before they are opened, is not found: build it (bash tools/demo.sh), "
         "then put it on the PATH or name it in KVREPLAY_PROGRAM; KVREPLAY_TRUST_INPUT=1 opens files unchecked"
     )
+
+
+def _places() -> Iterator[Path]:
+    # In an editable installation the module and the program lie elsewhere than this file.
+    module = find_spec("kvreplay._core")
+    if module is not None and module.origin is not None:
+        yield Path(module.origin).parent / "bin" / "kvreplay"
+    yield Path(sys.executable).with_name("kvreplay")
+    for folder in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
+        yield Path(folder) / "kvreplay"
+    yield CHECKOUT / "build" / "kvreplay"
+
+
+def _is_front(path: str | Path) -> bool:
+    """The package's own console script, which would look for the program again."""
+    if not os.access(path, os.R_OK):
+        return False
+    with open(path, "rb") as file:
+        return b"kvreplay.__main__" in file.read(1000)
 
 
 def _is_program(path: str | Path) -> bool:
@@ -48,7 +69,9 @@ def run_kvreplay(words: Sequence[str], heard: Callable[[str], None] = lambda lin
     Throws the error of its exit code, with its one line; MachineError where a signal ended it. Ctrl-C is passed on to
     it, and KeyboardInterrupt raised once it has ended."""
     program = find_program()
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # As often as a bar or a line of a terminal moves.
+    often = os.environ | {"KVREPLAY_PROGRESS_MS": os.environ.get("KVREPLAY_PROGRESS_MS", "500")}
+    streams = {"env": often, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     printed: list[bytes] = []
     said: list[str] = []
     try:

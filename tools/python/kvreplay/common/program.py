@@ -25,6 +25,8 @@ def run_program(name: str, work: Callable[[], None]) -> int:
         return _fail(name, str(error), EXIT_INPUT)
     except KeyboardInterrupt:
         return _fail(name, "interrupted, nothing was written", 128 + signal.SIGINT)
+    except ModuleNotFoundError as error:
+        return _fail(name, f"{error.name} is not installed: pip install 'kvreplay[record,train]'", EXIT_USAGE)
     except Exception as error:  # a full disk, no memory, a fault of ours: still one line
         return _fail(name, f"{type(error).__name__}: {first_line(error)}", EXIT_FAILURE)
 
