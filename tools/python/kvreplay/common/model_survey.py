@@ -10,7 +10,7 @@ import torch
 from .attention_hook import AttentionCall, AttentionHook, refuse_infinite
 from .errors import InputError, UsageError, first_line
 from .residual_stream import ResidualStream, find_block
-from .rotary_embedding import Rope, Rotation, RotationWitness, match_rope, rope_candidates
+from .rotary_embedding import Rope, Rotation, RotationWitness, check_rotated_keys, match_rope, rope_candidates
 
 N_SURVEY_TOKENS = 32  # enough to tell rotations apart
 PROJECTION_NAMES = ("o_proj", "out_proj", "dense", "c_proj", "wo")
@@ -118,8 +118,9 @@ def _survey_pass(model, hook, witness) -> tuple[dict[int, AttentionCall], dict[i
         calls[call.layer] = call
         new = call.new_tokens()
         refuse_infinite(call.layer, new)
-        if rotation := witness.take(new["keys"][None], call.layer):
+        if rotation := witness.take(new["keys"][None].shape):
             rotations[call.layer] = rotation.of_row(0)
+            check_rotated_keys(rotations[call.layer], new["keys"], call.layer)
 
     hook.listener = listen
     _run_survey_tokens(model)

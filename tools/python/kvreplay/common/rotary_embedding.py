@@ -37,10 +37,9 @@ class Rotation:
     before: torch.Tensor
     after: torch.Tensor
 
-    def of_row(self, row: int, tokens: slice | torch.Tensor | None = None) -> Rotation:
-        """One row of a batch, at all or some of its tokens."""
-        before, after = self.before.select(0, row), self.after.select(0, row)
-        return Rotation(before, after) if tokens is None else Rotation(before[:, tokens], after[:, tokens])
+    def of_row(self, row: int) -> Rotation:
+        """One row of a batch."""
+        return Rotation(self.before[row], self.after[row])
 
 
 class RotationWitness:
@@ -72,21 +71,23 @@ class RotationWitness:
 
         return watched
 
-    def take(self, keys: torch.Tensor, layer: int) -> Rotation | None:
-        """The rotation that gave `keys` [n_rows, n_kv_heads, n, head_dim], the new keys of a layer in a batch; None if
-        there was none."""
+    def take(self, keys_shape: torch.Size) -> Rotation | None:
+        """The last rotation; None if there was none since the last call. `keys_shape`: of the new keys that it should have
+        given, [n_rows, n_kv_heads, n, head_dim]; check_rotated_keys() tells whether it did."""
         if self._last is None:
             return None
         before, after = self._last
         self._last = None
-        if after.shape[:3] != keys.shape[:3]:  # some models keep [n, n_kv_heads, head_dim]
+        if after.shape[:3] != keys_shape[:3]:  # some models keep [n, n_kv_heads, head_dim]
             before, after = before.transpose(1, 2), after.transpose(1, 2)
-        rotary_dim = after.shape[-1]
-        if after.shape[:3] != keys.shape[:3] or not torch.equal(after, keys[..., :rotary_dim]):
-            if not bool(torch.isfinite(after).all()):  # no number equals NaN
-                raise InputError(f"layer {layer}: keys hold NaN or infinity")
-            raise InputError(f"layer {layer}: the keys change between RoPE and the cache, which a trace cannot say")
-        return Rotation(before.detach(), after.detach())
+        return Rotation(before, after)
+
+
+def check_rotated_keys(rotation: Rotation, keys: torch.Tensor, layer: int) -> None:
+    """Throws InputError unless a rotation gave the keys, [n_kv_heads, n, head_dim]."""
+    after = rotation.after
+    if after.shape[:2] != keys.shape[:2] or not torch.equal(after, keys[..., : after.shape[-1]]):
+        raise InputError(f"layer {layer}: the keys change between RoPE and the cache, which a trace cannot say")
 
 
 def rope_candidates(model) -> list[tuple[torch.Tensor, float]]:

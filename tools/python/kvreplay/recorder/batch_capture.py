@@ -10,7 +10,7 @@ from ..common.attention_hook import AttentionCall
 from ..common.errors import InputError
 from ..common.model_survey import ModelFacts
 from ..common.residual_stream import ResidualStream
-from ..common.rotary_embedding import RotationWitness
+from ..common.rotary_embedding import Rotation, RotationWitness
 from .attention_mask import visible_keys
 from .sample_capture import SampleCapture
 
@@ -75,9 +75,10 @@ class BatchCapture:
             new = self._place(number, self._n_new)
             if _is_empty(new):
                 continue
-            row.end_pass(
-                {index: (before[number][new], after[number][new]) for index, (before, after) in streams.items()}
-            )
+            of_row = {index: (before[number], after[number]) for index, (before, after) in streams.items()}
+            if self._padded:
+                of_row = {index: (before[new], after[new]) for index, (before, after) in of_row.items()}
+            row.end_pass(of_row)
 
     def drop_pass(self) -> None:
         """Forgets the running pass."""
@@ -97,7 +98,7 @@ class BatchCapture:
                 f"layer {call.layer}: {call.key.shape[2]} cached keys after {self.n_slots} tokens: a cache of fixed size, or "
                 "one that was filled before, cannot be recorded"
             )
-        rotation = self._witness.take(call.key.narrow(2, call.key.shape[2] - self._n_new, self._n_new), call.layer)
+        rotation = self._witness.take((*call.key.shape[:2], self._n_new, call.key.shape[3]))
         if call.layer not in self._recorded:
             return
         if not self._is_whole(call):
@@ -111,7 +112,7 @@ class BatchCapture:
             if self._compare and not row.holds(part):
                 self.lost = True
                 return
-            row.listen(part, None if rotation is None else rotation.of_row(number, new if self._padded else None))
+            row.listen(part, self._rotation_of(rotation, number, new))
 
     def _is_whole(self, call: AttentionCall) -> bool:
         """Are there as many keys as the passes brought? A sliding layer may have forgotten those out of its window."""
@@ -133,6 +134,12 @@ class BatchCapture:
             mask=self._mask_of(call, number, new, keys),
             output=call.output[one][:, new],
         )
+
+    def _rotation_of(self, rotation: Rotation | None, number: int, new) -> Rotation | None:
+        if rotation is None or len(self.rows) == 1 and not self._padded:
+            return rotation
+        one = slice(number, number + 1)
+        return Rotation(rotation.before[one][:, :, new], rotation.after[one][:, :, new])
 
     def _mask_of(self, call: AttentionCall, number: int, new, keys) -> torch.Tensor | None:
         """The part of the mask for a row's tokens; the same object for all layers that share the mask."""

@@ -9,26 +9,17 @@ import torch
 from ..common.attention_hook import AttentionCall, refuse_infinite
 from ..common.errors import InputError
 from ..common.model_survey import LayerFacts, ModelFacts
-from ..common.rotary_embedding import Rotation, RotationWitness, check_rotation
+from ..common.rotary_embedding import Rotation, RotationWitness, check_rotated_keys, check_rotation
 from .attention_mask import check_mask
 
 
 @dataclass
 class NewTokens:
-    """What one layer adds in one pass or in several: queries, keys and values [heads, n_new, dim], and how the keys
-    were rotated."""
+    """What one layer adds to a sample in one pass or in several: queries, keys and values [heads, n_new, dim], and how
+    the keys were rotated."""
 
     tensors: dict[str, torch.Tensor]
     rotation: Rotation | None
-
-    @classmethod
-    def joined(cls, parts: list[NewTokens]) -> NewTokens:
-        """Of passes that follow each other."""
-        tensors = {name: torch.cat([part.tensors[name] for part in parts], dim=1) for name in parts[0].tensors}
-        if any(part.rotation is None for part in parts):
-            return cls(tensors, None)
-        sides = (torch.cat([getattr(part.rotation, side) for part in parts], dim=1) for side in ("before", "after"))
-        return cls(tensors, Rotation(*sides))
 
 
 class PassChecks:
@@ -57,7 +48,7 @@ class PassChecks:
         """The new queries, keys and values of a layer, [heads, n_new, dim]; None for a layer that is not recorded."""
         new = call.new_tokens()
         refuse_infinite(call.layer, new)
-        rotation = self._witness.take(new["keys"][None], call.layer)
+        rotation = self._witness.take(new["keys"][None].shape)
         if call.layer not in self._layers:
             return None
         tokens = NewTokens(new, None if rotation is None else rotation.of_row(0))
@@ -78,6 +69,8 @@ class PassChecks:
         """Are the tensors of a layer finite, and is each key rotated as its position says? `every_row`: not a few."""
         refuse_infinite(index, new.tensors)
         layer = self._layers[index]
+        if new.rotation is not None:
+            check_rotated_keys(new.rotation, new.tensors["keys"], index)
         if layer.rope is not None and layer.rope.inv_freq.any():
             check_rotation(new.rotation, layer.rope, first_position, index, every_row)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -16,6 +17,36 @@ from .pass_checks import NewTokens, PassChecks
 from .sample_plan import SamplePlan
 
 BLOCK = 64  # passes of one token whose values are checked and stored together: one by one they cost several times that
+
+
+@dataclass(slots=True)
+class WaitingToken:
+    """What one layer adds in a pass of one token, [1, heads, 1, dim] each. Taken with as few operations as can be: this is
+    done for every layer and token."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    rotation: Rotation | None
+
+    @classmethod
+    def of(cls, call: AttentionCall, rotation: Rotation | None) -> WaitingToken:
+        last = call.key.shape[2] - 1
+        # Copies: parts of the whole cache would keep it in memory.
+        return cls(call.query, call.key.narrow(2, last, 1).clone(), call.value.narrow(2, last, 1).clone(), rotation)
+
+
+def joined(parts: list[WaitingToken]) -> NewTokens:
+    """Of passes that follow each other."""
+    tensors = {
+        name: torch.cat([getattr(part, field) for part in parts], dim=2)[0]
+        for name, field in (("queries", "query"), ("keys", "key"), ("values", "value"))
+    }
+    if parts[0].rotation is None:
+        return NewTokens(tensors, None)
+    sides = (torch.cat([getattr(part.rotation, side) for part in parts], dim=2)[0] for side in ("before", "after"))
+    return NewTokens(tensors, Rotation(*sides))
+
 
 ChosenQueries = Callable[[int, int], torch.Tensor]
 
@@ -54,11 +85,11 @@ class SampleCapture:
         self._chosen_now = torch.empty(0, dtype=torch.bool)
         self._query_positions: list[torch.Tensor] = []
         self._n_stored = 0  # tokens whose values are in the buffers; those after them wait
-        self._waiting: dict[int, list[NewTokens]] = {layer: [] for layer in self.layers}
+        self._waiting: dict[int, list[WaitingToken]] = {layer: [] for layer in self.layers}
         self._waiting_chosen: list[torch.Tensor] = []
         self._streams: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
         self._cosines: dict[int, list[torch.Tensor]] = {}
-        self._cache: dict[int, dict[str, torch.Tensor]] = {}  # keys and values as the last pass saw them
+        self._cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # keys and values as the last pass saw them
 
     def begin_pass(self, n_new: int) -> None:
         """A forward pass over the next `n_new` positions follows."""
@@ -72,14 +103,12 @@ class SampleCapture:
         """Takes over the new queries, keys and values of one recorded layer, in inference mode. `call`: of this sample
         alone."""
         self._checks.check_call(call, rotation)
-        new = NewTokens(call.new_tokens(), rotation)
         if self._n_new > 1:
-            self._store(call.layer, new, self.n_tokens, self._chosen_now, every_row=False)
+            one = None if rotation is None else rotation.of_row(0)
+            self._store(call.layer, NewTokens(call.new_tokens(), one), self.n_tokens, self._chosen_now, every_row=False)
         else:
-            for name in ("keys", "values"):  # parts of the whole cache, which would stay in memory with them
-                new.tensors[name] = new.tensors[name].clone()
-            self._waiting[call.layer].append(new)
-        self._cache[call.layer] = {"keys": call.key[0], "values": call.value[0]}
+            self._waiting[call.layer].append(WaitingToken.of(call, rotation))
+        self._cache[call.layer] = (call.key, call.value)
 
     @torch.inference_mode()
     def end_pass(self, streams: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -120,9 +149,9 @@ class SampleCapture:
         """Stores what waits; throws InputError where the cache is no longer what was recorded."""
         self._settle()
         for layer, tensors in self._cache.items():
-            for name, tensor in tensors.items():
+            for name, tensor in zip(("keys", "values"), tensors):
                 # After a single pass nobody has read what is in the cache now.
-                if len(self.forward_begins) > 1 and not self._is_recorded(layer, name, tensor):
+                if len(self.forward_begins) > 1 and not self._is_recorded(layer, name, tensor[0]):
                     raise InputError(
                         f"layer {layer}: the cached {name} change while decoding, which a trace cannot say"
                     )
@@ -156,7 +185,7 @@ class SampleCapture:
         with torch.inference_mode():
             for layer, parts in self._waiting.items():
                 n_parts = len(self._waiting_chosen)  # the running pass may have brought more
-                self._store(layer, NewTokens.joined(parts[:n_parts]), self._n_stored, chosen, every_row=True)
+                self._store(layer, joined(parts[:n_parts]), self._n_stored, chosen, every_row=True)
                 del parts[:n_parts]
             self._take_cosines()
         self._n_stored += len(self._waiting_chosen)
