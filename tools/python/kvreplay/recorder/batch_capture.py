@@ -86,7 +86,6 @@ class BatchCapture:
         for row in self.rows:
             row.drop_pass()
 
-    @torch.inference_mode()
     def listen(self, call: AttentionCall) -> None:
         """Takes over the new queries, keys and values of one layer."""
         if self.lost:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..common.errors import InputError
@@ -28,10 +30,12 @@ class LayerBuffers:
         return {name: room[:, : self._used[name]] for name, room in self._room.items()}
 
     def append(self, name: str, rows: torch.Tensor) -> None:
-        """Takes over `rows` [heads, n, dim], refusing what the dtype cannot hold."""
+        """Takes over `rows` [heads, n, dim], refusing what is not finite and what the dtype cannot hold."""
         if rows.shape[1] == 0:
             return
-        largest = float(rows.abs().max())
+        largest = max(abs(float(each)) for each in torch.aminmax(rows))  # both are NaN if any is
+        if not math.isfinite(largest):
+            raise InputError(f"layer {self._layer}: {name} hold NaN or infinity")
         limit = torch.finfo(self._dtype).max
         if largest > limit:
             raise InputError(
@@ -42,7 +46,7 @@ class LayerBuffers:
         begin, end = self._used[name], self._used[name] + rows.shape[1]
         if end > self._room[name].shape[1]:
             self._grow(name, max(end, int(GROWTH * begin)))
-        self._room[name][:, begin:end] = rows.to(self._dtype).cpu()
+        self._room[name][:, begin:end].copy_(rows)
         self._used[name] = end
 
     def truncate(self, name: str, n_rows: int) -> None:

@@ -23,7 +23,7 @@ class NewTokens:
 
 
 class PassChecks:
-    """Use accept() on every call between begin_pass() and end_pass(); or check_call() at once and check_values() later."""
+    """Use accept() on every call between begin_pass() and end_pass(); or check_call() at once and check_rotation() later."""
 
     def __init__(self, facts: ModelFacts, witness: RotationWitness):
         self._layers = {layer.index: layer for layer in facts.layers}
@@ -53,7 +53,7 @@ class PassChecks:
             return None
         tokens = NewTokens(new, None if rotation is None else rotation.of_row(0))
         self.check_call(call, tokens.rotation)
-        self.check_values(call.layer, tokens, self._first)
+        self.check_rotation(call.layer, tokens, self._first)
         return new
 
     def check_call(self, call: AttentionCall, rotation: Rotation | None) -> None:
@@ -65,9 +65,8 @@ class PassChecks:
             raise InputError(f"layer {call.layer}: its keys are not rotated at position {self._first}")
         self._called.add(call.layer)
 
-    def check_values(self, index: int, new: NewTokens, first_position: int, every_row: bool = False) -> None:
-        """Are the tensors of a layer finite, and is each key rotated as its position says? `every_row`: not a few."""
-        refuse_infinite(index, new.tensors)
+    def check_rotation(self, index: int, new: NewTokens, first_position: int, every_row: bool = False) -> None:
+        """Is each key of a layer rotated as its position says? `every_row`: not a few."""
         layer = self._layers[index]
         if new.rotation is not None:
             check_rotated_keys(new.rotation, new.tensors["keys"], index)

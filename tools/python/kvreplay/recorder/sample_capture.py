@@ -100,8 +100,7 @@ class SampleCapture:
         self._checks.begin_pass(self.n_tokens, n_new)
 
     def listen(self, call: AttentionCall, rotation: Rotation | None) -> None:
-        """Takes over the new queries, keys and values of one recorded layer, in inference mode. `call`: of this sample
-        alone."""
+        """Takes over the new queries, keys and values of one recorded layer. `call`: of this sample alone."""
         self._checks.check_call(call, rotation)
         if self._n_new > 1:
             one = None if rotation is None else rotation.of_row(0)
@@ -137,6 +136,7 @@ class SampleCapture:
                     buffers.truncate(name, n_rows)
         self._cache.clear()
 
+    @torch.inference_mode()
     def holds(self, call: AttentionCall) -> bool:
         """Is the cache before the running pass what was recorded? To be asked in the first pass after one of several
         tokens, when all of it is stored."""
@@ -191,17 +191,18 @@ class SampleCapture:
         self._n_stored += len(self._waiting_chosen)
         self._waiting_chosen = []
 
+    @torch.inference_mode()
     def _store(self, layer: int, new: NewTokens, first: int, chosen: torch.Tensor, every_row: bool) -> None:
-        self._checks.check_values(layer, new, first, every_row)
         buffers = self.layers[layer]
         queries = new.tensors["queries"]
         buffers.append("queries", queries if bool(chosen.all()) else queries[:, chosen.to(queries.device)])
         buffers.append("keys", new.tensors["keys"])
         buffers.append("values", new.tensors["values"])
+        self._checks.check_rotation(layer, new, first, every_row)
 
     def _take_cosines(self) -> None:
         for layer, parts in self._streams.items():
-            before, after = (torch.cat(sides) for sides in zip(*parts))
+            before, after = parts[0] if len(parts) == 1 else (torch.cat(sides) for sides in zip(*parts))
             cosine = stream_cosine(before, after).cpu()
             if not bool(torch.isfinite(cosine).all()):
                 raise InputError(f"layer {layer}: the residual stream holds NaN or infinity")
