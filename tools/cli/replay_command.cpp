@@ -142,6 +142,14 @@ void check_report(const OutputOptions& output, const ReplayPlan& plan) {
   require_headline(metrics);
 }
 
+void check_outputs(const OutputOptions& output, const ReplayPlan& plan) {
+  if (output.outputs.empty()) return;
+  for (const ReplayCase& each : plan.cases)
+    if (plan.sample(each).query_ranges.empty())
+      throw InputError(
+          fmt::format("case {}: no queries are recorded, so that attention has no outputs to save", each.label));
+}
+
 // A shard keeps sets and outputs in its own file.
 OutputFiles files_of(const OutputOptions& output, const std::optional<Shard>& shard) {
   if (output.results.empty()) throw UsageError("replay needs --output FILE");
@@ -207,6 +215,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
   const ReplayPlan plan = make_replay_plan(replay, talk);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
+  check_outputs(output, plan);
   check_report(output, plan);
   if (!output.dry_run) check_output_files(files, plan.inputs);  // what policies name, too
   const WorkPart part = part_of_work(plan, shard, kept_of(output, plan), output.threads, memory);

@@ -90,7 +90,8 @@ CompressionPoint find_point(const SampleInfo& sample, const std::string& text, c
   if (error != std::errc{} || end != text.data() + text.size())
     throw UsageError(
         fmt::format("{}: sample '{}': {}", file, sample.name, unknown_name("compression point", text, known)));
-  if (point.position == 0 || point.position >= sample.n_tokens)
+  const std::size_t last = sample.n_tokens - (sample.query_ranges.empty() ? 0 : 1);
+  if (point.position == 0 || point.position > last)
     throw UsageError(fmt::format("{}: sample '{}': compression point {} is not inside its {} tokens", file, sample.name,
                                  text, sample.n_tokens));
   return point;
@@ -158,7 +159,8 @@ void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& 
       const bool asked = !points.empty();
       if (!asked) points = sample.compression_points;
       for (const CompressionPoint& point : points) {
-        if (sample.query_ranges.empty() || sample.query_ranges.back().end <= point.position) {
+        // Of a sample without any, only what needs none is replayed.
+        if (!sample.query_ranges.empty() && sample.query_ranges.back().end <= point.position) {
           const std::string message =
               fmt::format("{}: sample '{}' has no query recorded at or after compression point '{}'", file, sample.name,
                           point.name);
