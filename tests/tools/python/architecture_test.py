@@ -1,4 +1,4 @@
-"""The law of the package: common <- recorder | learning | validation | plot <- api <- programs, and nobody bends sys.path."""
+"""The law of the package: common <- recorder | importer | learning | validation | plot <- api <- programs, and nobody bends sys.path."""
 
 import ast
 import unittest
@@ -9,6 +9,7 @@ PACKAGE = ROOT / "tools" / "python" / "kvreplay"
 MAY_IMPORT = {
     "common": {"common"},
     "recorder": {"common", "recorder"},
+    "importer": {"common", "importer"},
     "learning": {"common", "learning"},
     "validation": {"common", "validation"},
     "plot": {"common", "plot"},

@@ -5,8 +5,8 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot <- api <- the programs record, train and validate beside this
-file.
+Rooms: common <- recorder | importer | learning | validation | plot <- api <- the programs record, train and validate
+beside this file.
 """
 
 from importlib import import_module
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .importer.command import import_trace
     from .plot.pooling import pool
 
     VERSION: str
@@ -38,6 +39,7 @@ _HOMES = {
     "api.replayed": ("replay",),
     "api.retained_sets": ("RetainedSets", "retained"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "importer.command": ("import_trace",),
     "plot.pooling": ("pool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -55,6 +57,7 @@ __all__ = [
     "VERSION",
     "compare",
     "frame",
+    "import_trace",
     "metrics",
     "open_results",
     "plan",
