@@ -221,6 +221,52 @@ class Files(ImporterTest):
                 self.assert_refused(self.attempt(self.folder / name), 2, name, f"pip install {package}")
 
 
+class Damage(ImporterTest):
+    """Bytes changed at random, most of them where files say what they hold."""
+
+    N_EACH = 60
+
+    def damaged(self, raw: bytes, random: np.random.Generator) -> bytes:
+        changed = bytearray(raw)
+        ends = min(len(raw), 2000)
+        for _ in range(random.choice([1, 2, 4, 8])):
+            at = random.choice([random.integers(ends), len(raw) - 1 - random.integers(ends), random.integers(len(raw))])
+            changed[at] = random.choice([0, 1, 127, 128, 255, random.integers(256)])
+        return bytes(changed if random.random() > 0.1 else changed[: random.integers(len(raw))])
+
+    def test_damaged_files_are_read_or_refused_in_one_line(self):
+        tensors = random_tensors()
+        save_file(tensors, self.folder / "a.safetensors")
+        self.npz("a.npz", **tensors)
+        np.savez_compressed(self.folder / "b.npz", **tensors)
+        torch.save({name: torch.from_numpy(array) for name, array in tensors.items()}, self.folder / "a.pt")
+        random = np.random.default_rng(7)
+        n_refused = 0
+        for path in (
+            self.folder / "a.safetensors",
+            self.folder / "a.npz",
+            self.folder / "b.npz",
+            self.folder / "a.pt",
+            STATE,
+        ):
+            if path == STATE:
+                self.file(
+                    "config.json", self.config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 3')
+                )
+            raw = path.read_bytes()
+            for _ in range(self.N_EACH):
+                damaged = self.folder / f"damaged{path.suffix}"
+                damaged.write_bytes(self.damaged(raw, random))
+                outcome = self.attempt(damaged, map="llama-cpp" if path == STATE else None)
+                if outcome.code == 0:
+                    self.assertEqual(outcome.err, "")
+                    self.trace.unlink()
+                else:
+                    n_refused += 1
+                    self.assert_refused(outcome, 3)
+        self.assertGreater(n_refused, self.N_EACH)
+
+
 class ConsoleScript(ImporterTest):
     def test_help_lists_the_ready_maps(self):
         from kvreplay.importer.command import build_parser

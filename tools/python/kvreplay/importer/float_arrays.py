@@ -34,7 +34,8 @@ def widened(array: FloatArray) -> np.ndarray:
     """As float64, exactly."""
     if array.dtype == "bfloat16":
         return (array.values.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return array.values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN is as good as any value here
+        return array.values.astype(np.float64)
 
 
 def rounded(values: np.ndarray, dtype: str) -> FloatArray:

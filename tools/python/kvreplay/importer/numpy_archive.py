@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError, first_line
+from ..common.errors import InputError
 from .float_arrays import ITEM_BYTES
-from .tensor_files import TensorFile, checked_entry
+from .tensor_files import BROKEN_ZIP, TensorFile, checked_entry, reason
 
 MOST_SHRUNK = 64  # keys and values shrink by 7 to 30 %: what shrank so much more is made to fill the memory
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 
 
 class NumpyArchive(TensorFile):
@@ -26,8 +24,8 @@ class NumpyArchive(TensorFile):
             for member in self._zip.infolist():
                 if member.filename.endswith(".npy"):
                     self._add(member)
-        except BROKEN as error:
-            raise InputError(f"{path}: is no valid npz file: {first_line(error)}") from error
+        except BROKEN_ZIP as error:
+            raise InputError(f"{path}: is no valid npz file: {reason(error)}") from error
         if not self.entries:
             raise InputError(f"{path}: expected arrays (*.npy) in this zip archive, found none")
 
@@ -64,8 +62,8 @@ class NumpyArchive(TensorFile):
             with self._zip.open(f"{name}.npy") as stream:
                 array = np.lib.format.read_array(stream, allow_pickle=False)
                 stream.read(1)  # at the end the checksum is compared
-        except BROKEN as error:
-            raise InputError(f"{self.path}: array '{name}' cannot be read: {first_line(error)}") from error
+        except BROKEN_ZIP as error:
+            raise InputError(f"{self.path}: array '{name}' cannot be read: {reason(error)}") from error
         return (
             array if self.entries[name].dtype not in ITEM_BYTES else array.astype(self.entries[name].dtype, copy=False)
         )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError, UsageError, first_line
+from ..common.errors import InputError, UsageError
 from .float_arrays import numpy_type
-from .tensor_files import TensorFile, checked_entry
+from .tensor_files import TensorFile, checked_entry, reason
 
 DTYPES = {
     "F16": "float16",
@@ -37,7 +37,7 @@ class SafetensorsFile(TensorFile):
             with safe_open(path, framework="numpy"):
                 pass  # the header is whole, and tensors fill the file without gaps
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: is no valid safetensors file: {first_line(error)}") from error
+            raise InputError(f"{path}: is no valid safetensors file: {reason(error)}") from error
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size))

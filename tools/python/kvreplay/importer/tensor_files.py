@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
+from ..common.errors import InputError, first_line
 from ..common.file_roles import check_input
 from .float_arrays import ITEM_BYTES, FloatArray
 
 MAX_RANK = 8
+# What zipfile raises over an archive that is broken, or made to be.
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class TensorFile(ABC):
     @abstractmethod
     def _read(self, name: str) -> np.ndarray:
         """[shape], bfloat16 as its bits."""
+
+
+def reason(error: Exception) -> str:
+    """A library's words for what is wrong with a file, which may be bytes of the file."""
+    return first_line(error)[:LONGEST_REASON]
 
 
 def checked_entry(path: Path, name: str, shape: object, dtype: str) -> TensorEntry:

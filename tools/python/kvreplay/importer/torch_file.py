@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError, UsageError, first_line
-from .tensor_files import TensorFile, checked_entry
+from ..common.errors import InputError, UsageError
+from .tensor_files import BROKEN_ZIP, LONGEST_REASON, TensorFile, checked_entry, reason
 
 MAX_DEPTH = 8
 MAX_TENSORS = 2**20
@@ -18,8 +19,8 @@ def is_torch_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise InputError(f"{path}: is no valid zip archive: {first_line(error)}") from error
+    except BROKEN_ZIP as error:
+        raise InputError(f"{path}: is no valid zip archive: {reason(error)}") from error
 
 
 class TorchFile(TensorFile):
@@ -34,8 +35,9 @@ class TorchFile(TensorFile):
         except ImportError as error:
             raise UsageError(f"{path}: reading it takes PyTorch: pip install torch") from error
         try:
-            # Mapped: what is not looked at stays on the disk.
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with warnings.catch_warnings(action="ignore"):
+                # Mapped: what is not looked at stays on the disk.
+                held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # of many kinds: of pickles, zip archives and storages
             raise InputError(
                 f"{path}: expected tensors in dicts, lists and tuples; what else a file holds is not run "
@@ -81,5 +83,5 @@ def _reason(error: Exception) -> str:
     """What weights_only refused, in the words that matter."""
     for line in str(error).splitlines():
         if "GLOBAL" in line or "Unsupported" in line:
-            return line.strip()
-    return first_line(error)
+            return line.strip()[:LONGEST_REASON]
+    return reason(error)
