@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from kvreplay.importer import command
+from kvreplay.commands import import_trace
 from tests.support.python.paths import ROOT
 
 NEEDLE = ROOT / "traces" / "examples" / "smollm2-needle.h5"
@@ -41,7 +41,7 @@ class Outcome:
 def run_importer(*arguments) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = command.main([str(argument) for argument in arguments])
+        code = import_trace.main([str(argument) for argument in arguments])
     return Outcome(code, out.getvalue(), err.getvalue())
 
 

@@ -10,6 +10,7 @@ MAY_IMPORT = {
     "common": {"common"},
     "recorder": {"common", "recorder"},
     "importer": {"common", "importer"},
+    "commands": {"common", "importer", "commands"},
     "learning": {"common", "learning"},
     "validation": {"common", "validation"},
     "plot": {"common", "plot"},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
-    from .importer.command import import_trace
+    from .importer.importing import import_trace
     from .plot.pooling import pool
 
     VERSION: str
@@ -39,7 +39,7 @@ _HOMES = {
     "api.replayed": ("replay",),
     "api.retained_sets": ("RetainedSets", "retained"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
-    "importer.command": ("import_trace",),
+    "importer.importing": ("import_trace",),
     "plot.pooling": ("pool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -269,7 +269,7 @@ class Damage(ImporterTest):
 
 class ConsoleScript(ImporterTest):
     def test_help_lists_the_ready_maps(self):
-        from kvreplay.importer.command import build_parser
+        from kvreplay.importer.command_line import build_parser
 
         text = build_parser().format_help()
         for name in ("transformerlens", "vllm", "llama-cpp", "past-key-values", "plain"):

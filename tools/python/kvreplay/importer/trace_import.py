@@ -12,13 +12,12 @@ from ..common.errors import InputError
 from ..common.printable import printable
 from ..common.trace_writer import DTYPES, TracedModel, TraceWriter
 from .axes import Sizes, arranged, n_tokens_of
+from .command_line import PROGRAM
 from .float_arrays import ITEM_BYTES
 from .import_map import ImportMap, SampleRule, read_map
 from .model_config import ImportedModel, read_model
 from .sample_import import SampleImport, check_finite, layer_tensors, plan_sample, stored
 from .tensor_index import TensorIndex, TensorPlace, TensorShelf
-
-PROGRAM = "kvreplay-import"
 
 
 @dataclass(frozen=True)
