@@ -197,7 +197,7 @@ class Files(ImporterTest):
         tokens_end = 12 + 40
         cells_end = tokens_end + 8 + 120
         for raw, words in (
-            (patched(4, 3), ("version 2 or 4", "found 3")),
+            (patched(4, 5), ("version 2 to 4", "found 5")),
             (patched(8, 2**31), ("tokens", str(2**31))),
             (patched(tokens_end, 2), ("one stream", "found 2")),
             (patched(tokens_end + 4, 0), ("empty",)),

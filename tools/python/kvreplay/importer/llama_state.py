@@ -1,8 +1,8 @@
 """llama.cpp's state of one sequence, as llama_state_seq_save_file() and a server's slot-save write it.
 
 Little-endian: magic, version, tokens; then of each stream its cells (position, sequence), and all layers' keys, a row
-per cell, then all layers' values, by row or transposed. Checked against files of llama.cpp of 2025 to 2026 (versions 2
-and 4). Its tensors here: "tokens" [n], "layers.L.k" and "layers.L.v" [n, heads * dim].
+per cell, then all layers' values, by row or transposed. Checked against files that llama.cpp wrote in 2026 (versions 2
+to 4). Its tensors here: "tokens" [n], "layers.L.k" and "layers.L.v" [n, heads * dim].
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .float_arrays import numpy_type
 from .tensor_files import TensorFile, checked_entry
 
 MAGIC = struct.pack("<I", 0x67677371)  # "ggsq"
-VERSIONS = (2, 4)
+VERSIONS = (2, 3, 4)
 TYPES = {0: "float32", 1: "float16", 30: "bfloat16"}  # of ggml
 MAX_LAYERS, MAX_TOKENS, MAX_ROW = 4096, 2**27, 2**24
 CELL = struct.Struct("<iIi")  # position, number of sequences, sequence
@@ -36,7 +36,7 @@ class LlamaState(TensorFile):
     def _scan(self) -> None:
         _, version, n_tokens = self._take("<III", "the header")
         if version not in VERSIONS:
-            raise InputError(f"{self.path}: expected version 2 or 4 of llama.cpp's sequence states, found {version}")
+            raise InputError(f"{self.path}: expected version 2 to 4 of llama.cpp's sequence states, found {version}")
         self._enter("tokens", (self._limited(n_tokens, MAX_TOKENS, "tokens"),), "int32", 4 * n_tokens)
         (n_streams,) = self._take("<I", "the number of streams")
         if n_streams != 1:
