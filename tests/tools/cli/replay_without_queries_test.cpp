@@ -162,12 +162,12 @@ TEST_CASE("results without a loss are compared by what they have") {
   const TemporaryFolder folder;
   const std::string results = folder.file("r.h5");
   REQUIRE(replay({write_cache(folder), "-p", "knorm,random", "-b", "0.1,0.5", "-o", results}).exit_code == 0);
-  for (const char* form : {"--tables", "--json", "--csv"}) {
-    const ProgramRun done = run({"compare", results, form});
-    CHECK_MESSAGE(done.exit_code == 0, done.err);
-  }
+  const ProgramRun tables = run({"compare", results, "--tables"});
+  CHECK_MESSAGE(tables.exit_code == 0, tables.err);
+  CHECK(contains(tables.out, "kept_fraction"));
   const ProgramRun verdict = run({"compare", results});
   CHECK_MESSAGE(verdict.exit_code == 0, verdict.err);
+  CHECK(contains(verdict.out, "Nobody is ranked"));
   const ProgramRun asked = run({"compare", results, "--metric", "output_error"});
   CHECK(asked.exit_code != 0);
   CHECK(std::ranges::count(asked.err, '\n') == 1);
