@@ -158,6 +158,17 @@ TEST_CASE("policies may act after the last token where nothing is asked of it, a
   CHECK(contains(refused(folder, 2, {whole, "-p", "knorm", "--compression-point", "272"}), "is not inside its 272"));
 }
 
+TEST_CASE("a cache beside a trace with queries is left out, and costs no measure") {
+  const TemporaryFolder folder;
+  const std::string cache = write_cache(folder), whole = folder.file("whole.h5"), results = folder.file("r.h5");
+  const ProgramRun done = replay({whole, cache, "-p", "knorm,snapkv", "-b", "0.5", "-o", results});
+  REQUIRE_MESSAGE(done.exit_code == 0, done.err);
+  CHECK(contains(done.err, "cache.h5: sample 'synthetic-0000' has no query recorded at or after compression point"));
+  const Dataset read = read_dataset(results);
+  CHECK(read.has_variable("output_error"));
+  for (const std::string& label : labels<std::string>(read, "case")) CHECK(label.starts_with("whole:"));
+}
+
 TEST_CASE("results without a loss are compared by what they have") {
   const TemporaryFolder folder;
   const std::string results = folder.file("r.h5");
