@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from . import plot
     from ._core import Layer, View
     from .api.comparison import Comparison, compare
+    from .api.fitted import fit_budgets
+    from .api.live_recording import recording
     from .api.long_table import frame
     from .api.opened_results import open_results
     from .api.opened_trace import Trace, open_trace
     from .api.page import report
     from .api.planned import Plan, plan
+    from .api.recorded import record
     from .api.registry import metrics, policies
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
     from .api.score_files import save_scores
+    from .api.trained import train
+    from .api.validated import Validation, validate
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
     from .importer.importing import import_trace
     from .parts.decorators import allocator, modifier, scorer, scorer_at
@@ -35,15 +40,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.comparison": ("Comparison", "compare"),
+    "api.fitted": ("fit_budgets",),
+    "api.live_recording": ("recording",),
     "api.long_table": ("frame",),
     "api.opened_results": ("open_results",),
     "api.opened_trace": ("Trace", "open_trace"),
     "api.page": ("report",),
     "api.planned": ("Plan", "plan"),
+    "api.recorded": ("record",),
     "api.registry": ("metrics", "policies"),
     "api.replayed": ("replay",),
     "api.score_files": ("save_scores",),
     "api.retained_sets": ("RetainedSets", "retained"),
+    "api.trained": ("train",),
+    "api.validated": ("Validation", "validate"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
     "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
     "parts.part": ("Part",),
@@ -66,9 +76,11 @@ __all__ = [
     "Trace",
     "UsageError",
     "VERSION",
+    "Validation",
     "View",
     "allocator",
     "compare",
+    "fit_budgets",
     "frame",
     "import_trace",
     "metrics",
@@ -79,12 +91,16 @@ __all__ = [
     "plot",
     "policies",
     "pool",
+    "record",
+    "recording",
     "replay",
     "report",
     "retained",
     "save_scores",
     "scorer",
     "scorer_at",
+    "train",
+    "validate",
 ]
 
 

@@ -60,17 +60,19 @@ class TraceFile(TraceWriter):
         token_ids: list[int],
         token_texts: list[str],
         forward_begins: list[int],
-        eos_masked_at: int | None,
+        eos_masked_at: int | None = None,
+        token_source: str = "greedy",
     ) -> None:
-        """Everything about a sample but its layers; `token_ids` and `token_texts` [n_tokens]."""
+        """Everything about a sample but its layers; `token_ids` and `token_texts` [n_tokens], no texts where there is no
+        tokenizer."""
         sample = TracedSample(
             name=plan.name,
             decode_start=plan.decode_start,
-            token_source="greedy",
+            token_source=token_source,
             token_ids=token_ids,
             query_ranges=plan.query_ranges,
             compression_points=plan.compression_points,
-            token_texts=token_texts,
+            token_texts=token_texts or None,
             forward_begins=forward_begins,
             eos_masked_at=eos_masked_at,
             spans=[(span.name, span.begin, span.end) for span in plan.spans],
