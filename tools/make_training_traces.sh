@@ -26,7 +26,7 @@ mkdir -p "$folder"
 "$python" -m kvreplay.learning.training_prompts --model "$model" "$folder/prompts"
 for prompts in "$folder"/prompts/train-*.jsonl "$folder"/prompts/held-*.jsonl; do
   trace=$folder/$(basename "$prompts" .jsonl).h5
-  [ -e "$trace" ] || "$python" -m kvreplay.record --model "$model" --prompts "$prompts" --output "$trace" \
+  [ -e "$trace" ] || "$python" -m kvreplay.commands.record --model "$model" --prompts "$prompts" --output "$trace" \
     --decode 64 --sensitivity 8 "$@"
 done
 echo "recorded: $folder/train-*.h5 to learn from, $folder/held-*.h5 to test on"

@@ -1,4 +1,4 @@
 #!/usr/bin/env python3
-from kvreplay.record import command
+from kvreplay.commands.record import command
 
 raise SystemExit(command())

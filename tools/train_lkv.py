@@ -1,4 +1,4 @@
 #!/usr/bin/env python3
-from kvreplay.train import command
+from kvreplay.commands.train import command
 
 raise SystemExit(command())

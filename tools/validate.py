@@ -1,4 +1,4 @@
 #!/usr/bin/env python3
-from kvreplay.validate import command
+from kvreplay.commands.validate import command
 
 raise SystemExit(command())

@@ -2,6 +2,7 @@
 // Allocators: the half of a policy that splits a budget over layers and heads. One file each in policies/allocators.
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,6 +38,7 @@ struct LayerSurvey {
   std::vector<std::size_t> n_protected = {};
   std::vector<double> preferences = {};  ///< [n_budgets] what the layer is worth beside the others
   std::vector<double> gates = {};        ///< [n_heads] how much a head wants the whole cache
+  std::vector<double> noted = {};        ///< [any] what else an allocator wants to remember of the layer
   /// Scores that are not protected, falling, [n_heads] for each set of protected tokens; scores_of [n_budgets] says
   /// which of these a budget has.
   std::vector<std::vector<std::vector<float>>> scores = {};
@@ -77,20 +79,24 @@ struct Allocator {
   /// Splits one layer's budgets over its heads (for AllocatorLevel::layers: gives every head the layer's budget).
   /// With `split_layers`, this follows it and gets what the layer was given; it may be nullptr then.
   /// \param budgets  [n_budgets] mean tokens per head
-  HeadBudgets (*allocate)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
-                          const Parameters& parameters) = nullptr;
+  std::function<HeadBudgets(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                            const Parameters& parameters)>
+      allocate = nullptr;
 
   /// For those that look at all layers of a case, in two steps: what they note of each layer ...
-  LayerSurvey (*survey)(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
-                        const Parameters& parameters) = nullptr;
+  std::function<LayerSurvey(const PromptView& view, const Scores& scores, std::span<const Budget> budgets,
+                            const Parameters& parameters)>
+      survey = nullptr;
   /// ... and the split, [n_layers]. Layers without candidates are left out beforehand.
-  std::vector<HeadBudgets> (*split_layers)(std::span<const LayerSurvey> layers, const Parameters& parameters) = nullptr;
+  std::function<std::vector<HeadBudgets>(std::span<const LayerSurvey> layers, const Parameters& parameters)>
+      split_layers = nullptr;
 
   /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
   /// \param table  of the scorer
   std::string (*from_scorer)(const ParameterTable& table, const Parameters& scorer) = nullptr;
   /// What its budgets presuppose (Policy::add_modifier()).
   Companion (*companion)(const Parameters&) = nullptr;
+  std::string version = {};  ///< tells rows of one name apart that are not the program's own (AddedRows)
 };
 
 const std::vector<Allocator>& all_allocators();

@@ -39,7 +39,8 @@ struct Modifier {
                              const HeadBudgets& counts, const Parameters& parameters)>
       choose = nullptr;
 
-  bool layer_wide = false;  ///< makes all heads of a layer keep the same tokens: no allocator may tell heads apart
+  bool layer_wide = false;   ///< makes all heads of a layer keep the same tokens: no allocator may tell heads apart
+  std::string version = {};  ///< tells rows of one name apart that are not the program's own (AddedRows)
 };
 
 const std::vector<Modifier>& all_modifiers();

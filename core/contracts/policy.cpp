@@ -133,6 +133,14 @@ std::vector<std::string> Policy::files() const {
   return files;
 }
 
+std::map<std::string, std::string> Policy::versions() const {
+  std::map<std::string, std::string> versions;
+  for_each_part([&](const auto& row, const Parameters&) {
+    if (!row.version.empty()) versions[row.name] = row.version;
+  });
+  return versions;
+}
+
 HeadAxis Policy::head_axis() const {
   return scorer_.row.head_axis == nullptr ? HeadAxis::kv : scorer_.row.head_axis(scorer_.parameters);
 }

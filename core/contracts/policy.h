@@ -3,6 +3,7 @@
 // `scorer[:param=value,...][+modifier[:...]]...[+allocator[:...]]...`.
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -39,6 +40,22 @@ std::vector<std::string> all_policy_names();
 /// The same without those that mean nothing without a file.
 std::vector<std::string> policy_names_without_file();
 
+/// Rows of a program around this one (scorers written in Python), in the tables while this lives. Policies copy their
+/// rows and may outlive it. One at a time, and no policy may be made on another thread while it is made or ends.
+class AddedRows {
+ public:
+  /// Throws UsageError when a name is taken.
+  AddedRows(std::vector<Scorer> scorers, std::vector<Modifier> modifiers, std::vector<Allocator> allocators);
+  AddedRows(const AddedRows&) = delete;
+  AddedRows& operator=(const AddedRows&) = delete;
+  ~AddedRows();
+
+ private:
+  void take_out();
+
+  std::vector<std::string> scorers_, modifiers_, allocators_;  // names
+};
+
 class Policy {
  public:
   /// \param extra  scorers besides the registered ones (scores made elsewhere)
@@ -70,6 +87,8 @@ class Policy {
   Needs needs() const;
   /// Paths of the files that its parameters name.
   std::vector<std::string> files() const;
+  /// Versions of its parts by their names, of those that have one.
+  std::map<std::string, std::string> versions() const;
   /// Whose sets it makes.
   HeadAxis head_axis() const;
   /// What its scorer takes besides reading the keys and keeping scores.

@@ -31,6 +31,11 @@ void add(Row row, bool taken) {
   table<Row>().insert(std::ranges::upper_bound(table<Row>(), row.name, {}, &Row::name), std::move(row));
 }
 
+template <typename Row>
+void take_out_of_table(std::span<const std::string> names) {
+  std::erase_if(table<Row>(), [&](const Row& row) { return std::ranges::find(names, row.name) != names.end(); });
+}
+
 bool follows(const Preset& preset, std::string_view scorer) {
   return std::string_view(preset.policy).substr(0, preset.policy.find_first_of(":+")) == scorer;
 }
@@ -64,6 +69,32 @@ void add_modifier(Modifier modifier) {
 void add_allocator(Allocator allocator) {
   const bool taken = find_modifier(allocator.name) || find_allocator(allocator.name);
   add(std::move(allocator), taken);
+}
+
+AddedRows::AddedRows(std::vector<Scorer> scorers, std::vector<Modifier> modifiers, std::vector<Allocator> allocators) {
+  const auto add_each = [](auto rows, std::vector<std::string>& names, const auto& add_row) {
+    for (auto& row : rows) {
+      std::string name = row.name;
+      add_row(std::move(row));
+      names.push_back(std::move(name));
+    }
+  };
+  try {
+    add_each(std::move(scorers), scorers_, add_scorer);
+    add_each(std::move(modifiers), modifiers_, add_modifier);
+    add_each(std::move(allocators), allocators_, add_allocator);
+  } catch (...) {
+    take_out();
+    throw;
+  }
+}
+
+AddedRows::~AddedRows() { take_out(); }
+
+void AddedRows::take_out() {
+  take_out_of_table<Scorer>(scorers_);
+  take_out_of_table<Modifier>(modifiers_);
+  take_out_of_table<Allocator>(allocators_);
 }
 
 std::vector<std::string> all_policy_names() {

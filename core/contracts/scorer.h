@@ -52,6 +52,7 @@ struct Scorer {
   /// What it takes besides reading each key once and the attention of its query window; nullptr for nothing to speak
   /// of. An estimate: replays are spread and bounded by it.
   AddedCost (*cost)(const UnitDimensions&, const Parameters&) = nullptr;
+  std::string version = {};  ///< tells rows of one name apart that are not the program's own (AddedRows)
 };
 
 const std::vector<Scorer>& all_scorers();

@@ -26,6 +26,8 @@ struct UnitIdentity {
   std::uint64_t seed = 0;              ///< depends on the replay's seed, the trace, the sample and the layer
   std::string prompt = {};             ///< prompt_digest() of the sample
   std::string trace = {};              ///< fingerprint of the recording
+  /// Keeps the layer's data alive for arrays outside that look at parts of it; may be empty.
+  std::shared_ptr<const void> owner = {};
 };
 
 /// Why the last `window` prompt queries (kAll: every query of a candidate) are not to be had, as one clause; "" if they

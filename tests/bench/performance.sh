@@ -23,7 +23,7 @@ record() {
   [ -f "$folder/$name.h5" ] && return
   for text in GPL-3 MPL-2.0 Apache-2.0 LGPL-2.1 GFDL-1.3; do texts+=("/usr/share/common-licenses/$text"); done
   "$python" tests/bench/text_prompt.py --model "$model" "$@" "${texts[@]}" >"$folder/$name.jsonl"
-  HF_HUB_OFFLINE=1 "$python" -m kvreplay.record --model "$model" --prompts "$folder/$name.jsonl" --decode "$decode" \
+  HF_HUB_OFFLINE=1 "$python" -m kvreplay.commands.record --model "$model" --prompts "$folder/$name.jsonl" --decode "$decode" \
     -o "$folder/$name.h5"
 }
 mkdir -p "$folder"

@@ -15,6 +15,6 @@ while read -r prompt; do
   name=$(printf '%s' "$prompt" | sed 's/.*"name": "\([a-z]*\)".*/\1/')
   [ -f "$folder/$name.h5" ] && continue
   printf '%s\n' "$prompt" >"$folder/$name.jsonl"
-  "${PYTHON:-python3}" -m kvreplay.record --model "$model" --prompts "$folder/$name.jsonl" --allow-text-files-anywhere \
+  "${PYTHON:-python3}" -m kvreplay.commands.record --model "$model" --prompts "$folder/$name.jsonl" --allow-text-files-anywhere \
     --decode 96 --sensitivity 16 --output "$folder/$name.h5" </dev/null
 done <validation.jsonl

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import torch
 
-from kvreplay import record
+from kvreplay.commands import record
 from kvreplay.common.model_loader import load_model, open_model
 from tests.golden.golden_file import RATIOS, Golden, write_goldens
 from tests.golden.live_presses import PROBE_CHUNK, live_presses

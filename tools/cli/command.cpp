@@ -37,18 +37,6 @@ void print_overview(std::ostream& out) {
              "  kvreplay compare results.h5\n");
 }
 
-/// One line of a terminal's page: names in files may be as long as somebody likes.
-std::string message_line(const std::exception& error) {
-  constexpr std::size_t kLongest = 560, kEnd = 160;
-  std::string line = printable(error.what());
-  const auto inside = [&](std::size_t at) { return (static_cast<unsigned char>(line[at]) & 0xc0) == 0x80; };
-  if (line.size() <= kLongest) return line;
-  std::size_t begin = kLongest - kEnd, end = line.size() - kEnd;
-  while (inside(begin)) --begin;  // whole characters
-  while (inside(end)) ++end;
-  return line.substr(0, begin) + " ... " + line.substr(end);
-}
-
 int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
   if (args.empty()) {
     print_overview(err);
@@ -86,6 +74,18 @@ std::span<const Command> all_commands() {
                                    replay_command(),      merge_command(),     compare_command(),  report_command(),
                                    fit_budgets_command(), completion_command()};
   return commands;
+}
+
+std::string message_line(const std::exception& error) {
+  // Names in files may be as long as somebody likes.
+  constexpr std::size_t kLongest = 560, kEnd = 160;
+  std::string line = printable(error.what());
+  const auto inside = [&](std::size_t at) { return (static_cast<unsigned char>(line[at]) & 0xc0) == 0x80; };
+  if (line.size() <= kLongest) return line;
+  std::size_t begin = kLongest - kEnd, end = line.size() - kEnd;
+  while (inside(begin)) --begin;  // whole characters
+  while (inside(end)) ++end;
+  return line.substr(0, begin) + " ... " + line.substr(end);
 }
 
 int run_program(std::span<const std::string> args, std::ostream& out, std::ostream& err) {

@@ -1,6 +1,7 @@
 #pragma once
 // The subcommands of the program, and the one place where errors become messages and exit codes.
 
+#include <exception>
 #include <ostream>
 #include <span>
 #include <string>
@@ -18,6 +19,9 @@ struct Command {
 
 /// In the order in which one uses them.
 std::span<const Command> all_commands();
+
+/// What a user is told of an error: one line of a terminal's page, whatever stands in it.
+std::string message_line(const std::exception& error);
 
 /// The whole program but for its streams: tests call it. Never throws: an Error becomes one line "kvreplay: ..." on
 /// `err` and its exit code, anything else exit code 1.

@@ -2,7 +2,10 @@
 // One function per subcommand, each defined in the file of its name; command.cpp lists them. To add one: a file
 // NAME_command.cpp, a line here, a line there.
 
+#include <functional>
+
 #include "tools/cli/command.h"
+#include "tools/cli/progress.h"
 
 namespace kvreplay {
 
@@ -16,5 +19,16 @@ Command policies_command();
 Command replay_command();
 Command report_command();
 Command synth_command();
+
+/// A program around this one.
+struct ReplayHost {
+  /// Called from several threads at once while units are replayed; what it throws ends the replay.
+  std::function<void()> keep_going;
+  ProgressForm progress;
+};
+
+/// The replay command for such a program, which gets errors as they are thrown.
+/// \param args  the words after `replay`
+int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err, const ReplayHost& host);
 
 }  // namespace kvreplay

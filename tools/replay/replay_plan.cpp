@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <sstream>
@@ -64,6 +65,9 @@ std::string options_json(const ReplayPlan& plan, const nlohmann::ordered_json& s
   json["evict_sliding"] = plan.evict_sliding;
   json["seed"] = plan.seed;
   if (!scores.empty()) json["scores"] = scores;
+  std::map<std::string, std::string> versions;
+  for (const Policy& policy : plan.policies) versions.merge(policy.versions());
+  if (!versions.empty()) json["versions"] = versions;
   return json.dump();
 }
 

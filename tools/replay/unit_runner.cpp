@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "core/base/error.h"
 #include "core/base/parallel.h"
@@ -16,7 +17,9 @@ template <typename Work>
 auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used, Work work) {
   const ReplayCase& each = plan.cases[unit.case_index];
   const TraceReader& trace = *plan.traces[each.trace];
-  LayerData data = trace.read_layer(each.sample, plan.layer_place(unit), plan.layer_parts(unit), used.take());
+  const auto owner = std::make_shared<LayerData>(
+      trace.read_layer(each.sample, plan.layer_place(unit), plan.layer_parts(unit), used.take()));
+  LayerData& data = *owner;
   const Needs needs = plan.needs();
   if (needs.probes) data.probes = trace.read_probes(each.sample, plan.layer_place(unit), each.point.name);
   if (needs.sensitivity)
@@ -34,11 +37,13 @@ auto with_task(const ReplayPlan& plan, const ReplayUnit& unit, UsedSlices& used,
                              .compression_point = each.point.name,
                              .seed = plan.unit_seed(unit),
                              .prompt = prompt_digest(plan.sample(each)),
-                             .trace = trace.fingerprint()},
+                             .trace = trace.fingerprint(),
+                             .owner = owner},
                 .left_out = each.left_out};
   try {
     auto result = work(task);
-    used.give(std::move(data));
+    task.identity.owner = nullptr;
+    if (owner.use_count() == 1) used.give(std::move(data));  // else arrays outside look at it
     return result;
   } catch (const InputError& error) {
     throw InputError(fmt::format("{}, case {}: {}", trace.path().string(), each.label, error.what()));

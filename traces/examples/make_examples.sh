@@ -36,7 +36,7 @@ fi
 record() {  # NAME OPTIONS...
   name=$1
   shift
-  "$python" -m kvreplay.record --model "$model" --model-id SmolLM2-135M-Instruct --dtype float16 \
+  "$python" -m kvreplay.commands.record --model "$model" --model-id SmolLM2-135M-Instruct --dtype float16 \
     --prompts "$here/$name.jsonl" --output "$here/$name.h5" --force --allow-text-files-anywhere "$@"
 }
 record smollm2-needle --layers 2,11,20,29 --decode 144

@@ -14,7 +14,7 @@ os.environ["TQDM_DISABLE"] = "1"  # kvreplay-record sets it for itself, here the
 import torch
 import transformers
 
-from kvreplay import record
+from kvreplay.commands import record
 from tests.support.python.tiny_models import save_tiny_model
 
 torch.set_num_threads(1)  # threads only wait for each other in models this small

@@ -5,8 +5,7 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot <- api <- the programs record, train and validate beside this
-file.
+Rooms: common <- recorder | importer | learning | validation | plot | parts <- api | commands, the programs.
 """
 
 from importlib import import_module
@@ -14,15 +13,21 @@ from importlib import import_module
 TYPE_CHECKING = False  # as of typing, which would be loaded for it
 if TYPE_CHECKING:
     from . import plot
+    from ._core import Layer, View
     from .api.comparison import Comparison, compare
     from .api.long_table import frame
     from .api.opened_results import open_results
+    from .api.opened_trace import Trace, open_trace
     from .api.page import report
     from .api.planned import Plan, plan
     from .api.registry import metrics, policies
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
+    from .api.score_files import save_scores
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .importer.importing import import_trace
+    from .parts.decorators import allocator, modifier, scorer, scorer_at
+    from .parts.part import Part
     from .plot.pooling import pool
 
     VERSION: str
@@ -32,12 +37,17 @@ _HOMES = {
     "api.comparison": ("Comparison", "compare"),
     "api.long_table": ("frame",),
     "api.opened_results": ("open_results",),
+    "api.opened_trace": ("Trace", "open_trace"),
     "api.page": ("report",),
     "api.planned": ("Plan", "plan"),
     "api.registry": ("metrics", "policies"),
     "api.replayed": ("replay",),
+    "api.score_files": ("save_scores",),
     "api.retained_sets": ("RetainedSets", "retained"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
+    "parts.part": ("Part",),
+    "importer.importing": ("import_trace",),
     "plot.pooling": ("pool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -48,15 +58,23 @@ __all__ = [
     "Error",
     "IncompleteError",
     "InputError",
+    "Layer",
     "MachineError",
+    "Part",
     "Plan",
     "RetainedSets",
+    "Trace",
     "UsageError",
     "VERSION",
+    "View",
+    "allocator",
     "compare",
     "frame",
+    "import_trace",
     "metrics",
+    "modifier",
     "open_results",
+    "open_trace",
     "plan",
     "plot",
     "policies",
@@ -64,6 +82,9 @@ __all__ = [
     "replay",
     "report",
     "retained",
+    "save_scores",
+    "scorer",
+    "scorer_at",
 ]
 
 
@@ -72,6 +93,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         value: object = version("kvreplay")
+    elif name in ("Layer", "View"):
+        from .common.kvreplay_module import load_core
+
+        value = getattr(load_core(), name)
     elif name == "plot":
         value = import_module(".plot", __name__)
     elif name in _HOME_OF:

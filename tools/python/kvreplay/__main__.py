@@ -8,9 +8,10 @@ from importlib.util import find_spec
 # Commands in Python: their modules, whose command() is the console script kvreplay-NAME too; the extras that they want; and
 # a library of each, by which it is seen whether the extra is there.
 PYTHON_COMMANDS = {
-    "record": ("kvreplay.record", "record", "torch"),
-    "train": ("kvreplay.train", "train", "torch"),
-    "validate": ("kvreplay.validate", "record", "torch"),
+    "record": ("kvreplay.commands.record", "record", "torch"),
+    "import": ("kvreplay.commands.import_trace", "import", "safetensors"),
+    "train": ("kvreplay.commands.train", "train", "torch"),
+    "validate": ("kvreplay.commands.validate", "record", "torch"),
 }
 
 

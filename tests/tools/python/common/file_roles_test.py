@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from kvreplay import record, train, validate
+from kvreplay.commands import record, train, validate
 from kvreplay.common.errors import InputError, UsageError
 from kvreplay.common.file_roles import check_outputs
 from kvreplay.common.prompts import read_prompts

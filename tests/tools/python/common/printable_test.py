@@ -9,7 +9,7 @@ from kvreplay.common.printable import printable, printable_lines
 from kvreplay.common.program import run_program
 from kvreplay.common.progress import Progress
 from kvreplay.recorder.progress import RecorderProgress
-from kvreplay.validate import _note
+from kvreplay.validation.validating import _note
 
 CLEAR = "\x1b[2J"  # clears the screen
 

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from kvreplay import record
+from kvreplay.commands import record
 from kvreplay.common.errors import InputError
 from kvreplay.common.prompts import read_prompts
 from kvreplay.learning import apply_live

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-from kvreplay import train
+from kvreplay.commands import train
 from kvreplay.common.attention_hook import ATTENTION_NAME, AttentionHook
 from kvreplay.common.errors import InputError
 from kvreplay.common.model_loader import load_model, open_model

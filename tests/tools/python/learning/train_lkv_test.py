@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import torch
 
-from kvreplay import train
+from kvreplay.commands import train
 from kvreplay.learning import from_mlp
 from kvreplay.learning.listwise import Schedule, train_listwise
 from kvreplay.learning.lkv_file import read_networks

@@ -199,12 +199,12 @@ class Probes(RecorderTest):
     def test_values_beyond_float16_are_named(self):
         from kvreplay.recorder.layer_buffers import LayerBuffers
 
-        store = LayerBuffers.store
+        append = LayerBuffers.append
 
-        def enlarge(buffers, name, rows, at):
-            store(buffers, name, rows * 1e6 if "values" not in buffers.tensors else rows, at)
+        def enlarge(buffers, name, rows):
+            append(buffers, name, rows * 1e6 if "values" not in buffers.tensors else rows)
 
-        with mock.patch.object(LayerBuffers, "store", enlarge):
+        with mock.patch.object(LayerBuffers, "append", enlarge):
             outcome = self.attempt("--probes", "repeat-context", "--dtype", "float16")
         self.assert_refused(outcome, 3, "layer 0", "queries reach", "--dtype bfloat16")
 

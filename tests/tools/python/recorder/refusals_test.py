@@ -157,7 +157,7 @@ class Refusals(RecorderTest):
         command = [
             sys.executable,
             "-m",
-            "kvreplay.record",
+            "kvreplay.commands.record",
             "--model",
             self.model(),
             "--prompts",
@@ -178,7 +178,7 @@ class Refusals(RecorderTest):
 
     def test_help_needs_no_model_libraries(self):
         for program in ("record", "train", "validate"):
-            code = f"import sys; import kvreplay.{program}; sys.exit('torch' in sys.modules)"
+            code = f"import sys; import kvreplay.commands.{program}; sys.exit('torch' in sys.modules)"
             self.assertEqual(subprocess.run([sys.executable, "-c", code]).returncode, 0, program)
 
     def test_the_script_and_its_old_path_are_one_program(self):

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import torch
 
-from kvreplay import validate
+from kvreplay.commands import validate
 from kvreplay.validation.agreement import agreement
 from tests.support.python.recording import TEXT, Outcome, RecorderTest
 from tests.support.python.reference_eviction import EvictedModel, kl

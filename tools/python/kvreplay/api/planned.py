@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..common.printable import printable
+from .inside import runner_for
 from .program_run import ProgressWish, run_logged
-from .replay_words import Scores, replay_words
+from .replay_words import Policies, Scores, replay_words
 from .words import Number, PathLike, Text
 
 MIB = 2**20
@@ -53,9 +54,10 @@ class Plan:
 
 def plan(
     traces: PathLike | Iterable[PathLike],
-    policies: Text | None = None,
+    policies: Policies | None = None,
     budgets: str | Number | Iterable[str | Number] | None = None,
     *,
+    compression_ratios: str | Number | Iterable[str | Number] | None = None,
     compression_points: str | int | Iterable[str | int] | None = None,
     layers: str | int | Iterable[str | int] | None = None,
     samples: Text | None = None,
@@ -72,6 +74,7 @@ def plan(
     report: PathLike | None = None,
     force: bool = False,
     progress: ProgressWish = None,
+    inside: bool | None = None,
 ) -> Plan:
     """What `kvreplay.replay` with the same arguments would do and take; nothing is written.
 
@@ -81,6 +84,7 @@ def plan(
             traces,
             policies,
             budgets,
+            compression_ratios=compression_ratios,
             compression_points=compression_points,
             layers=layers,
             samples=samples,
@@ -97,7 +101,9 @@ def plan(
             report=report,
             force=force,
         )
-        said = json.loads(run_logged([words[0], "--dry-run", "--json", *words[1:]], progress))
+        said = json.loads(
+            run_logged([words[0], "--dry-run", "--json", *words[1:]], progress, runner_for(policies, inside))
+        )
     units = pd.DataFrame(said["units"], columns=["unit", "case", "layer", "trace", "flops", "bytes"])
     units["trace"] = [said["traces"][trace]["path"] for trace in units["trace"]]
     return Plan(

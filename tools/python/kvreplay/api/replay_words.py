@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..parts.part import Part
 from .words import (
     Number,
     PathLike,
@@ -19,14 +20,16 @@ from .words import (
     path_words,
 )
 
+Policies = Text | Part | Iterable[str | Part]
 Scores = Mapping[str, PathLike] | PathLike | Iterable[PathLike]
 
 
 def replay_words(
     traces: PathLike | Iterable[PathLike],
-    policies: Text | None,
+    policies: Policies | None,
     budgets: str | Number | Iterable[str | Number] | None,
     *,
+    compression_ratios: str | Number | Iterable[str | Number] | None,
     compression_points: str | int | Iterable[str | int] | None,
     layers: str | int | Iterable[str | int] | None,
     samples: Text | None,
@@ -47,8 +50,9 @@ def replay_words(
     return [
         "replay",
         *path_option("output", output),
-        *each_option("policy", policies, "policies"),
+        *each_option("policy", _policy_texts(policies), "policies"),
         *joined_option("budget", budgets, "budgets"),
+        *joined_option("compression-ratio", compression_ratios, "compression_ratios"),
         *each_option("compression-point", compression_points, "compression_points"),
         *joined_option("layer", layers, "layers"),
         *each_option("sample", samples, "samples"),
@@ -66,6 +70,12 @@ def replay_words(
         "--",
         *path_words(traces, "traces"),
     ]
+
+
+def _policy_texts(policies: Policies | None) -> list | None:
+    if policies is None:
+        return None
+    return [str(each) if isinstance(each, Part) else each for each in listed(policies, "policies")]
 
 
 def _score_options(scores: Scores | None) -> list[str]:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .inside import runner_for
 from .opened_results import open_results
 from .program_run import ProgressWish, run_logged
-from .replay_words import Scores, replay_words
+from .replay_words import Policies, Scores, replay_words
 from .words import Number, PathLike, Text
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 def replay(
     traces: PathLike | Iterable[PathLike],
-    policies: Text | None = None,
+    policies: Policies | None = None,
     budgets: str | Number | Iterable[str | Number] | None = None,
     *,
+    compression_ratios: str | Number | Iterable[str | Number] | None = None,
     compression_points: str | int | Iterable[str | int] | None = None,
     layers: str | int | Iterable[str | int] | None = None,
     samples: Text | None = None,
@@ -37,13 +39,15 @@ def replay(
     report: PathLike | None = None,
     force: bool = False,
     progress: ProgressWish = None,
+    inside: bool | None = None,
 ) -> xarray.Dataset:
-    """Replays traces through eviction policies, by the program `kvreplay replay`; the values are the same, bit for bit.
+    """Replays traces through eviction policies, as the command `kvreplay replay` does; the values are the same, bit for bit.
 
     traces: a path, or several
     policies: as the command has them, "snapkv,h2o" or "snapkv:window=32,kernel=5+ada", or a list of such texts;
-        default: all that the traces can feed
+        or scorers of `kvreplay.scorer`; default: all that the traces can feed
     budgets: fractions of the cache that are kept (0.1, up to 1), or tokens (64), or a text of the command, "0.05:1:8"
+    compression_ratios: instead of budgets: shares that are removed, rounded to tokens as kvpress does
     compression_points: where the policies act, names of the trace or positions; default: every named one
     layers, samples: only these; default: all
     metrics: what is measured; default: all that the traces allow and that is not by request
@@ -55,7 +59,10 @@ def replay(
         when the same call is made again. Without it a temporary folder is used
     retained, report: also writes every retained set (`kvreplay.retained` reads them), and a page in HTML
     force: overwrites these files
-    progress: True shows it on stderr, False does not; None: where stderr is a terminal; a function gets each line
+    progress: True shows it, on stderr or as a bar of a notebook, False does not; None: where stderr is a terminal, and in
+        notebooks with tqdm; a function gets each line, twice a second
+    inside: True replays in this process, and saves the start of another one; False does not; None: where a policy is
+        written in Python. A crash or a lack of memory then ends this process
 
     Returns the results as `kvreplay.open_results` does. What was left out, and why, is in the attribute `left_out`
     (JSON), and goes to `logging.getLogger("kvreplay")` as INFO.
@@ -69,6 +76,7 @@ def replay(
             traces,
             policies,
             budgets,
+            compression_ratios=compression_ratios,
             compression_points=compression_points,
             layers=layers,
             samples=samples,
@@ -85,7 +93,7 @@ def replay(
             report=report,
             force=force,
         )
-        run_logged(words, progress)
+        run_logged(words, progress, runner_for(policies, inside))
         ds = open_results(file)
     if output is None:
         del ds.encoding["source"]  # gone with the folder

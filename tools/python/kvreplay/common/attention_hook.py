@@ -32,13 +32,16 @@ class AttentionCall:
     output: torch.Tensor  # [1, n_new, n_q_heads, value_dim]
 
     def new_tokens(self) -> dict[str, torch.Tensor]:
-        """Queries, keys and values of this pass's tokens, [heads, n_new, dim]; InputError unless all are finite."""
+        """Queries, keys and values of this pass's tokens, [heads, n_new, dim], where the batch has one row."""
         n_new = self.query.shape[2]
-        tensors = {"queries": self.query[0], "keys": self.key[0, :, -n_new:], "values": self.value[0, :, -n_new:]}
-        for name, tensor in tensors.items():
-            if not bool(torch.isfinite(tensor).all()):
-                raise InputError(f"layer {self.layer}: {name} hold NaN or infinity")
-        return tensors
+        return {"queries": self.query[0], "keys": self.key[0, :, -n_new:], "values": self.value[0, :, -n_new:]}
+
+
+def refuse_infinite(layer: int, tensors: dict[str, torch.Tensor]) -> None:
+    """Throws InputError unless all numbers are finite."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"layer {layer}: {name} hold NaN or infinity")
 
 
 class AttentionHook:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .attention_hook import AttentionCall, AttentionHook
+from .attention_hook import AttentionCall, AttentionHook, refuse_infinite
 from .errors import InputError, UsageError, first_line
 from .residual_stream import ResidualStream, find_block
 from .rotary_embedding import Rope, Rotation, RotationWitness, match_rope, rope_candidates
@@ -116,8 +116,10 @@ def _survey_pass(model, hook, witness) -> tuple[dict[int, AttentionCall], dict[i
         if call.layer in calls:
             raise InputError(f"layer {call.layer} attends more than once in one pass (cross-attention, shared blocks?)")
         calls[call.layer] = call
-        if rotation := witness.take(call.new_tokens()["keys"], call.layer):
-            rotations[call.layer] = rotation
+        new = call.new_tokens()
+        refuse_infinite(call.layer, new)
+        if rotation := witness.take(new["keys"][None], call.layer):
+            rotations[call.layer] = rotation.of_row(0)
 
     hook.listener = listen
     _run_survey_tokens(model)

@@ -37,9 +37,16 @@ class ResidualStream:
         seen = self.before is not None and self.after is not None
         return seen and self.before.shape == self.after.shape and not torch.equal(self.before, self.after)
 
-    def cosine(self) -> torch.Tensor:
-        """Cosine similarity of before and after, per token: float32 [n_new]."""
-        return torch.nn.functional.cosine_similarity(self.before[0].float(), self.after[0].float(), dim=-1)
+    def take(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Before and after, which are forgotten here."""
+        seen = self.before.detach(), self.after.detach()
+        self.before = self.after = None
+        return seen
+
+
+def stream_cosine(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Cosine similarity of the streams [n, hidden_size], per token: float32 [n]."""
+    return torch.nn.functional.cosine_similarity(before.float(), after.float(), dim=-1)
 
 
 def find_block(model, attention: torch.nn.Module) -> torch.nn.Module | None:

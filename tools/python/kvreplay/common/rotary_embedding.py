@@ -31,10 +31,15 @@ class Rope:
 
 @dataclass
 class Rotation:
-    """One observed rotation of keys: `before` and `after` [n_kv_heads, n, rotary_dim or head_dim]."""
+    """One observed rotation of keys: `before` and `after` [n_kv_heads, n, rotary_dim or head_dim], of a whole batch with
+    its rows in front."""
 
     before: torch.Tensor
     after: torch.Tensor
+
+    def of_row(self, row: int, tokens: slice | torch.Tensor = slice(None)) -> Rotation:
+        """One row of a batch, at some of its tokens."""
+        return Rotation(self.before[row][:, tokens], self.after[row][:, tokens])
 
 
 class RotationWitness:
@@ -67,17 +72,20 @@ class RotationWitness:
         return watched
 
     def take(self, keys: torch.Tensor, layer: int) -> Rotation | None:
-        """The rotation that gave `keys` [n_kv_heads, n, head_dim], the new keys of a layer; None if there was none."""
+        """The rotation that gave `keys` [n_rows, n_kv_heads, n, head_dim], the new keys of a layer in a batch; None if
+        there was none."""
         if self._last is None:
             return None
-        before, after = (tensor[0] for tensor in self._last)
+        before, after = self._last
         self._last = None
-        if after.shape[:2] != keys.shape[:2]:  # some models keep [n, n_kv_heads, head_dim]
-            before, after = before.transpose(0, 1), after.transpose(0, 1)
+        if after.shape[:3] != keys.shape[:3]:  # some models keep [n, n_kv_heads, head_dim]
+            before, after = before.transpose(1, 2), after.transpose(1, 2)
         rotary_dim = after.shape[-1]
-        if after.shape[:2] != keys.shape[:2] or not torch.equal(after, keys[..., :rotary_dim]):
+        if after.shape[:3] != keys.shape[:3] or not torch.equal(after, keys[..., :rotary_dim]):
+            if not bool(torch.isfinite(after).all()):  # no number equals NaN
+                raise InputError(f"layer {layer}: keys hold NaN or infinity")
             raise InputError(f"layer {layer}: the keys change between RoPE and the cache, which a trace cannot say")
-        return Rotation(before, after)
+        return Rotation(before.detach(), after.detach())
 
 
 def rope_candidates(model) -> list[tuple[torch.Tensor, float]]:
@@ -106,11 +114,15 @@ def match_rope(rotation: Rotation, candidates: list[tuple[torch.Tensor, float]],
     return ropes[best]
 
 
-def check_rotation(rotation: Rotation, rope: Rope, first_position: int, layer: int) -> None:
-    """Throws InputError when keys at `first_position`, ... are not rotated as `rope` says (long-context variants)."""
+def check_rotation(rotation: Rotation, rope: Rope, first_position: int, layer: int, every_row: bool = False) -> None:
+    """Throws InputError when keys at `first_position`, ... are not rotated as `rope` says (long-context variants).
+
+    every_row: whether all of them are looked at, or only a few
+    """
     last_position = first_position + rotation.after.shape[1] - 1
     tolerance = TOLERANCE[rotation.after.dtype] + ANGLE_ROUNDING * last_position
-    error = rotation_error(rotation, rope, first_position)
+    n_rows = rotation.after.shape[1] if every_row else N_CHECKED_ROWS
+    error = rotation_error(rotation, rope, first_position, n_rows)
     if not error <= tolerance:
         raise InputError(
             f"layer {layer}: the rotary embedding up to position {last_position} departs from its inverse frequencies "
@@ -118,10 +130,10 @@ def check_rotation(rotation: Rotation, rope: Rope, first_position: int, layer: i
         )
 
 
-def rotation_error(rotation: Rotation, rope: Rope, first_position: int) -> float:
-    """Largest difference between the observed and the computed rotation, over the largest key; on a few rows."""
+def rotation_error(rotation: Rotation, rope: Rope, first_position: int, n_rows: int = N_CHECKED_ROWS) -> float:
+    """Largest difference between the observed and the computed rotation, over the largest key; on `n_rows` rows."""
     n = rotation.after.shape[1]
-    rows = torch.linspace(0, n - 1, min(n, N_CHECKED_ROWS)).round().long()
+    rows = torch.linspace(0, n - 1, min(n, n_rows)).round().long()
     before, after = (side[:, rows.to(side.device)].cpu().double() for side in (rotation.before, rotation.after))
     difference = (rotate(before, rows + first_position, rope) - after).abs().max() / after.abs().max()
     return float(difference)

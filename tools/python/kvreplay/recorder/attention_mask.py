@@ -30,7 +30,7 @@ def check_mask(
         faithful = all(
             bool(
                 (
-                    _visible(mask[..., begin : begin + ROWS_PER_CHECK, :], layer)
+                    visible_keys(mask[..., begin : begin + ROWS_PER_CHECK, :], layer)
                     == expected_visibility(begin, min(begin + ROWS_PER_CHECK, n_new), n_new, n_keys, n_seen, window).to(
                         mask.device
                     )
@@ -51,7 +51,8 @@ def expected_visibility(begin: int, end: int, n_new: int, n_keys: int, n_seen: i
     return visible & (keys > queries - window) if window else visible
 
 
-def _visible(mask: torch.Tensor, layer: int) -> torch.Tensor:
+def visible_keys(mask: torch.Tensor, layer: int) -> torch.Tensor:
+    """Boolean, of the mask's shape. Throws InputError for a mask that is a bias."""
     if mask.dtype == torch.bool:
         return mask
     visible = mask == 0

@@ -23,11 +23,11 @@ class ProbeCapture:
         }
         self.layers = {layer.index: LayerBuffers(layer.index, shapes, dtype) for layer in facts.layers}
         self._checks = PassChecks(facts, witness)
-        self._rows: torch.Tensor | None = None
+        self._stored = False  # whether the running pass is
 
-    def begin_pass(self, first_position: int, n_new: int, first_row: int | None) -> None:
-        """Rows [first_row, first_row + n_new) follow; with None a pass that is checked and not stored."""
-        self._rows = None if first_row is None else torch.arange(first_row, first_row + n_new)
+    def begin_pass(self, first_position: int, n_new: int, stored: bool) -> None:
+        """A pass follows whose rows come after those before, or which is checked and not stored."""
+        self._stored = stored
         self._checks.begin_pass(first_position, n_new)
 
     def end_pass(self) -> None:
@@ -36,10 +36,10 @@ class ProbeCapture:
     def listen(self, call: AttentionCall) -> None:
         """Takes over the new queries and keys of one layer."""
         new = self._checks.accept(call)
-        if new is None or self._rows is None:
+        if new is None or not self._stored:
             return
         for name in ("queries", "keys"):
-            self.layers[call.layer].store(name, new[name], self._rows)
+            self.layers[call.layer].append(name, new[name])
 
 
 def run_probe(model, plan: ProbePlan, token_ids: list[int], capture: ProbeCapture, progress) -> None:
@@ -49,16 +49,16 @@ def run_probe(model, plan: ProbePlan, token_ids: list[int], capture: ProbeCaptur
     """
     limits = {"logits_to_keep": 1} if takes_logits_to_keep(model) else {}
 
-    def read(ids: list[int], first_position: int, first_row: int | None, cache):
-        capture.begin_pass(first_position, len(ids), first_row)
+    def read(ids: list[int], first_position: int, stored: bool, cache):
+        capture.begin_pass(first_position, len(ids), stored)
         input_ids = torch.tensor([ids], device=model.device)
         out = model(input_ids=input_ids, past_key_values=cache, use_cache=True, **limits)
         capture.end_pass()
         return out.past_key_values
 
     with torch.inference_mode():
-        cache = read(token_ids[: plan.position], 0, None, None)
+        cache = read(token_ids[: plan.position], 0, False, None)
         for done, each in enumerate(plan.passes):
             progress(done)
-            read(each.ids(token_ids), plan.position, each.rows[0], branch_of(cache))
+            read(each.ids(token_ids), plan.position, True, branch_of(cache))
         progress(len(plan.passes))

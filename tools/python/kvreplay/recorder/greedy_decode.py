@@ -8,7 +8,7 @@ import torch
 
 from ..common.errors import InputError
 from ..common.prefix_cache import takes_logits_to_keep
-from .sample_capture import SampleCapture
+from .batch_capture import BatchCapture
 from .sample_plan import SamplePlan
 
 
@@ -19,7 +19,7 @@ class DecodedTokens:
     cache: object  # the model's, with all tokens in it
 
 
-def run_sample(model, plan: SamplePlan, capture: SampleCapture, end_ids: set[int], progress) -> DecodedTokens:
+def run_sample(model, plan: SamplePlan, capture: BatchCapture, end_ids: set[int], progress) -> DecodedTokens:
     """Prefill and `plan.n_decode` decoded tokens, each of which also passes the model, so that it leaves a query.
 
     An end token never wins: the next best one does, so that as many real decode queries exist as were asked for.
@@ -31,9 +31,11 @@ def run_sample(model, plan: SamplePlan, capture: SampleCapture, end_ids: set[int
     position = 0
     with torch.inference_mode():
         while True:
-            capture.begin_pass(position, ids.shape[1])
+            capture.begin_pass(ids.shape[1])
             out = model(input_ids=ids, past_key_values=cache, use_cache=True, **limits)
             capture.end_pass()
+            if capture.lost:
+                raise InputError("the cached keys or values change while decoding, which a trace cannot say")
             cache, position = out.past_key_values, position + ids.shape[1]
             progress(position)
             if position == plan.n_tokens:

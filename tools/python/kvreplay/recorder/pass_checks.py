@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from ..common.attention_hook import AttentionCall
+from ..common.attention_hook import AttentionCall, refuse_infinite
 from ..common.errors import InputError
 from ..common.model_survey import LayerFacts, ModelFacts
-from ..common.rotary_embedding import RotationWitness, check_rotation
+from ..common.rotary_embedding import Rotation, RotationWitness, check_rotation
 from .attention_mask import check_mask
 
 
+@dataclass
+class NewTokens:
+    """What one layer adds in one pass or in several: queries, keys and values [heads, n_new, dim], and how the keys
+    were rotated."""
+
+    tensors: dict[str, torch.Tensor]
+    rotation: Rotation | None
+
+    @classmethod
+    def joined(cls, parts: list[NewTokens]) -> NewTokens:
+        """Of passes that follow each other."""
+        tensors = {name: torch.cat([part.tensors[name] for part in parts], dim=1) for name in parts[0].tensors}
+        if any(part.rotation is None for part in parts):
+            return cls(tensors, None)
+        sides = (torch.cat([getattr(part.rotation, side) for part in parts], dim=1) for side in ("before", "after"))
+        return cls(tensors, Rotation(*sides))
+
+
 class PassChecks:
-    """Use accept() on every call between begin_pass() and end_pass()."""
+    """Use accept() on every call between begin_pass() and end_pass(); or check_call() at once and check_values() later."""
 
     def __init__(self, facts: ModelFacts, witness: RotationWitness):
         self._layers = {layer.index: layer for layer in facts.layers}
@@ -36,18 +56,30 @@ class PassChecks:
     def accept(self, call: AttentionCall) -> dict[str, torch.Tensor] | None:
         """The new queries, keys and values of a layer, [heads, n_new, dim]; None for a layer that is not recorded."""
         new = call.new_tokens()
-        rotation = self._witness.take(new["keys"], call.layer)
+        refuse_infinite(call.layer, new)
+        rotation = self._witness.take(new["keys"][None], call.layer)
         if call.layer not in self._layers:
             return None
+        tokens = NewTokens(new, None if rotation is None else rotation.of_row(0))
+        self.check_call(call, tokens.rotation)
+        self.check_values(call.layer, tokens, self._first)
+        return new
+
+    def check_call(self, call: AttentionCall, rotation: Rotation | None) -> None:
+        """Shapes and mask of a recorded layer's call, and whether it rotates its keys at all."""
         layer = self._layers[call.layer]
         self._check_shapes(call, layer)
         self._check_mask_once(call, layer.sliding_window)
-        if layer.rope is not None and layer.rope.inv_freq.any():
-            if rotation is None:
-                raise InputError(f"layer {call.layer}: its keys are not rotated at position {self._first}")
-            check_rotation(rotation, layer.rope, self._first, call.layer)
+        if rotation is None and layer.rope is not None and layer.rope.inv_freq.any():
+            raise InputError(f"layer {call.layer}: its keys are not rotated at position {self._first}")
         self._called.add(call.layer)
-        return new
+
+    def check_values(self, index: int, new: NewTokens, first_position: int, every_row: bool = False) -> None:
+        """Are the tensors of a layer finite, and is each key rotated as its position says? `every_row`: not a few."""
+        refuse_infinite(index, new.tensors)
+        layer = self._layers[index]
+        if layer.rope is not None and layer.rope.inv_freq.any():
+            check_rotation(new.rotation, layer.rope, first_position, index, every_row)
 
     def _check_shapes(self, call: AttentionCall, layer: LayerFacts) -> None:
         shape = (call.query.shape[0], call.query.shape[1], call.key.shape[1], call.scaling, call.softcap)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from ..common.attention_hook import AttentionHook
 from ..common.model_survey import ModelFacts
 from ..common.rotary_embedding import RotationWitness
+from .batch_capture import BatchCapture
 from .context_probe import ProbeCapture, run_probe
 from .greedy_decode import run_sample
 from .probe_plan import ProbePlan
 from .progress import RecorderProgress
 from .recording_report import TensorSummary, describe_probe, describe_sample, describe_sensitivity
-from .sample_capture import SampleCapture
+from .sample_capture import SampleCapture, planned_queries
 from .sample_plan import SamplePlan
 from .sensitivity_passes import SensitivityRun
 from .sensitivity_plan import SensitivityPlan
@@ -47,7 +48,10 @@ class Recording:
     def _record_sample(self, index: int, plan: SamplePlan) -> tuple[list[int], object]:
         """Runs one prompt and writes it, layer by layer. Returns its tokens and its cache."""
         begun = time.monotonic()
-        with SampleCapture(self.facts, plan, self.trace.dtype, self.witness) as capture:
+        sample = SampleCapture(
+            self.facts, self.trace.dtype, self.witness, planned_queries(plan), (plan.n_recorded, plan.n_tokens)
+        )
+        with BatchCapture(self.facts, self.witness, [sample]) as capture:
             done = 0
 
             def listen(call) -> None:
@@ -61,10 +65,11 @@ class Recording:
 
             self.hook.listener = listen
             decoded = run_sample(self.model, plan, capture, self.end_ids, tell)
+        sample.finish()
         token_ids = plan.prompt_ids + decoded.ids
         token_texts = [self.tokenizer.decode([token], clean_up_tokenization_spaces=False) for token in token_ids]
-        self.trace.write_sample(index, plan, token_ids, token_texts, capture.forward_begins, decoded.eos_masked_at)
-        tensors = _write_layers(capture.layers, lambda layer, buffers: self.trace.write_layer(index, layer, buffers))
+        self.trace.write_sample(index, plan, token_ids, token_texts, sample.forward_begins, decoded.eos_masked_at)
+        tensors = write_layers(sample.layers, lambda layer, buffers: self.trace.write_layer(index, layer, buffers))
         answer = self.tokenizer.decode(decoded.ids)
         self.progress.say(describe_sample(plan, tensors, decoded.eos_masked_at, answer, time.monotonic() - begun))
         return token_ids, decoded.cache
@@ -76,7 +81,7 @@ class Recording:
         self.hook.listener = capture.listen
         run_probe(self.model, probe, token_ids, capture, lambda done: self.progress.passes(plan, probe, done))
         self.trace.write_probe(index, probe)
-        tensors = _write_layers(
+        tensors = write_layers(
             capture.layers, lambda layer, buffers: self.trace.write_probe_layer(index, probe, layer, buffers)
         )
         self.progress.say(describe_probe(plan, probe, tensors, time.monotonic() - begun))
@@ -98,7 +103,7 @@ class Recording:
         self.progress.say(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
 
 
-def _write_layers(layers: dict, write) -> dict[str, TensorSummary]:
+def write_layers(layers: dict, write) -> dict[str, TensorSummary]:
     """Calls `write(layer, buffers)`, which returns the bytes of each tensor, for all layers; empties `layers`."""
     tensors: dict[str, TensorSummary] = {}
     for layer in sorted(layers):

@@ -1,37 +1,18 @@
-"""Records the attention of a Hugging Face causal language model as a kvreplay trace.
-
-    kvreplay-record --model MODEL --prompts FILE.jsonl --output trace.h5
-
-The model reads each prompt with its whole cache and decodes an answer; queries, keys and values of the chosen layers
-are stored as the attention saw them. A trace has the format of docs/formats/trace.md.
-"""
+"""Records prompts into one trace: plans every sample before the model is loaded, then runs them."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
-from .common.errors import InputError, UsageError
-from .common.file_roles import check_outputs
-from .common.program import run_program, start_torch, stop_cleanly_on_terminate
-from .common.prompts import Prompt, read_prompts
-from .recorder.command_line import PROGRAM, build_parser
-from .recorder.probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording
-from .recorder.progress import RecorderProgress
-from .recorder.recording_report import describe_trace
-from .recorder.sample_plan import SamplePlan, plan_sample
-from .recorder.sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code. Every error is one line on stderr."""
-    return run_program(PROGRAM, lambda: record(build_parser().parse_args(arguments)))
-
-
-def command() -> int:
-    """The console script."""
-    stop_cleanly_on_terminate()
-    return main()
+from ..common.errors import InputError, UsageError
+from ..common.file_roles import check_outputs
+from ..common.program import start_torch
+from ..common.prompts import Prompt, read_prompts
+from .probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording
+from .progress import RecorderProgress
+from .recording_report import describe_trace
+from .sample_plan import SamplePlan, plan_sample
+from .sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities
 
 
 def record(options: argparse.Namespace) -> None:
@@ -53,12 +34,12 @@ def _record(options: argparse.Namespace, prompts: list[Prompt], progress: Record
     # Only now what needs it.
     import torch
 
-    from .common.attention_hook import ATTENTION_NAME, AttentionHook
-    from .common.model_loader import end_tokens, load_model, model_config_json, open_model
-    from .common.model_survey import survey_model
-    from .common.rotary_embedding import RotationWitness
-    from .recorder.recording import Recording
-    from .recorder.trace_file import TraceFile
+    from ..common.attention_hook import ATTENTION_NAME, AttentionHook
+    from ..common.model_loader import end_tokens, load_model, model_config_json, open_model
+    from ..common.model_survey import survey_model
+    from ..common.rotary_embedding import RotationWitness
+    from .recording import Recording
+    from .trace_file import TraceFile
 
     progress.show("loading the model")
     source = open_model(options.model, options.model_id)
@@ -84,7 +65,7 @@ def _record(options: argparse.Namespace, prompts: list[Prompt], progress: Record
 
 
 def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace, note) -> list[SamplePlan]:
-    from .common.prompt_tokens import tokenize_prompt
+    from ..common.prompt_tokens import tokenize_prompt
 
     plans = [
         plan_sample(prompt, tokenize_prompt(prompt, tokenizer), options.decode, options.query_spans)
@@ -150,7 +131,3 @@ def _note_missing_cosine(facts, note) -> None:
     if without:
         layers = ",".join(without)
         note(f"no block_cosine for layers {layers}: where attention joins the residual stream there is not known")
-
-
-if __name__ == "__main__":
-    sys.exit(command())

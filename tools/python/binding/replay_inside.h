@@ -1,0 +1,20 @@
+#pragma once
+// The replay command in the interpreter's own process.
+
+#include <nanobind/nanobind.h>
+
+#include <string>
+#include <vector>
+
+namespace kvreplay::python {
+
+namespace nb = nanobind;
+
+/// What the command prints. Called by Python's thread, which looks for signals meanwhile; Ctrl-C, and what `heard`
+/// throws, ends the replay once units in flight notice it.
+/// \param words  after `replay`
+/// \param parts  rows_of()
+/// \param heard  gets each line that the command says
+std::string replay_inside(const std::vector<std::string>& words, const nb::list& parts, const nb::object& heard);
+
+}  // namespace kvreplay::python
