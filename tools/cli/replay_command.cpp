@@ -8,6 +8,7 @@
 #include <functional>
 #include <iostream>
 #include <optional>
+#include <sstream>
 
 #include "analysis/report/report_data.h"
 #include "core/base/error.h"
@@ -142,6 +143,14 @@ void check_report(const OutputOptions& output, const ReplayPlan& plan) {
   require_headline(metrics);
 }
 
+void check_outputs(const OutputOptions& output, const ReplayPlan& plan) {
+  if (output.outputs.empty()) return;
+  for (const ReplayCase& each : plan.cases)
+    if (plan.sample(each).query_ranges.empty())
+      throw InputError(
+          fmt::format("case {}: no queries are recorded, so that attention has no outputs to save", each.label));
+}
+
 // A shard keeps sets and outputs in its own file.
 OutputFiles files_of(const OutputOptions& output, const std::optional<Shard>& shard) {
   if (output.results.empty()) throw UsageError("replay needs --output FILE");
@@ -207,11 +216,14 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
   const auto start = std::chrono::steady_clock::now();
   // First of all: a GPU that was asked for may not be there.
   const auto backend = output.dry_run ? nullptr : std::make_unique<BackendChoice>(output.backend, talk);
-  const ReplayPlan plan = make_replay_plan(replay, talk);
+  std::ostringstream notes;  // said when everything has been checked
+  const ReplayPlan plan = make_replay_plan(replay, notes);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
+  check_outputs(output, plan);
   check_report(output, plan);
   if (!output.dry_run) check_output_files(files, plan.inputs);  // what policies name, too
+  talk << notes.str();
   const WorkPart part = part_of_work(plan, shard, kept_of(output, plan), output.threads, memory);
   if (output.dry_run) {
     const std::size_t done = n_done(plan, output, shard);

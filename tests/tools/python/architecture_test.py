@@ -1,4 +1,4 @@
-"""The law of the package: common <- recorder | learning | validation | plot | parts <- api | commands; nobody bends sys.path."""
+"""The law of the package: common <- recorder | importer | learning | validation | plot | parts <- api | commands; nobody bends sys.path."""
 
 import ast
 import unittest
@@ -9,12 +9,13 @@ PACKAGE = ROOT / "tools" / "python" / "kvreplay"
 MAY_IMPORT = {
     "common": {"common"},
     "recorder": {"common", "recorder"},
+    "importer": {"common", "importer"},
     "learning": {"common", "learning"},
     "validation": {"common", "validation"},
     "plot": {"common", "plot"},
     "parts": {"common", "parts"},
     "api": {"common", "recorder", "learning", "validation", "plot", "parts", "api"},
-    "commands": {"common", "recorder", "learning", "validation", "commands"},
+    "commands": {"common", "recorder", "importer", "learning", "validation", "commands"},
 }
 
 

@@ -5,7 +5,7 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot | parts <- api | commands, the programs.
+Rooms: common <- recorder | importer | learning | validation | plot | parts <- api | commands, the programs.
 """
 
 from importlib import import_module
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .api.trained import train
     from .api.validated import Validation, validate
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .importer.importing import import_trace
     from .parts.decorators import allocator, modifier, scorer, scorer_at
     from .parts.part import Part
     from .plot.pooling import pool
@@ -56,6 +57,7 @@ _HOMES = {
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
     "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
     "parts.part": ("Part",),
+    "importer.importing": ("import_trace",),
     "plot.pooling": ("pool",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -80,6 +82,7 @@ __all__ = [
     "compare",
     "fit_budgets",
     "frame",
+    "import_trace",
     "metrics",
     "modifier",
     "open_results",

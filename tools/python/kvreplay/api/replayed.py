@@ -59,8 +59,7 @@ def replay(
         when the same call is made again. Without it a temporary folder is used
     retained, report: also writes every retained set (`kvreplay.retained` reads them), and a page in HTML
     force: overwrites these files
-    progress: True shows it, on stderr or as a bar of a notebook, False does not; None: where stderr is a terminal, and in
-        notebooks with tqdm; a function gets each line, twice a second
+    progress: True shows it, False does not; None: on a terminal, and in notebooks with tqdm; a function gets each line
     inside: True replays in this process, and saves the start of another one; False does not; None: where a policy is
         written in Python. A crash or a lack of memory then ends this process
 
