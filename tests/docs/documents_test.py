@@ -182,7 +182,7 @@ class Documents(unittest.TestCase):
             "fit-budgets",
         ):
             known |= set(re.findall(r"--[a-z][\w-]*", run([PROGRAM, command, "--help"]).stdout))
-        for program in ("record", "train", "validate", "commands.import_trace"):
+        for program in ("record", "train", "validate", "import_trace"):
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
                 __import__(f"kvreplay.commands.{program}", fromlist=["main"]).main(["--help"])
