@@ -73,14 +73,14 @@ def make(name: str, model_path: Path, prompt: dict, options: list, scratch: Path
     trace = FOLDER / f"{name}.h5"
     record_trace(model_path, prompt, options, trace, scratch / f"{name}.jsonl")
     model = load_model(open_model(model_path, None), "sdpa", "float32", "cpu")
-    gates = write_gates(FOLDER / f"{name}-gates.tsv", model.config)
+    write_gates(FOLDER / f"{name}-gates.tsv", model.config)
     with h5py.File(trace) as file:
         sample = file["samples/0000"]
         ids = sample["token_ids"][: sample.attrs["decode_start"]]
         recorded = [int(layer) for layer in file.attrs["layers"]]
         has_probe = "probes" in sample
     goldens = {}
-    for press_name, press in live_presses(gates, f"{name}-gates.tsv", LAZY_THRESHOLD[name]).items():
+    for press_name, press in live_presses(f"{name}-gates.tsv", LAZY_THRESHOLD[name]).items():
         if press.small_heads_only and model.config.head_dim > 48 or press.needs_probe and not has_probe:
             continue
         goldens[press_name] = run_press(model, ids, press, recorded)
@@ -98,11 +98,10 @@ def record_trace(model: Path, prompt: dict, options: list, trace: Path, prompts:
         sys.exit(code)
 
 
-def write_gates(path: Path, config) -> np.ndarray:
-    """Random gates [n_layers, n_kv_heads] for DuoAttention, as they are in the file."""
+def write_gates(path: Path, config) -> None:
+    """Random gates [n_layers, n_kv_heads] for DuoAttention."""
     shape = (config.num_hidden_layers, config.num_key_value_heads)
     np.savetxt(path, np.random.default_rng(SEED).random(shape), fmt="%.6f", delimiter="\t")
-    return np.loadtxt(path, delimiter="\t", ndmin=2)
 
 
 def run_press(model, ids: np.ndarray, press, layers: list[int]) -> Golden:

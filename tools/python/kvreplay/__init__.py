@@ -5,7 +5,7 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot | parts <- api | commands, the programs.
+Rooms: common <- recorder | learning | validation | plot | parts <- api | commands, the programs; api <- kvpress_bridge.
 """
 
 from importlib import import_module
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .kvpress_bridge.from_kvpress import from_kvpress
+    from .kvpress_bridge.head_budget_press import HeadBudgetPress as HeadBudgetPress
+    from .kvpress_bridge.retained_press import RetainedPress as RetainedPress
+    from .kvpress_bridge.to_kvpress import to_kvpress
     from .parts.decorators import allocator, modifier, scorer, scorer_at
     from .parts.part import Part
     from .plot.pooling import pool
@@ -40,10 +44,16 @@ _HOMES = {
     "api.replayed": ("replay",),
     "api.retained_sets": ("RetainedSets", "retained"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "kvpress_bridge.from_kvpress": ("from_kvpress",),
+    "kvpress_bridge.head_budget_press": ("HeadBudgetPress",),
+    "kvpress_bridge.retained_press": ("RetainedPress",),
+    "kvpress_bridge.to_kvpress": ("to_kvpress",),
     "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
     "parts.part": ("Part",),
     "plot.pooling": ("pool",),
 }
+# Classes of kvpress's kind: `from kvreplay import *` must do without that library.
+_NEED_KVPRESS = ("HeadBudgetPress", "RetainedPress")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -63,6 +73,7 @@ __all__ = [
     "allocator",
     "compare",
     "frame",
+    "from_kvpress",
     "metrics",
     "modifier",
     "open_results",
@@ -75,6 +86,7 @@ __all__ = [
     "retained",
     "scorer",
     "scorer_at",
+    "to_kvpress",
 ]
 
 
@@ -98,4 +110,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_NEED_KVPRESS})
