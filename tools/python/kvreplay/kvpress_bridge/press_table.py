@@ -112,8 +112,20 @@ WRAPPERS = {
     ("critical", "ada"): Twin("CriticalAdaKVPress", {**CRITICAL, "ada.alpha": "alpha_safeguard"}),
     ("chunk",): Twin("ChunkKVPress", {"chunk.length": "chunk_length"}),
 }
-# Scorers whose scores are kvpress's own numbers, not only in the same order: what wrappers compute with.
-WRAPPED = ("snapkv", "expected-attention")
+# Scorers that they go around. Not those whose scores are other numbers in the same order (streaming-llm), that tie by
+# construction (lagkv), or whose press needs a model that attends in another way than the wrapper does (attention).
+WRAPPED = (
+    "capkv",
+    "compactor",
+    "cur",
+    "expected-attention",
+    "keydiff",
+    "knorm",
+    "leverage",
+    "non-causal",
+    "snapkv",
+    "tova",
+)
 
 # Scorers without a press, and the one that comes nearest.
 NEAREST = {
@@ -143,7 +155,8 @@ def twins_of(names: tuple[str, ...]) -> list[Twin]:
 
 def own_policy(press: str) -> str | None:
     """The policy that keeps what a press of this class keeps, None where there is none."""
-    for names, twin in POLICIES.items():
+    wrapping = {("SCORER", *names): twin for names, twin in WRAPPERS.items()}
+    for names, twin in (POLICIES | wrapping).items():
         if twin.press == press:
             return "+".join(names)
     return None
