@@ -28,6 +28,9 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 SEED = 20
 N_DECODED = 6
+# 4 query heads and 2 KV heads of 16, 3 layers; positions for the prompt and for what the probe repeats; no padding token,
+# whose zeros would tie with much.
+RANDOM_SHAPE = dict(hidden_size=64, intermediate_size=96, max_position_embeddings=1024, pad_token_id=None)
 N_RANDOM_PROMPT = 403  # no multiple of any window, chunk or partition
 PROMPT = ROOT / "traces" / "examples" / "cc0-1.0.txt"
 SMOLLM2_LINES = [14, 40]
@@ -43,10 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # 4 query heads and 2 KV heads of 16, 3 layers; positions for the prompt and for what the probe repeats; no
-        # padding token, whose zeros would tie with much.
-        shape = dict(hidden_size=64, intermediate_size=96, max_position_embeddings=1024, pad_token_id=None)
-        model = save_tiny_model(folder / "random", "llama", **shape)
+        model = save_tiny_model(folder / "random", "llama", **RANDOM_SHAPE)
         probes = ["--probes", "repeat-context", "--probe-chunk", PROBE_CHUNK]
         make("random", model, {"name": "chat", "messages": random_chat(model)}, probes, folder)
         licence = {"name": "licence", "text": [{"text_file": str(PROMPT), "lines": SMOLLM2_LINES}]}

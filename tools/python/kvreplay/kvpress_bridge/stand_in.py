@@ -15,7 +15,7 @@ import torch
 from ..common.errors import UsageError
 
 if TYPE_CHECKING:
-    from kvreplay import View
+    from .. import View
 
 
 class NotRecorded(UsageError, AttributeError):

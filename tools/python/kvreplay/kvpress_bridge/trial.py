@@ -16,7 +16,7 @@ from .stand_in import StandIn
 if TYPE_CHECKING:
     from kvpress import ScorerPress
 
-    from kvreplay import View
+    from .. import View
 
 LENGTHS = (1100, 1500)  # of the trial's prompts: longer than the windows of kvpress's presses, no multiple of any
 _drawing = Lock()
