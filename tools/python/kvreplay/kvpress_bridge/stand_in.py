@@ -40,6 +40,10 @@ class HiddenStates:
                 return HiddenStates(self._press, self.tokens[at[1]], self.shape[2])
         raise NotRecorded(f"{self._press}: needs hidden states, which no trace holds")
 
+    @classmethod
+    def __torch_function__(cls, function: object, types: object, arguments: object = (), named: object = None) -> None:
+        raise NotRecorded("needs hidden states, which no trace holds")
+
     def __getattr__(self, name: str) -> object:
         raise NotRecorded(f"{self._press}: needs hidden states (their '{name}'), which no trace holds")
 
@@ -86,16 +90,9 @@ class StandIn:
         if "queries" in self.used and "rotation" not in self.used:
             raise NotRecorded(f"{self._press}: needs queries before RoPE, a trace holds them after it")
 
-    def arguments(self) -> dict[str, object]:
-        """Those of a press's `score`."""
-        return {
-            "module": self.module,
-            "hidden_states": self.hidden_states,
-            "keys": self.keys,
-            "values": self.values,
-            "attentions": None,
-            "kwargs": _PassArguments(self),
-        }
+    def arguments(self) -> tuple:
+        """Those of a press's `score`, attention weights being None."""
+        return self.module, self.hidden_states, self.keys, self.values, None, _PassArguments(self)
 
     def rotation(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines [1, n_tokens, head_dim] that turn by nothing."""

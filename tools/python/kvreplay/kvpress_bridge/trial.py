@@ -77,9 +77,9 @@ def scores_of(press: ScorerPress, view: View, random: bool) -> tuple[torch.Tenso
         if random:
             with _drawing, torch.random.fork_rng(devices=[]):  # torch's generator is one for all threads
                 torch.manual_seed(view.seed % 2**63)
-                scores = press.score(**stand_in.arguments())
+                scores = press.score(*stand_in.arguments())
         else:
-            scores = press.score(**stand_in.arguments())
+            scores = press.score(*stand_in.arguments())
     stand_in.check()
     return scores[0], stand_in
 
