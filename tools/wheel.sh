@@ -64,7 +64,8 @@ build_wheel() {
     --no-build-isolation --no-deps --wheel-dir "$built" "$sources" \
     "--config-settings=build-dir=$build_dir" \
     "--config-settings=cmake.define.HDF5_ROOT=$root/hdf5" --config-settings=cmake.define.HDF5_USE_STATIC_LIBRARIES=ON
-  PATH=$environment/bin:$PATH auditwheel --quiet repair --plat manylinux_2_34_x86_64 --wheel-dir "$root/dist" "$built"/*.whl
+  PATH=$environment/bin:$PATH auditwheel repair --strip --plat manylinux_2_34_x86_64 \
+    --wheel-dir "$root/dist" "$built"/*.whl >"$built/repair.log" 2>&1 || { cat "$built/repair.log" >&2; exit 1; }
   wheel=$(ls "$root/dist/"*"-$1-"*.whl)
   local bytes
   bytes=$(stat -c %s "$wheel")

@@ -97,7 +97,8 @@ std::vector<ParameterSpec> information_parameters(const std::string& moment) {
 }
 
 std::vector<Need> information_needs() {
-  return {need::output_projection().when("vectors", "projected"), need::all_queries().when("anchor", "prompt")};
+  return {need::output_projection().when("vectors", "projected"), need::all_queries().when("anchor", "prompt"),
+          need::evaluation_queries().when("anchor", "evaluation")};
 }
 
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cblas.h>
 
-#ifdef BLAS_SYMBOL_PREFIX  // by pkg-config of scipy-openblas, where it is scipy_
+#ifdef BLAS_SYMBOL_PREFIX  // it is scipy_
 #define cblas_ddot scipy_cblas_ddot
 #define cblas_dgemm scipy_cblas_dgemm
 #define cblas_dgemv scipy_cblas_dgemv

@@ -32,6 +32,12 @@ ChosenMetric::ChosenMetric(std::string_view text)
 ChosenMetric::ChosenMetric(const Metric& row, std::string_view parameters)
     : row_(&row), parameters_(row.parameters, row.name, parameters) {}
 
+Needs ChosenMetric::needs() const {
+  Needs needs = needs_of(row_->needs, parameters_);
+  if (row_->needs_outputs) needs.evaluation_queries = true;
+  return needs;
+}
+
 std::vector<ChosenMetric> metrics_with_sums(std::span<const ChosenMetric> metrics) {
   std::vector<ChosenMetric> sources;
   for (const ChosenMetric& metric : metrics) {

@@ -96,13 +96,13 @@ struct Metric {
   MetricFormula formula = MetricFormula::ratio;
   MetricAxis axis = MetricAxis::layer;
   MetricParts parts = MetricParts::none;
-  bool needs_outputs = true;     ///< false: a matter of the retained sets alone, no attention is computed
+  bool needs_outputs = true;     ///< of the evaluation queries; false: no attention is computed
   bool monotone = true;          ///< at its best where nothing is evicted, and no better for a smaller retained set
   bool contest = true;           ///< policies compete in it: a better value is an achievement
   bool by_request = false;       ///< measured only when asked for by name
   std::string sum_unit = {};     ///< of the two sums, where they mean something by themselves
   std::string paper = {};        ///< title, arXiv or DOI; "" for what is just a definition
-  std::vector<Need> needs = {};  ///< what it reads besides the evaluation queries, keys and values
+  std::vector<Need> needs = {};  ///< what it reads besides keys, values and the outputs that it measures
   ParameterTable parameters = {};
   /// What is measured instead where no case meets the needs: the first of these whose needs are met. Said to the user.
   std::vector<std::string> fallbacks = {};
@@ -149,7 +149,7 @@ class ChosenMetric {
   /// The name in results: with only the parameters that differ from the defaults.
   std::string name() const { return row_->name + parameters_.canonical(); }
   /// Cases without the sensitivities that it needs have no value.
-  Needs needs() const { return needs_of(row_->needs, parameters_); }
+  Needs needs() const;
   /// Whether its sums are of whole cases, not of units.
   bool of_case() const { return !row_->carried_by.empty(); }
   std::unique_ptr<MetricAccumulator> make(const UnitShape& shape) const { return row_->make(shape, parameters_); }

@@ -20,10 +20,15 @@ Needs joined(const Needs& a, const Needs& b) {
           .output_projection = a.output_projection || b.output_projection,
           .probes = a.probes || b.probes,
           .block_cosine = a.block_cosine || b.block_cosine,
-          .sensitivity = a.sensitivity || b.sensitivity};
+          .sensitivity = a.sensitivity || b.sensitivity,
+          .evaluation_queries = a.evaluation_queries || b.evaluation_queries};
 }
 
 std::string unmet(const Needs& needs, const TraceOffer& offer) {
+  if ((needs.query_window > 0 || needs.evaluation_queries) && offer.query_positions.empty())
+    return "it needs queries, and none are recorded";
+  if (needs.evaluation_queries && offer.query_positions.back() < offer.candidates.end)
+    return "it needs queries from the compression point on, and none are recorded";
   if (needs.query_window > 0)
     if (std::string missing = missing_queries(offer.query_positions, offer.candidates, needs.query_window);
         !missing.empty())
@@ -100,6 +105,8 @@ Needs needs_of(std::span<const Need> declared, const Parameters& parameters) {
         one.sensitivity = true;
         break;
       case Need::What::evaluation_queries:
+        one.evaluation_queries = true;
+        break;
       case Need::What::other:
         break;
     }

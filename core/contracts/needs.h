@@ -31,7 +31,8 @@ struct Needs {
   bool output_projection = false;
   bool probes = false;  ///< of the compression point
   bool block_cosine = false;
-  bool sensitivity = false;  ///< of the compression point
+  bool sensitivity = false;         ///< of the compression point
+  bool evaluation_queries = false;  ///< those from the compression point on
 };
 
 Needs joined(const Needs& a, const Needs& b);
@@ -63,7 +64,7 @@ Need output_projection();
 Need probes();
 Need block_cosine();
 Need sensitivities();
-Need evaluation_queries();  ///< those from the compression point on: oracles alone get them
+Need evaluation_queries();  ///< those from the compression point on: oracles and metrics alone get them
 Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&) = nullptr);
 }  // namespace need
 

@@ -36,7 +36,7 @@ struct LayerData {
   ModelInfo model;
   LayerInfo layer;
   std::vector<std::size_t> query_positions;  ///< [n_recorded], ascending
-  Tensor queries;                            ///< [n_q_heads, n_recorded, head_dim], after RoPE
+  Tensor queries;                            ///< [n_q_heads, n_recorded, head_dim], after RoPE; may have no rows
   Tensor keys;                               ///< [n_kv_heads, n_tokens, head_dim], after RoPE
   Tensor values;                             ///< [n_kv_heads, n_tokens, value_dim]
   Tensor output_projection;  ///< [n_q_heads, value_dim, hidden_size]: W_O of each head; empty when not recorded

@@ -92,17 +92,20 @@ struct SensitivityInfo {
   std::size_t n_targets() const;
 };
 
+/// The id of a token that the recording does not tell.
+inline constexpr std::int32_t kUnknownToken = -1;
+
 /// One recorded prompt with its answer.
 struct SampleInfo {
   std::string name;
   std::size_t n_tokens = 0;
   std::size_t decode_start = 0;
   std::string token_source;
-  std::vector<std::int32_t> token_ids;
+  std::vector<std::int32_t> token_ids;  ///< or kUnknownToken
   std::vector<std::string> token_texts;  ///< empty when not recorded
   std::vector<Span> spans;
   std::vector<CompressionPoint> compression_points;
-  std::vector<Range> query_ranges;
+  std::vector<Range> query_ranges;  ///< empty when no queries were recorded
   std::vector<std::size_t> forward_begins;  ///< first position of each forward call; empty when not recorded
   bool has_block_cosine = false;
   std::vector<ProbeInfo> probes;               ///< at most one per compression point; empty when not recorded

@@ -25,7 +25,7 @@ RUN_BY, FROM = re.compile(r"<!-- (?:run by|measured in): (.*) -->"), re.compile(
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n(<!-- [^\n]* -->)?", re.MULTILINE | re.DOTALL)
 FOREIGN_OPTIONS = {"--preset", "--build", "--install", "--prefix", "--fast", "--test-dir", "--prompts"}
-FOREIGN_OPTIONS |= {"--config-settings", "--from-sources", "--with-torch"}
+FOREIGN_OPTIONS |= {"--config-settings", "--from-sources", "--rm"}
 
 
 def documents() -> list[Path]:
@@ -182,7 +182,7 @@ class Documents(unittest.TestCase):
             "fit-budgets",
         ):
             known |= set(re.findall(r"--[a-z][\w-]*", run([PROGRAM, command, "--help"]).stdout))
-        for program in ("record", "train", "validate"):
+        for program in ("record", "train", "validate", "commands.import_trace"):
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
                 __import__(f"kvreplay.{program}", fromlist=["main"]).main(["--help"])

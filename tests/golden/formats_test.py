@@ -63,6 +63,12 @@ class Formats(unittest.TestCase):
         self.check_same(sets, FORMATS / "retained.h5")
         self.check_same(outputs, FORMATS / "outputs.h5")
 
+    def test_a_trace_without_queries_replays_to_the_results_of_then(self):
+        results = self.folder / "r.h5"
+        words = ("-p", "knorm,keydiff,random", "-b", "0.25,0.5,1", "-m", "default,overlap", "-o", results)
+        self.run_program("replay", FORMATS / "cache.h5", *words)
+        self.check_same(results, FORMATS / "cache-results.h5")
+
     def test_results_are_compared(self):
         text = self.run_program("compare", FORMATS / "results.h5", "--metric", "output_error", "--tables")
         with h5py.File(FORMATS / "results.h5") as file:

@@ -25,6 +25,7 @@ def commands(kind: str, file: Path, seeds: Path) -> dict[str, list[str]]:
             "dry run": ["replay", str(file), "-p", "knorm,h2o", *output, "--dry-run"],
             "replay": ["replay", str(file), "-p", "snapkv:window=4,h2o", *output],
         },
+        "cache": {**inspect, "replay": ["replay", str(file), "-p", "knorm,keydiff", "-m", "default,overlap", *output]},
         "results": {
             **inspect,
             "compare": ["compare", str(file)],

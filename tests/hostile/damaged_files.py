@@ -27,6 +27,7 @@ WEIGHTS = {
     "gzip": 12,
     "checksums": 6,
     "newer": 4,
+    "cache": 6,
     "results": 13,
     "retained": 5,
     "outputs": 3,

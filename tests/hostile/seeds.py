@@ -15,6 +15,7 @@ KINDS = {
     "gzip": "trace",
     "checksums": "trace",
     "newer": "trace",
+    "cache": "cache",
     "results": "results",
     "retained": "retained",
     "outputs": "outputs",
@@ -64,6 +65,19 @@ def make_seeds(program: Path, folder: Path) -> None:
     save_again(folder / "plain.h5", folder / "gzip.h5", OLDEST, small_gzip_chunks)
     save_again(folder / "plain.h5", folder / "checksums.h5", OLDEST, one_chunk_with_checksum)
     save_again(folder / "plain.h5", folder / "newer.h5", ("v110", "v110"), one_growing_chunk)
+    write_cache(folder / "cache.h5", folder / "plain.h5")
+
+
+def write_cache(path: Path, trace: Path) -> None:
+    """The trace without queries (format 1.4)."""
+    save_again(trace, path, OLDEST, lambda shape: {})
+    with h5py.File(path, "r+", libver=OLDEST) as file:
+        file.attrs["format_version"] = "1.4"
+        for sample in file["samples"].values():
+            del sample["query_ranges"]
+            sample["query_ranges"] = np.zeros((0, 2), np.int64)
+            for layer in sample["layers"].values():
+                del layer["queries"]
 
 
 def write_scores(path: Path) -> None:

@@ -121,6 +121,7 @@ inline void write_trace(const std::filesystem::path& path, const TraceInfo& info
         const bool is_query = tensor == TraceTensor::queries;
         const std::size_t heads = is_query ? model.n_q_heads : model.n_kv_heads;
         const std::size_t rows = is_query ? info.samples[s].n_recorded_queries() : info.samples[s].n_tokens;
+        if (rows == 0) continue;  // without queries there is no dataset of them
         const std::size_t cols = tensor == TraceTensor::values ? model.value_dim : model.head_dim;
         for (std::size_t h = 0; h < heads; ++h) {
           Tensor head(1, rows, cols);

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "tools/cli/command.h"
+#include "tools/cli/progress.h"
 
 namespace kvreplay {
 
@@ -19,10 +20,15 @@ Command replay_command();
 Command report_command();
 Command synth_command();
 
-/// The replay command for a program around this one, which gets its errors as they are thrown.
-/// \param args        the words after `replay`
-/// \param keep_going  called from several threads at once while units are replayed; what it throws ends the replay
-int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err,
-                       const std::function<void()>& keep_going);
+/// A program around this one.
+struct ReplayHost {
+  /// Called from several threads at once while units are replayed; what it throws ends the replay.
+  std::function<void()> keep_going;
+  ProgressForm progress;
+};
+
+/// The replay command for such a program, which gets errors as they are thrown.
+/// \param args  the words after `replay`
+int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err, const ReplayHost& host);
 
 }  // namespace kvreplay

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr std::array kPythonCommands{
     PythonCommand{"record", "record a model's queries, keys and values as a trace"},
+    PythonCommand{"import", "make a trace of keys and values that another program left"},
     PythonCommand{"train", "learn token scorers from traces"},
     PythonCommand{"validate", "run the live model under retained sets, beside the predictions"}};
 

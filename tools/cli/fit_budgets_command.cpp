@@ -151,6 +151,14 @@ std::string choose_metric(const ReplayPlan& plan, const std::string& asked, std:
 }
 
 void check_prompts(const ReplayPlan& plan, std::ostream& err) {
+  for (const ReplayCase& each : plan.cases) {
+    const SampleInfo& sample = plan.sample(each);
+    if (sample.query_ranges.empty())
+      throw InputError(fmt::format("case {}: no queries are recorded, and damage is what they lose", each.label));
+    if (std::ranges::find(sample.token_ids, kUnknownToken) != sample.token_ids.end())
+      throw InputError(
+          fmt::format("case {}: its token ids are not recorded, and prompts are told apart by them", each.label));
+  }
   const std::size_t n = prompts_of(plan).size();
   if (n < kLeastPrompts)
     throw InputError(fmt::format("{} prompt: budgets need at least {} different ones", n, kLeastPrompts));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <iostream>
 
 #include "tools/cli/terminal.h"
@@ -13,7 +14,10 @@ namespace {
 
 std::chrono::milliseconds default_period(ProgressForm form) {
   using namespace std::chrono_literals;
-  return form == ProgressForm::line ? 500ms : 30'000ms;
+  if (form == ProgressForm::line) return 500ms;
+  const char* given = std::getenv("KVREPLAY_PROGRESS_MS");
+  const int period = given == nullptr ? 0 : std::atoi(given);
+  return period > 0 ? std::chrono::milliseconds(period) : 30'000ms;
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ class Progress {
   /// \param title   what is done: "replay"
   /// \param total   work, in any unit
   /// \param amount  the total in words: "77.9 GFLOP"
-  /// \param period  between two messages; 0: half a second on a terminal, half a minute elsewhere
+  /// \param period  between two messages; 0: half a second on a terminal, elsewhere half a minute, or
+  ///                what KVREPLAY_PROGRESS_MS says: the Python package asks for more
   Progress(std::ostream& out, ProgressForm form, std::string title, double total, std::string amount,
            std::chrono::milliseconds period = {});
   ~Progress();

@@ -8,6 +8,7 @@
 #include <functional>
 #include <iostream>
 #include <optional>
+#include <sstream>
 
 #include "analysis/report/report_data.h"
 #include "core/base/error.h"
@@ -142,6 +143,14 @@ void check_report(const OutputOptions& output, const ReplayPlan& plan) {
   require_headline(metrics);
 }
 
+void check_outputs(const OutputOptions& output, const ReplayPlan& plan) {
+  if (output.outputs.empty()) return;
+  for (const ReplayCase& each : plan.cases)
+    if (plan.sample(each).query_ranges.empty())
+      throw InputError(
+          fmt::format("case {}: no queries are recorded, so that attention has no outputs to save", each.label));
+}
+
 // A shard keeps sets and outputs in its own file.
 OutputFiles files_of(const OutputOptions& output, const std::optional<Shard>& shard) {
   if (output.results.empty()) throw UsageError("replay needs --output FILE");
@@ -184,7 +193,7 @@ void check(const Options& options, const ReplayOptions& replay, const OutputOpti
 }  // namespace
 
 int run_replay_command(std::span<const std::string> args, std::ostream& out, std::ostream& err,
-                       const std::function<void()>& keep_going) {
+                       const ReplayHost& host) {
   ReplayOptions replay;
   OutputOptions output;
   Options options(
@@ -207,11 +216,14 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
   const auto start = std::chrono::steady_clock::now();
   // First of all: a GPU that was asked for may not be there.
   const auto backend = output.dry_run ? nullptr : std::make_unique<BackendChoice>(output.backend, talk);
-  const ReplayPlan plan = make_replay_plan(replay, talk);
+  std::ostringstream notes;  // said when everything has been checked
+  const ReplayPlan plan = make_replay_plan(replay, notes);
   if (plan.traces.size() > 1 && !(output.retained.empty() && output.outputs.empty()))
     throw UsageError("--save-retained and --save-outputs go with one trace: their arrays are numbered by its samples");
+  check_outputs(output, plan);
   check_report(output, plan);
   if (!output.dry_run) check_output_files(files, plan.inputs);  // what policies name, too
+  talk << notes.str();
   const WorkPart part = part_of_work(plan, shard, kept_of(output, plan), output.threads, memory);
   if (output.dry_run) {
     const std::size_t done = n_done(plan, output, shard);
@@ -225,7 +237,7 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
     if (n_left < part.units.size())
       fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", part.units.size() - n_left,
                  part.units.size());
-    line.emplace(err, progress_form(err, output.quiet), "replay", flops, flops_text(flops));
+    line.emplace(err, output.quiet ? ProgressForm::none : host.progress, "replay", flops, flops_text(flops));
     if (&err == &std::cerr)
       note.emplace("interrupted; the same command goes on from there (finished units are in " + files.results +
                    ".units)");
@@ -234,7 +246,7 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
                   {.begin = begin,
                    .advance =
                        [&](double flops) {
-                         keep_going();
+                         host.keep_going();
                          line->advance(flops);
                        },
                    .note = [&](const std::string& text) { line->note(talk, text); }})) {
@@ -257,7 +269,7 @@ Command replay_command() {
   return {.name = "replay",
           .summary = "replay traces through eviction policies, all budgets at once",
           .run = [](std::span<const std::string> args, std::ostream& out, std::ostream& err) {
-            return run_replay_command(args, out, err, [] {});
+            return run_replay_command(args, out, err, {.keep_going = [] {}, .progress = progress_form(err, false)});
           }};
 }
 

@@ -118,7 +118,8 @@ void add_sample(const TraceInfo& trace, const SampleInfo& sample, std::size_t nu
   if (!sample.forward_begins.empty()) add("forward calls", fmt::to_string(sample.forward_begins.size()));
   std::string ranges;
   for (const Range& range : sample.query_ranges) ranges.append(" ").append(range_text(range));
-  add("queries", fmt::format("{} recorded at{}", sample.n_recorded_queries(), ranges));
+  add("queries", ranges.empty() ? "none recorded: what needs none can be replayed"
+                                : fmt::format("{} recorded at{}", sample.n_recorded_queries(), ranges));
   for (const CompressionPoint& point : sample.compression_points) {
     add("compression point",
         fmt::format("{} at {}: {}; {} recorded directly before it", point.name, point.position,

@@ -24,8 +24,9 @@ apt=(apt-get -qq -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::Sourc
 
 mkdir build
 cd build
-# As Debian's: threads, and the high level library beside them. zlib is part of every Linux.
-../hdf5-*/configure --prefix="$folder" --quiet --disable-shared --with-pic --enable-build-mode=production \
+# As Debian's: threads, and the high level library beside them. zlib is part of every Linux. In sections, so that linkers
+# leave out what nobody calls.
+CFLAGS="-O2 -w -ffunction-sections -fdata-sections" ../hdf5-*/configure --prefix="$folder" --quiet --disable-shared --with-pic --enable-build-mode=production \
   --enable-threadsafe --enable-unsupported --disable-tests --disable-tools --with-szlib=no --enable-ros3-vfd=no
 make --quiet --jobs "$(nproc)" install >make.log 2>&1 || { tail -n 20 make.log >&2; exit 1; }
 cd "$folder"

@@ -90,10 +90,23 @@ CompressionPoint find_point(const SampleInfo& sample, const std::string& text, c
   if (error != std::errc{} || end != text.data() + text.size())
     throw UsageError(
         fmt::format("{}: sample '{}': {}", file, sample.name, unknown_name("compression point", text, known)));
-  if (point.position == 0 || point.position >= sample.n_tokens)
+  const std::size_t last = sample.n_tokens - (sample.query_ranges.empty() ? 0 : 1);
+  if (point.position == 0 || point.position > last)
     throw UsageError(fmt::format("{}: sample '{}': compression point {} is not inside its {} tokens", file, sample.name,
                                  text, sample.n_tokens));
   return point;
+}
+
+bool is_wanted(const ReplayOptions& options, const SampleInfo& sample) {
+  return options.samples.empty() || std::ranges::find(options.samples, sample.name) != options.samples.end();
+}
+
+bool any_has_queries(const ReplayOptions& options, const ReplayPlan& plan) {
+  return std::ranges::any_of(plan.traces, [&](const auto& trace) {
+    return std::ranges::any_of(trace->info().samples, [&](const SampleInfo& sample) {
+      return is_wanted(options, sample) && !sample.query_ranges.empty();
+    });
+  });
 }
 
 }  // namespace
@@ -145,20 +158,21 @@ void choose_layers(const ReplayOptions& options, ReplayPlan& plan, std::ostream&
 void choose_cases(const ReplayOptions& options, ReplayPlan& plan, std::ostream& talk) {
   std::vector<std::string> known_samples;
   const std::vector<std::string> names = trace_names(plan);
+  // Without queries only what needs none is replayed: such samples are not put beside others.
+  const bool with_queries = any_has_queries(options, plan);
   for (std::size_t t = 0; t < plan.traces.size(); ++t) {
     const TraceReader& trace = *plan.traces[t];
     const std::string file = trace.path().string();
     for (std::size_t s = 0; s < trace.info().samples.size(); ++s) {
       const SampleInfo& sample = trace.info().samples[s];
       known_samples.push_back(sample.name);
-      if (!options.samples.empty() && std::ranges::find(options.samples, sample.name) == options.samples.end())
-        continue;
+      if (!is_wanted(options, sample)) continue;
       std::vector<CompressionPoint> points;
       for (const std::string& text : options.compression_points) points.push_back(find_point(sample, text, file));
       const bool asked = !points.empty();
       if (!asked) points = sample.compression_points;
       for (const CompressionPoint& point : points) {
-        if (sample.query_ranges.empty() || sample.query_ranges.back().end <= point.position) {
+        if (sample.query_ranges.empty() ? with_queries : sample.query_ranges.back().end <= point.position) {
           const std::string message =
               fmt::format("{}: sample '{}' has no query recorded at or after compression point '{}'", file, sample.name,
                           point.name);

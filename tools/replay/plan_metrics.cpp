@@ -82,6 +82,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
       if (std::ranges::none_of(named, is_called(metric.name()))) wanted.push_back({std::move(metric), false});
   }
   if (wanted.empty()) throw UsageError("--metric names no metric");
+  std::vector<LeftOut> unmeasured;
   for (const auto& [metric, asked] : wanted) {
     if (const std::string lack = unmet_need(plan, metric); !lack.empty()) {
       const std::optional<ChosenMetric> other = asked ? fallback_of(plan, metric) : std::nullopt;
@@ -92,7 +93,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
             std::ranges::none_of(plan.metrics, is_called(other->name())))
           plan.metrics.push_back(*other);
       } else if (!metric.needs().sensitivity) {  // few traces have them; what else there is to rank by, compare says
-        talk << "leaving out metric " << metric.name() << ": " << lack << '\n';
+        unmeasured.push_back({.policy = "", .metric = metric.name(), .case_label = "", .layer = {}, .why = lack});
       }
       plan.left_out.push_back({.policy = "", .metric = metric.name(), .case_label = "", .layer = {}, .why = lack});
       continue;
@@ -103,6 +104,7 @@ void choose_metrics(const ReplayOptions& options, ReplayPlan& plan, std::ostream
     }
     plan.metrics.push_back(metric);
   }
+  tell_left_out(talk, "metric", "metrics", unmeasured);
   plan.computed = metrics_with_sums(plan.metrics);
   const std::vector<std::string> lacking = without_sensitivity(plan);
   if (!lacking.empty())

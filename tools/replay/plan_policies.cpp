@@ -39,7 +39,7 @@ std::string in_first_case(const ReplayPlan& plan, const std::vector<std::string>
 }
 
 // Says which policies are left out of some cases, those of one reason in one line.
-void tell_left_out(const ReplayPlan& plan, std::ostream& talk) {
+void tell_left_out_of_cases(const ReplayPlan& plan, std::ostream& talk) {
   for (const ReplayCase& each : plan.cases) {
     std::vector<std::string> told;
     for (const std::string& why : each.left_out) {
@@ -99,6 +99,18 @@ void leave_out_slow(ReplayPlan& plan, std::vector<std::string>& policies, std::o
 
 }  // namespace
 
+void tell_left_out(std::ostream& talk, const char* kind, const char* kinds, std::span<const LeftOut> all) {
+  std::vector<std::string> told;
+  for (const LeftOut& each : all) {
+    if (std::ranges::find(told, each.why) != told.end()) continue;
+    told.push_back(each.why);
+    std::vector<std::string> names;
+    for (const LeftOut& other : all)
+      if (other.why == each.why) names.push_back(other.policy + other.metric);  // one of them is empty
+    talk << fmt::format("leaving out {} {}: {}\n", names.size() == 1 ? kind : kinds, fmt::join(names, ", "), each.why);
+  }
+}
+
 nlohmann::ordered_json open_scores(const ReplayOptions& options, ReplayPlan& plan) {
   nlohmann::ordered_json files = nlohmann::ordered_json::object();
   for (const std::string& text : options.scores) {
@@ -153,6 +165,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
       wanted.push_back({text, true});
   }
   if (wanted.empty()) throw UsageError("--policy names no policy");
+  std::vector<LeftOut> unfed;
   std::vector<bool> chosen_by_name;
   std::vector<std::vector<std::string>> unmet;  // [n_policies][n_cases]
   for (const auto& [text, asked] : wanted) {
@@ -171,8 +184,7 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
     if (!fed_somewhere || (options.strict && !fed_everywhere)) {
       const std::string why = in_first_case(plan, needs);
       if (asked) throw InputError(fmt::format("policy '{}': {}", policy.name(), why));
-      talk << "leaving out policy " << policy.name() << ": " << why << '\n';
-      plan.left_out.push_back({.policy = policy.name(), .metric = "", .case_label = "", .layer = {}, .why = why});
+      unfed.push_back({.policy = policy.name(), .metric = "", .case_label = "", .layer = {}, .why = why});
       continue;
     }
     std::ranges::copy(policy.files(), std::back_inserter(plan.inputs));
@@ -180,9 +192,11 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
     chosen_by_name.push_back(asked);
     unmet.push_back(std::move(needs));
   }
+  tell_left_out(talk, "policy", "policies", unfed);
+  std::ranges::move(unfed, std::back_inserter(plan.left_out));
   leave_out_of_cases(unmet, plan);
   drop_idle_cases(plan, talk);
-  tell_left_out(plan, talk);
+  tell_left_out_of_cases(plan, talk);
 }
 
 }  // namespace kvreplay

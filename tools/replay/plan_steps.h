@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <span>
 #include <string_view>
 
 #include "tools/replay/replay_plan.h"
@@ -18,6 +19,10 @@ struct Wanted {
   T what;
   bool asked;  ///< for by name
 };
+
+/// Says "leaving out policies A, B: WHY" for those of each reason, in one line.
+/// \param kind, kinds  "policy", "policies"
+void tell_left_out(std::ostream& talk, const char* kind, const char* kinds, std::span<const LeftOut> all);
 
 /// Traces of one model.
 void open_traces(const ReplayOptions& options, ReplayPlan& plan);

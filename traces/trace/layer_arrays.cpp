@@ -30,6 +30,7 @@ Dims scale_dims(const ArrayPlace& at) { return {at.sensitivity->n_sketches(), at
 
 bool has_output_projection(const ArrayPlace& at) { return at.layer->has_output_projection; }
 bool has_block_cosine(const ArrayPlace& at) { return at.sample->has_block_cosine; }
+bool has_queries(const ArrayPlace& at) { return !at.sample->query_ranges.empty(); }
 
 using enum ArrayOwner;
 using enum ArrayElement;
@@ -37,7 +38,7 @@ using enum ArrayElement;
 //   name                 owner        element  chunks recorded               dims
 constexpr std::array kArrays{
     LayerArray{"output_projection", model, weights, true, has_output_projection, projection_dims},
-    LayerArray{"queries", sample, tensor, true, nullptr, query_dims},
+    LayerArray{"queries", sample, tensor, true, has_queries, query_dims},
     LayerArray{"keys", sample, tensor, true, nullptr, key_dims},
     LayerArray{"values", sample, tensor, true, nullptr, value_dims},
     LayerArray{"block_cosine", sample, float32, false, has_block_cosine, token_dims},

@@ -19,7 +19,8 @@ namespace schema = trace_schema;
 using schema::ArrayOwner;
 
 struct LayerArrays {
-  StoredArray queries, keys, values;
+  std::optional<StoredArray> queries;  ///< none where none were recorded
+  StoredArray keys, values;
 };
 
 /// A tensor of this shape with whatever values, in the memory of another if that has the shape.
@@ -61,9 +62,11 @@ struct TraceReader::Impl {
   }
 
   LayerArrays open_layer(const schema::ArrayPlace& place) const {
-    return {.queries = open(ArrayOwner::sample, "queries", place),
-            .keys = open(ArrayOwner::sample, "keys", place),
-            .values = open(ArrayOwner::sample, "values", place)};
+    LayerArrays arrays{.queries = {},
+                       .keys = open(ArrayOwner::sample, "keys", place),
+                       .values = open(ArrayOwner::sample, "values", place)};
+    if (!place.sample->query_ranges.empty()) arrays.queries = open(ArrayOwner::sample, "queries", place);
+    return arrays;
   }
 
   Tensor read_output_projection(const schema::ArrayPlace& place, Tensor used) const {
@@ -123,7 +126,10 @@ LayerData TraceReader::read_layer(std::size_t sample_index, std::size_t layer_in
   const auto token_name = [](std::uint64_t row) { return fmt::format("token {}", row); };
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(place);
-    data.queries = impl_->read(arrays.queries, queries, query_name, std::move(used.queries));
+    if (arrays.queries)
+      data.queries = impl_->read(*arrays.queries, queries, query_name, std::move(used.queries));
+    else
+      data.queries = Tensor(data.model.n_q_heads, 0, data.model.head_dim);
     data.keys = impl_->read(arrays.keys, {0, sample.n_tokens}, token_name, std::move(used.keys));
     data.values = impl_->read(arrays.values, {0, sample.n_tokens}, token_name, std::move(used.values));
     if (data.layer.has_output_projection && parts.output_projection)
@@ -138,7 +144,7 @@ void TraceReader::prefetch_layer(std::size_t sample_index, std::size_t layer_ind
   const schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
   naming_file<InputError>(impl_->path, [&] {
     const LayerArrays arrays = impl_->open_layer(place);
-    prefetch_tensor(arrays.queries, rows_from(sample.query_positions(), parts.first_query));
+    if (arrays.queries) prefetch_tensor(*arrays.queries, rows_from(sample.query_positions(), parts.first_query));
     for (const StoredArray* array : {&arrays.keys, &arrays.values}) prefetch_tensor(*array, {0, sample.n_tokens});
     if (!place.layer->has_output_projection || !parts.output_projection) return;
     const StoredArray projection = impl_->open(ArrayOwner::model, "output_projection", place);

@@ -119,6 +119,13 @@ RopeLayout rope_layout_named(const std::string& name) {
   violate("attribute rope_layout of /: expected one of {}, found {:?}", fmt::join(kRopeLayouts, ", "), name);
 }
 
+const char* version_of(const TraceInfo& info) {
+  const auto needs_1_4 = [](const SampleInfo& sample) {
+    return sample.query_ranges.empty() || std::ranges::find(sample.token_ids, kUnknownToken) != sample.token_ids.end();
+  };
+  return std::ranges::any_of(info.samples, needs_1_4) ? "1.4" : "1.3";
+}
+
 void check(const TraceInfo& info) {
   check_model(info);
   check_name("attribute model_id of /", info.model.model_id);

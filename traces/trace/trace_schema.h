@@ -16,7 +16,6 @@ namespace kvreplay::trace_schema {
 
 inline constexpr const char* kFormat = "kvreplay-trace";
 inline constexpr int kMajorVersion = 1;
-inline constexpr const char* kVersion = "1.3";
 
 /// What the sketches of a sensitivity are: z ~ N(0, diag p - p p^T) at the targets' logits.
 inline constexpr const char* kGaussianFisher = "gaussian-fisher";
@@ -59,6 +58,9 @@ void check_name(const std::string& place, std::string_view name);
 std::string_view name_of(RopeLayout layout);
 /// Throws hdf5::Violation listing the known names.
 RopeLayout rope_layout_named(const std::string& name);
+
+/// The least version of the format that can say this: older readers read what they can.
+const char* version_of(const TraceInfo& info);
 
 /// Throws hdf5::Violation with what is wrong.
 template <typename... Args>

@@ -66,7 +66,7 @@ class StructureWriter {
     std::vector<std::int64_t> layers;
     for (const LayerInfo& layer : info_.layers) layers.push_back(static_cast<std::int64_t>(layer.index));
     write_attribute(root, "format", std::string(schema::kFormat));
-    write_attribute(root, "format_version", std::string(schema::kVersion));
+    write_attribute(root, "format_version", std::string(schema::version_of(info_)));
     write_attribute(root, "creator", info_.creator);
     write_attribute(root, "created", info_.created);
     write_attribute(root, "model_id", model.model_id);

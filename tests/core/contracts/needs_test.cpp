@@ -47,14 +47,19 @@ TEST_CASE("needs are joined: the longest window, and whatever any looks at") {
 
 TEST_CASE("each part that an offer lacks is named") {
   const TraceOffer nothing{.query_positions = {}, .candidates = {0, 6}};
-  CHECK(unmet(Needs{.query_window = 2}, nothing) ==
-        "it needs the queries at positions 4 to 5, and none is recorded at 4");
+  CHECK(unmet(Needs{.query_window = 2}, nothing) == "it needs queries, and none are recorded");
+  CHECK(unmet(Needs{.evaluation_queries = true}, nothing) == "it needs queries, and none are recorded");
   CHECK(unmet(Needs{.output_projection = true}, nothing) == "it needs W_O, and none is recorded");
   CHECK(unmet(Needs{.probes = true}, nothing) == "it needs probe queries, and none are recorded");
   CHECK(unmet(Needs{.block_cosine = true}, nothing) == "it needs block_cosine, and none is recorded");
   CHECK(unmet(Needs{.sensitivity = true}, nothing) ==
         "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded");
   CHECK(unmet(Needs{}, nothing) == "");
+  const TraceOffer few{.query_positions = {2, 5}, .candidates = {0, 6}};
+  CHECK(unmet(Needs{.query_window = 2}, few) == "it needs the queries at positions 4 to 5, and none is recorded at 4");
+  CHECK(unmet(Needs{.evaluation_queries = true}, few) ==
+        "it needs queries from the compression point on, and none are recorded");
+  CHECK(unmet(Needs{.evaluation_queries = true}, {.query_positions = {2, 6}, .candidates = {0, 6}}) == "");
 }
 
 TEST_CASE("a declaration with a check of its own is asked for its other needs too") {

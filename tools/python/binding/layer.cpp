@@ -78,7 +78,7 @@ void declare_layer(nb::module_& m) {
           [](const LayerHandle& self) {
             std::vector<double> noted = self.layer->noted;
             const std::size_t n = noted.size();
-            return owned(std::move(noted), {n});
+            return nb::cast(owned(std::move(noted), {n}));
           },
           "[any] float64: what the allocator's `survey` returned")
       .def("scores", &competing_scores, "budget"_a,

@@ -111,12 +111,13 @@ std::string replay_inside(const std::vector<std::string>& words, const nb::list&
   const auto keep_going = [&] {
     if (stop) throw Stopped();
   };
+  const ReplayHost host{.keep_going = keep_going, .progress = ProgressForm::lines};
   const auto look = [&] {
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     for (const std::string& line : lines.take()) heard(nb::str(line.c_str(), line.size()));
   };
   while_looking(
-      stop, [&] { run_replay_command(words, out, err, keep_going); }, look);
+      stop, [&] { run_replay_command(words, out, err, host); }, look);
   return out.str();
 }
 

@@ -94,9 +94,11 @@ nb::object View::query_moments(std::size_t sinks, std::size_t future) const {
   return nb::make_tuple(owned(std::move(mean), {n, d}), owned(std::move(covariance), {n, d, d}));
 }
 
-Floats2 View::value_norms(bool projected) const {
-  const Tensor* norms = computed(
-      [&] { return projected ? &projected_value_norms(view_, Norm::l2) : &kvreplay::value_norms(view_, Norm::l2); });
+Floats2 View::value_norms(std::size_t order, bool projected) const {
+  if (order != 1 && order != 2) throw nb::value_error("value_norms: order must be 1 or 2");
+  const Norm norm = order == 1 ? Norm::l1 : Norm::l2;
+  const Tensor* norms =
+      computed([&] { return projected ? &projected_value_norms(view_, norm) : &kvreplay::value_norms(view_, norm); });
   return as_array(norms->matrix(0), kept());
 }
 
@@ -172,8 +174,9 @@ void declare_view(nb::module_& m) {
            "(mean [n_q_heads, head_dim], covariance [n_q_heads, head_dim, head_dim]), float64: of the prompt's queries "
            "from token `sinks` on, their RoPE replaced by the mean one of the next `future` positions; needs "
            "\"queries\"")
-      .def("value_norms", &View::value_norms, share, "projected"_a = false,
-           "[n_kv_heads, n_tokens]: L2 norms of values; projected: [n_q_heads, n_tokens], after W_O, which is needed "
+      .def("value_norms", &View::value_norms, share, "order"_a = 2, "projected"_a = false,
+           "[n_kv_heads, n_tokens]: L1 or L2 norms of values; projected: [n_q_heads, n_tokens], after W_O, which is "
+           "needed "
            "then")
       .def("key_leverage", &View::key_leverage, share,
            "[n_kv_heads, n_tokens]: leverage of the keys before RoPE, less their mean, with a ridge of 0.01")

@@ -5,7 +5,8 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | learning | validation | plot | parts <- api | commands, the programs; api <- kvpress_bridge.
+Rooms: common <- recorder | importer | learning | validation | plot | parts <- api | commands, the programs;
+api <- kvpress_bridge.
 """
 
 from importlib import import_module
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
     from . import plot
     from ._core import Layer, View
     from .api.comparison import Comparison, compare
+    from .api.fitted import fit_budgets
+    from .api.live_recording import recording
     from .api.long_table import frame
     from .api.opened_results import open_results
+    from .api.opened_trace import Trace, open_trace
     from .api.page import report
     from .api.planned import Plan, plan
+    from .api.recorded import record
     from .api.registry import metrics, policies
     from .api.replayed import replay
     from .api.retained_sets import RetainedSets, retained
+    from .api.score_files import save_scores
+    from .api.trained import train
+    from .api.validated import Validation, validate
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
+    from .importer.importing import import_trace
     from .kvpress_bridge.from_kvpress import from_kvpress
     from .kvpress_bridge.head_budget_press import HeadBudgetPress as HeadBudgetPress
     from .kvpress_bridge.retained_press import RetainedPress as RetainedPress
@@ -36,13 +45,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.comparison": ("Comparison", "compare"),
+    "api.fitted": ("fit_budgets",),
+    "api.live_recording": ("recording",),
     "api.long_table": ("frame",),
     "api.opened_results": ("open_results",),
+    "api.opened_trace": ("Trace", "open_trace"),
     "api.page": ("report",),
     "api.planned": ("Plan", "plan"),
+    "api.recorded": ("record",),
     "api.registry": ("metrics", "policies"),
     "api.replayed": ("replay",),
+    "api.score_files": ("save_scores",),
     "api.retained_sets": ("RetainedSets", "retained"),
+    "api.trained": ("train",),
+    "api.validated": ("Validation", "validate"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
     "kvpress_bridge.from_kvpress": ("from_kvpress",),
     "kvpress_bridge.head_budget_press": ("HeadBudgetPress",),
@@ -50,6 +66,7 @@ _HOMES = {
     "kvpress_bridge.to_kvpress": ("to_kvpress",),
     "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
     "parts.part": ("Part",),
+    "importer.importing": ("import_trace",),
     "plot.pooling": ("pool",),
 }
 # Classes of kvpress's kind: `from kvreplay import *` must do without that library.
@@ -67,25 +84,35 @@ __all__ = [
     "Part",
     "Plan",
     "RetainedSets",
+    "Trace",
     "UsageError",
     "VERSION",
+    "Validation",
     "View",
     "allocator",
     "compare",
+    "fit_budgets",
     "frame",
+    "import_trace",
     "from_kvpress",
     "metrics",
     "modifier",
     "open_results",
+    "open_trace",
     "plan",
     "plot",
     "policies",
     "pool",
+    "record",
+    "recording",
     "replay",
     "report",
     "retained",
+    "save_scores",
     "scorer",
     "scorer_at",
+    "train",
+    "validate",
     "to_kvpress",
 ]
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 # a library of each, by which it is seen whether the extra is there.
 PYTHON_COMMANDS = {
     "record": ("kvreplay.commands.record", "record", "torch"),
+    "import": ("kvreplay.commands.import_trace", "import", "safetensors"),
     "train": ("kvreplay.commands.train", "train", "torch"),
     "validate": ("kvreplay.commands.validate", "record", "torch"),
 }

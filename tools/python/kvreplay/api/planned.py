@@ -57,6 +57,7 @@ def plan(
     policies: Policies | None = None,
     budgets: str | Number | Iterable[str | Number] | None = None,
     *,
+    compression_ratios: str | Number | Iterable[str | Number] | None = None,
     compression_points: str | int | Iterable[str | int] | None = None,
     layers: str | int | Iterable[str | int] | None = None,
     samples: Text | None = None,
@@ -83,6 +84,7 @@ def plan(
             traces,
             policies,
             budgets,
+            compression_ratios=compression_ratios,
             compression_points=compression_points,
             layers=layers,
             samples=samples,
@@ -99,7 +101,9 @@ def plan(
             report=report,
             force=force,
         )
-        said = json.loads(run_logged([words[0], "--dry-run", "--json", *words[1:]], progress, runner_for(policies, inside)))
+        said = json.loads(
+            run_logged([words[0], "--dry-run", "--json", *words[1:]], progress, runner_for(policies, inside))
+        )
     units = pd.DataFrame(said["units"], columns=["unit", "case", "layer", "trace", "flops", "bytes"])
     units["trace"] = [said["traces"][trace]["path"] for trace in units["trace"]]
     return Plan(

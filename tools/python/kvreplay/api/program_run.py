@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ..common.kvreplay_program import run_kvreplay
 from ..common.progress import Progress
+from .notebook_bar import NotebookBar, in_notebook
 
 LOG = logging.getLogger("kvreplay")
 PROGRESS = re.compile(r".*: \d+ % of .* after .*")
@@ -20,14 +21,15 @@ ProgressWish = bool | Callable[[str], None] | None
 def run_logged(words: Sequence[str], progress: ProgressWish = False, run: Runs = run_kvreplay) -> str:
     """What the program prints. Its notes, such as policies that it leaves out, go to the log `kvreplay` as INFO.
 
-    progress: True shows it on stderr, False does not; None: where stderr is a terminal; a function gets each line of
-    progress, "replaying: 40 % of ...", which the program says every half a minute"""
-    shown = sys.stderr.isatty() if progress is None else progress is True
-    with Progress(quiet=not shown) as line_of_terminal:
+    progress: True shows it, on stderr or as a bar of a notebook, False does not; None: where stderr is a terminal, and in
+    notebooks with tqdm; a function gets each line of progress, "replay: 40 % of ...", twice a second"""
+    bar = not callable(progress) and progress is not False and in_notebook()
+    shown = bar or (sys.stderr.isatty() if progress is None else progress is True)
+    with NotebookBar(words[0]) if bar else Progress(quiet=not shown) as telling:
 
         def heard(line: str) -> None:
             if PROGRESS.fullmatch(line):
-                line_of_terminal.show(line.rsplit(" after ", 1)[0])  # which has a clock of its own
+                telling.show(line if bar else line.rsplit(" after ", 1)[0])  # a terminal's has a clock of its own
                 if callable(progress):
                     progress(line)
             elif line and not line.startswith("kvreplay: "):  # an error: raised
@@ -35,5 +37,5 @@ def run_logged(words: Sequence[str], progress: ProgressWish = False, run: Runs =
                 LOG.log(logging.DEBUG if line.startswith("wrote ") else logging.INFO, "%s", line)
 
         if shown:
-            line_of_terminal.show(words[0])
+            telling.show(words[0])
         return run(words, heard)

@@ -22,6 +22,7 @@ def replay(
     policies: Policies | None = None,
     budgets: str | Number | Iterable[str | Number] | None = None,
     *,
+    compression_ratios: str | Number | Iterable[str | Number] | None = None,
     compression_points: str | int | Iterable[str | int] | None = None,
     layers: str | int | Iterable[str | int] | None = None,
     samples: Text | None = None,
@@ -46,6 +47,7 @@ def replay(
     policies: as the command has them, "snapkv,h2o" or "snapkv:window=32,kernel=5+ada", or a list of such texts;
         or scorers of `kvreplay.scorer`; default: all that the traces can feed
     budgets: fractions of the cache that are kept (0.1, up to 1), or tokens (64), or a text of the command, "0.05:1:8"
+    compression_ratios: instead of budgets: shares that are removed, rounded to tokens as kvpress does
     compression_points: where the policies act, names of the trace or positions; default: every named one
     layers, samples: only these; default: all
     metrics: what is measured; default: all that the traces allow and that is not by request
@@ -57,7 +59,7 @@ def replay(
         when the same call is made again. Without it a temporary folder is used
     retained, report: also writes every retained set (`kvreplay.retained` reads them), and a page in HTML
     force: overwrites these files
-    progress: True shows it on stderr, False does not; None: where stderr is a terminal; a function gets each line
+    progress: True shows it, False does not; None: on a terminal, and in notebooks with tqdm; a function gets each line
     inside: True replays in this process, and saves the start of another one; False does not; None: where a policy is
         written in Python. A crash or a lack of memory then ends this process
 
@@ -73,6 +75,7 @@ def replay(
             traces,
             policies,
             budgets,
+            compression_ratios=compression_ratios,
             compression_points=compression_points,
             layers=layers,
             samples=samples,

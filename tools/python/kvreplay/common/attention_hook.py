@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Callable
 
@@ -33,8 +34,9 @@ class AttentionCall:
 
     def new_tokens(self) -> dict[str, torch.Tensor]:
         """Queries, keys and values of this pass's tokens, [heads, n_new, dim], where the batch has one row."""
-        n_new = self.query.shape[2]
-        return {"queries": self.query[0], "keys": self.key[0, :, -n_new:], "values": self.value[0, :, -n_new:]}
+        n_new, n_keys = self.query.shape[2], self.key.shape[2]
+        keys, values = (each.select(0, 0).narrow(1, n_keys - n_new, n_new) for each in (self.key, self.value))
+        return {"queries": self.query.select(0, 0), "keys": keys, "values": values}
 
 
 def refuse_infinite(layer: int, tensors: dict[str, torch.Tensor]) -> None:
@@ -47,41 +49,52 @@ def refuse_infinite(layer: int, tensors: dict[str, torch.Tensor]) -> None:
 class AttentionHook:
     """Registers itself with transformers; passes every call to `listener`.
 
+    implementation: who computes: "sdpa", or "eager", the model's own plain attention
     retained: by layer, which of the tokens before a pass its tokens may attend to, bool [heads, n_before]
     (retained_attention.py); the other layers see what the model lets them see
     """
 
-    def __init__(self):
+    def __init__(self, implementation: str = "sdpa"):
+        self.implementation = implementation
         self.listener: Callable[[AttentionCall], None] = lambda call: None
         self.retained: dict[int, torch.Tensor] = {}
 
     def register(self) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
-        from transformers.masking_utils import sdpa_mask
+        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
         AttentionInterface.register(ATTENTION_NAME, self.attend)
+        # kvpress puts its own around all functions that are registered when it is imported; these would hide this one.
+        ALL_ATTENTION_FUNCTIONS[ATTENTION_NAME] = self.attend
         # Without this second registration the model makes no masks at all.
-        AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+        AttentionMaskInterface.register(ATTENTION_NAME, ALL_MASK_ATTENTION_FUNCTIONS[self.implementation])
 
-    def attend(self, module, query, key, value, attention_mask, scaling=None, dropout=0.0, **extras):
+    def attend(self, module, query, key, value, attention_mask, dropout=0.0, scaling=None, **extras):
         """The signature of transformers' attention functions."""
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
         layer = getattr(module, "layer_idx", None)
         if layer is None:
             raise InputError(f"{type(module).__name__} does not say which layer it is")
         scaling = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+        given, weights = dict(extras), None
         softcap = float(extras.pop("softcap", None) or 0.0)
         window = int(extras.pop("sliding_window", None) or 0)
         is_causal = extras.pop("is_causal", None)
         causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
         if layer in self.retained:
             output = retained_attention(query, key, value, self.retained[layer], window, scaling, softcap)
+        elif self.implementation == "eager":
+            eager = sys.modules[type(module).__module__].eager_attention_forward
+            output, weights = eager(module, query, key, value, attention_mask, scaling=scaling, dropout=0.0, **given)
         elif softcap:
             # SDPA has no softcap; transformers' wrapper would leave it out.
             output = softcapped_attention(query, key, value, attention_mask, scaling, softcap)
         else:
-            output, _ = sdpa_attention_forward(
+            # As it is registered now: other libraries put their own in its place (kvpress, where heads keep different tokens).
+            sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
+            output, _ = sdpa(
                 module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, is_causal=is_causal
             )
         self.listener(
@@ -89,7 +102,7 @@ class AttentionHook:
                 layer, module, query, key, value, attention_mask, scaling, softcap, window, causal, extras, output
             )
         )
-        return output, None
+        return output, weights
 
 
 def softcapped_attention(query, key, value, mask, scaling: float, softcap: float) -> torch.Tensor:

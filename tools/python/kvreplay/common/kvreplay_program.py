@@ -69,7 +69,9 @@ def run_kvreplay(words: Sequence[str], heard: Callable[[str], None] = lambda lin
     Throws the error of its exit code, with its one line; MachineError where a signal ended it. Ctrl-C is passed on to
     it, and KeyboardInterrupt raised once it has ended."""
     program = find_program()
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # As often as a bar or a line of a terminal moves.
+    often = os.environ | {"KVREPLAY_PROGRESS_MS": os.environ.get("KVREPLAY_PROGRESS_MS", "500")}
+    streams = {"env": often, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     printed: list[bytes] = []
     said: list[str] = []
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InputError, first_line
 from .prompts import MarkedText, Message, Prompt, TextSpan
@@ -28,22 +28,48 @@ class PromptTokens:
     n_prefix: int  # tokens that the chat template puts before the first message; 0 without a template
 
 
-def tokenize_prompt(prompt: Prompt, tokenizer) -> PromptTokens:
-    """Throws InputError when the prompt has no tokens, or a span falls on none."""
+def tokenize_prompt(prompt: Prompt, tokenizer, special_tokens: bool = True) -> PromptTokens:
+    """Throws InputError when the prompt has no tokens, or a span falls on none.
+
+    special_tokens: whether a plain text gets those that the tokenizer puts around every text
+    """
     if prompt.messages is None:
-        text, spans, special, n_prefix = prompt.text.text, prompt.text.spans, True, 0
+        text, spans, special, n_prefix = prompt.text.text, prompt.text.spans, special_tokens, 0
     else:
         # The template writes the special tokens itself.
         text, spans = _render_chat(prompt.messages, tokenizer, prompt.where)
         special = False
         opening = _chat_opening(prompt.messages, tokenizer, prompt.where)
         n_prefix = len(tokenizer(opening, add_special_tokens=False, verbose=False)["input_ids"])
+    text += prompt.answer_prefix
     encoding = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
     ids, offsets = list(encoding["input_ids"]), encoding["offset_mapping"]
     if not ids:
         raise InputError(f"{prompt.where}: the prompt '{prompt.name}' has no tokens")
     token_spans = [_to_tokens(span, offsets, prompt.where) for span in spans]
-    return PromptTokens(ids, sorted(token_spans, key=lambda span: (span.begin, span.end, span.name)), n_prefix)
+    return PromptTokens(ids, in_order([*token_spans, *ranges_as_spans(prompt, len(ids))]), n_prefix)
+
+
+def ranges_as_spans(prompt: Prompt, n_tokens: int) -> list[TokenSpan]:
+    """The spans that are given in tokens; InputError where one goes beyond the `n_tokens` of the prompt."""
+    for each in prompt.token_ranges:
+        if each.end > n_tokens:
+            raise InputError(
+                f"{prompt.where}: the span '{each.name}' [{each.begin}, {each.end}) goes beyond the {n_tokens} tokens of "
+                f"the prompt '{prompt.name}'"
+            )
+    return [TokenSpan(each.name, each.begin, each.end) for each in prompt.token_ranges]
+
+
+def in_order(spans: list[TokenSpan]) -> list[TokenSpan]:
+    return sorted(spans, key=lambda span: (span.begin, span.end, span.name))
+
+
+def without_template(prompt: Prompt, tokenizer) -> Prompt:
+    """The prompt as a plain text where it may be one, and the model has no chat template; else as it is."""
+    if not prompt.template_is_optional or tokenizer.chat_template:
+        return prompt
+    return replace(prompt, text=prompt.messages[0].content, messages=None)
 
 
 def answer_opening(tokenizer) -> str:

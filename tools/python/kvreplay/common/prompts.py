@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +14,22 @@ from .text_files import TextFiles
 
 SPAN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 RESERVED_SPAN_NAMES = ("all", "decode")  # --query-spans and --sensitivity-targets give them a meaning of their own
-PROMPT_KEYS = {"name", "text", "text_file", "messages", "spans", "compression_points"}
+PROMPT_KEYS = {"name", "text", "text_file", "messages", "answer_prefix", "spans", "compression_points"}
 SEGMENT_KEYS = {"text", "text_file", "lines", "span"}
 
 
 @dataclass(frozen=True)
 class TextSpan:
     """A marked range of characters, [begin, end)."""
+
+    name: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TokenRange:
+    """A marked range of the prompt's tokens, [begin, end)."""
 
     name: str
     begin: int
@@ -48,6 +58,9 @@ class Prompt:
     text: MarkedText | None
     messages: list[Message] | None
     compression_points: dict[str, int | str]  # name -> position in tokens, or the span whose end it is
+    token_ranges: list[TokenRange] = field(default_factory=list)
+    answer_prefix: str = ""  # what the answer begins with; part of the prompt
+    template_is_optional: bool = False  # `messages` is one message, a plain text where the model has no chat template
 
     @property
     def files(self) -> list[Path]:
@@ -61,22 +74,10 @@ def read_prompts(path: Path, text_files_anywhere: bool = False) -> list[Prompt]:
 
     text_files_anywhere: whether a `text_file` may lie outside the folder of the prompts file
     """
-    check_input(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the prompts {path}: {error}") from error
     texts = TextFiles(path.parent, text_files_anywhere)
     prompts: list[Prompt] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-        prompt = _read_prompt(fields, where, texts)
+    for _, where, fields in json_lines(path):
+        prompt = read_prompt(fields, where, texts)
         if any(other.name == prompt.name for other in prompts):
             raise InputError(f"{where}: the name '{prompt.name}' is already taken by another prompt")
         prompts.append(prompt)
@@ -85,7 +86,24 @@ def read_prompts(path: Path, text_files_anywhere: bool = False) -> list[Prompt]:
     return prompts
 
 
-def _read_prompt(fields, where: str, texts: TextFiles) -> Prompt:
+def json_lines(path: Path) -> Iterator[tuple[int, str, object]]:
+    """(number of the line, "FILE:LINE", value) of each line that is not empty. Throws InputError for what is no JSON."""
+    check_input(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the prompts {path}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, f"{path}:{number}", json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}") from error
+
+
+def read_prompt(fields, where: str, texts: TextFiles) -> Prompt:
+    """A prompt from the object of its line; InputError begins with `where`."""
     _require(isinstance(fields, dict), where, "expected a JSON object")
     _refuse_unknown_keys(fields, PROMPT_KEYS, where)
     name = fields.get("name")
@@ -101,8 +119,17 @@ def _read_prompt(fields, where: str, texts: TextFiles) -> Prompt:
         text, messages = _read_content(content, where, texts), None
         parts = [text]
     _require(any(part.text for part in parts), where, "the prompt is empty")
-    _mark_listed_spans(fields.get("spans", []), parts, where)
-    return Prompt(name, where, text, messages, _read_compression_points(fields.get("compression_points", {}), where))
+    answer_prefix = fields.get("answer_prefix", "")
+    _require(isinstance(answer_prefix, str), where, "'answer_prefix' is a text")
+    return Prompt(
+        name,
+        where,
+        text,
+        messages,
+        _read_compression_points(fields.get("compression_points", {}), where),
+        _mark_listed_spans(fields.get("spans", []), parts, where),
+        answer_prefix,
+    )
 
 
 def _read_messages(values, where: str, texts: TextFiles) -> list[Message]:
@@ -165,41 +192,56 @@ def _select_lines(text: str, lines, where: str) -> str:
     return "".join(all_lines[first - 1 : last])
 
 
-def _mark_listed_spans(listed, parts: list[MarkedText], where: str) -> None:
-    """Adds the spans of the prompt's own "spans" list to the text, or to the message, that they lie in."""
-    _require(isinstance(listed, list), where, '\'spans\' is a list of {"name", "text"} or {"name", "begin", "end"}')
+def _mark_listed_spans(listed, parts: list[MarkedText], where: str) -> list[TokenRange]:
+    """Adds the spans of the prompt's own "spans" list to the text, or to the message, that they lie in. Returns those
+    that are ranges of tokens."""
+    kinds = '{"name", "text"}, {"name", "begin", "end"} or {"name", "tokens": [begin, end]}'
+    _require(isinstance(listed, list), where, f"'spans' is a list of {kinds}")
+    ranges = []
     for span in listed:
         keys = set(span) if isinstance(span, dict) else set()
-        _require(
-            keys in ({"name", "text"}, {"name", "begin", "end"}),
-            where,
-            "a listed span has a 'name' and either 'text' or 'begin' and 'end'",
-        )
+        known = ({"name", "text"}, {"name", "begin", "end"}, {"name", "tokens"})
+        _require(keys in known, where, f"a listed span is one of {kinds}")
         name = span["name"]
         _check_span_name(name, where)
-        if "text" in span:
-            quote = span["text"]
-            _require(isinstance(quote, str) and quote, where, f"the span '{name}' is empty")
-            found = [
-                (part, match.start()) for part in parts for match in re.finditer(f"(?={re.escape(quote)})", part.text)
-            ]
-            _require(
-                len(found) == 1,
-                where,
-                f"the text of the span '{name}' occurs {len(found)} times in the prompt, expected once",
-            )
-            part, begin = found[0]
-            end = begin + len(quote)
-        else:
-            _require(len(parts) == 1, where, f"the span '{name}': 'begin' and 'end' are for prompts with one text")
-            part, begin, end = parts[0], span["begin"], span["end"]
-            valid = type(begin) is int and type(end) is int and 0 <= begin < end <= len(part.text)
-            _require(
-                valid,
-                where,
-                f"the span '{name}' [{begin}, {end}) does not lie in the text of {len(part.text)} characters",
-            )
+        if "tokens" in span:
+            ranges.append(_token_range(name, span["tokens"], where))
+            continue
+        part, begin, end = _find_quote(span, parts, where) if "text" in span else _find_range(span, parts, where)
         part.spans.append(TextSpan(name, begin, end))
+    return ranges
+
+
+def _find_quote(span: dict, parts: list[MarkedText], where: str) -> tuple[MarkedText, int, int]:
+    """Where the text of a span is: the part that it lies in, and [begin, end) in characters."""
+    name, quote = span["name"], span["text"]
+    _require(isinstance(quote, str) and quote, where, f"the span '{name}' is empty")
+    found = [(part, match.start()) for part in parts for match in re.finditer(f"(?={re.escape(quote)})", part.text)]
+    _require(
+        len(found) == 1, where, f"the text of the span '{name}' occurs {len(found)} times in the prompt, expected once"
+    )
+    part, begin = found[0]
+    return part, begin, begin + len(quote)
+
+
+def _find_range(span: dict, parts: list[MarkedText], where: str) -> tuple[MarkedText, int, int]:
+    name, begin, end = span["name"], span["begin"], span["end"]
+    _require(len(parts) == 1, where, f"the span '{name}': 'begin' and 'end' are for prompts with one text")
+    valid = type(begin) is int and type(end) is int and 0 <= begin < end <= len(parts[0].text)
+    _require(
+        valid,
+        where,
+        f"the span '{name}' [{begin}, {end}) does not lie in the text of {len(parts[0].text)} characters",
+    )
+    return parts[0], begin, end
+
+
+def _token_range(name: str, tokens, where: str) -> TokenRange:
+    valid = isinstance(tokens, (list, tuple)) and len(tokens) == 2 and all(type(each) is int for each in tokens)
+    _require(
+        valid and 0 <= tokens[0] < tokens[1], where, f"the span '{name}': 'tokens' is [begin, end), 0 <= begin < end"
+    )
+    return TokenRange(name, *tokens)
 
 
 def _read_compression_points(points, where: str) -> dict[str, int | str]:

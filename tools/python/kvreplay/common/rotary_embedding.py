@@ -37,9 +37,10 @@ class Rotation:
     before: torch.Tensor
     after: torch.Tensor
 
-    def of_row(self, row: int, tokens: slice | torch.Tensor = slice(None)) -> Rotation:
-        """One row of a batch, at some of its tokens."""
-        return Rotation(self.before[row][:, tokens], self.after[row][:, tokens])
+    def of_row(self, row: int, tokens: slice | torch.Tensor | None = None) -> Rotation:
+        """One row of a batch, at all or some of its tokens."""
+        before, after = self.before.select(0, row), self.after.select(0, row)
+        return Rotation(before, after) if tokens is None else Rotation(before[:, tokens], after[:, tokens])
 
 
 class RotationWitness:

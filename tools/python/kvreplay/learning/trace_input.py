@@ -12,6 +12,7 @@ import torch
 from ..common.errors import InputError, first_line
 from ..common.inspected_file import open_inspected
 from ..common.rotary_embedding import Rope
+from ..common.trace_writer import UNKNOWN_TOKEN
 from .identity import file_fingerprint, prompt_digest
 
 
@@ -55,13 +56,22 @@ class Prompt:
         self.name = str(group.attrs["name"])
         self.length = int(group.attrs["decode_start"])
         self.n_tokens = int(group.attrs["n_tokens"])
-        self.digest = prompt_digest(group["token_ids"][: self.length])
+        token_ids = group["token_ids"][: self.length]
+        self.digest = prompt_digest(token_ids)
+        self.has_unknown_tokens = bool((token_ids == UNKNOWN_TOKEN).any())
         ranges = np.asarray(group["query_ranges"][:], dtype=np.int64).reshape(-1, 2)
         self.query_positions = np.concatenate([np.arange(begin, end) for begin, end in ranges] or [np.zeros(0, int)])
 
     @property
     def where(self) -> str:
         return f"{self.path}: sample '{self.name}'"
+
+    def require_tokens_and_queries(self) -> None:
+        """Throws InputError where the trace was made of what another program left, which may lack both."""
+        if not len(self.query_positions):
+            raise InputError(f"{self.where}: no queries are recorded: there is no attention to learn from")
+        if self.has_unknown_tokens:
+            raise InputError(f"{self.where}: its token ids are not recorded, and prompts are told apart by them")
 
     @property
     def n_decode_queries(self) -> int:
@@ -111,6 +121,8 @@ class Trace:
             Prompt(self.path, index, self._file["samples"][name], fingerprint) for index, name in enumerate(names)
         ]
         self._names = names
+        for prompt in self.prompts:
+            prompt.require_tokens_and_queries()
 
     def _rope(self, layer: int) -> Rope | None:
         root, own = self._file, self._file[f"model/layers/{layer:02d}"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 from .. import VERSION
 from ..common.errors import InputError
@@ -17,31 +19,74 @@ FEWEST_PROMPTS, FEW_PROMPTS = 2, 4
 N_FOLDS = 2
 
 
-class Progress:
-    """Says on stderr how far a stage is, about ten times."""
+class Teller:
+    """What the command says: progress and warnings on stderr, results on stdout."""
 
-    def __init__(self, stage: str, steps: int, quiet: bool):
-        self._stage, self._steps, self._quiet = stage, steps, quiet
+    def __init__(self, quiet: bool):
+        self._quiet = quiet
+
+    def progress(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr)
+
+    def say(self, text: str) -> None:
+        print(printable_lines(text))
+
+    def warn(self, text: str) -> None:
+        print(f"{PROGRAM}: warning: {text}", file=sys.stderr)
+
+
+class StageProgress:
+    """Says how far a stage is, about ten times."""
+
+    def __init__(self, stage: str, steps: int, teller: Teller):
+        self._stage, self._steps, self._teller = stage, steps, teller
         self._begun = time.monotonic()
 
     def __call__(self, step: int, loss: float) -> None:
         every = max(1, self._steps // 10)
-        if not self._quiet and (step % every == 0 or step == self._steps):
+        if step % every == 0 or step == self._steps:
             seconds = time.monotonic() - self._begun
-            print(f"{self._stage}: step {step} of {self._steps}, loss {loss:.4f}, {seconds:.0f} s", file=sys.stderr)
+            self._teller.progress(f"{self._stage}: step {step} of {self._steps}, loss {loss:.4f}, {seconds:.0f} s")
 
 
 def train(options: argparse.Namespace) -> None:
-    check_outputs([options.output], [*options.traces, *options.held_out], options.force)
+    """As the command does."""
+    check_files(options)
     start_torch(options.threads, "cpu")
-    # Only now what needs it.
+    learn(options, Teller(options.quiet))
+
+
+def check_files(options: argparse.Namespace) -> None:
+    check_outputs([options.output], [*options.traces, *options.held_out], options.force)
+
+
+def learn(options: argparse.Namespace, teller: Teller) -> None:
+    """Trains and writes the scorer. `options`: of the command."""
+    with deterministic():
+        _learn(options, teller)
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Meanwhile PyTorch takes no algorithm whose results vary."""
+    import torch
+
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+def _learn(options: argparse.Namespace, teller: Teller) -> None:
     import torch
 
     from .held_out import report
     from .lkv_file import write_scorer
     from .training_set import TrainingSet, open_instances
 
-    torch.use_deterministic_algorithms(True)
     data = TrainingSet(open_instances(options.traces), options.queries)
     n = len(data.instances)
     if n < FEWEST_PROMPTS:
@@ -60,27 +105,25 @@ def train(options: argparse.Namespace) -> None:
         "targets": "decode queries",
         "torch": torch.__version__,
     }
-    trained = _train_networks("all prompts", data, steps, options)
+    trained = _train_networks("all prompts", data, steps, options, teller)
     folds = []
     if not options.no_folds:
         for fold in range(N_FOLDS):
             part = data.subset(list(range(fold, n, N_FOLDS)))
             fold_steps = options.steps or max(80, 10 * len(part.instances))
-            folds.append(_train_networks(f"fold {fold}", part, fold_steps, options))
+            folds.append(_train_networks(f"fold {fold}", part, fold_steps, options, teller))
     creator = f"{PROGRAM} {VERSION}"
     write_scorer(options.output, data.shape, trained, folds, options.queries, recipe, creator)
-    print(f"{options.output}: scorer {'lkv-q' if options.queries else 'lkv'}, {n} prompts, {len(folds)} folds")
+    teller.say(f"{options.output}: scorer {'lkv-q' if options.queries else 'lkv'}, {n} prompts, {len(folds)} folds")
     if n < FEW_PROMPTS:
-        print(
-            f"{PROGRAM}: warning: {n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} "
-            "they lose to heuristics",
-            file=sys.stderr,
+        teller.warn(
+            f"{n} prompts are few: scorers still improve at 16 prompts, below {FEW_PROMPTS} they lose to heuristics"
         )
     if held is not None:
-        print(printable_lines(report(trained.networks, held)))
+        teller.say(report(trained.networks, held))
 
 
-def _train_networks(stage: str, data, steps: int, options: argparse.Namespace):
+def _train_networks(stage: str, data, steps: int, options: argparse.Namespace, teller: Teller):
     from .listwise import Schedule, train_listwise
     from .lkv_file import TrainedNetworks
     from .networks import make_networks
@@ -89,11 +132,11 @@ def _train_networks(stage: str, data, steps: int, options: argparse.Namespace):
     networks = make_networks(data.shape, data.n_features, options.seed)
     data.standardise(networks)
     schedule = Schedule(steps=steps, learning_rate=options.learning_rate)
-    train_listwise(networks, data, schedule, options.seed, Progress(stage, steps, options.quiet))
+    train_listwise(networks, data, schedule, options.seed, StageProgress(stage, steps, teller))
     if options.end_to_end:
         more = 3 * len(data.instances)
         schedule = Schedule(steps=more, learning_rate=options.learning_rate / 3)
-        progress = Progress(f"{stage}, end to end", more, options.quiet)
+        progress = StageProgress(f"{stage}, end to end", more, teller)
         train_end_to_end(networks, data, schedule, options.seed, progress)
     return TrainedNetworks(networks, data.prompts)
 

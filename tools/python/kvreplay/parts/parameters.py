@@ -27,6 +27,10 @@ class Parameter:
         kind = "choice" if self.kind == "switch" else self.kind
         return {"name": self.name, "kind": kind, "default": self.default, "choices": list(self.choices)}
 
+    def python_default(self) -> object:
+        """What the function has in its signature."""
+        return {"count": int, "real": float}.get(self.kind, self.python_value)(self.default)
+
     def python_value(self, value: object) -> object:
         """What the function gets."""
         return value == "true" if self.kind == "switch" else value

@@ -85,13 +85,19 @@ class BatchCapture:
         for row in self.rows:
             row.drop_pass()
 
+    @torch.inference_mode()
     def listen(self, call: AttentionCall) -> None:
         """Takes over the new queries, keys and values of one layer."""
         if self.lost:
             return
         if call.query.shape[2] != self._n_new or call.query.shape[0] != len(self.rows):
             raise InputError(f"layer {call.layer} does not attend once per token and pass")
-        rotation = self._witness.take(call.key[:, :, -self._n_new :], call.layer)
+        if call.key.shape[2] > self.n_slots:
+            raise InputError(
+                f"layer {call.layer}: {call.key.shape[2]} cached keys after {self.n_slots} tokens: a cache of fixed size, or "
+                "one that was filled before, cannot be recorded"
+            )
+        rotation = self._witness.take(call.key.narrow(2, call.key.shape[2] - self._n_new, self._n_new), call.layer)
         if call.layer not in self._recorded:
             return
         if not self._is_whole(call):
@@ -105,16 +111,11 @@ class BatchCapture:
             if self._compare and not row.holds(part):
                 self.lost = True
                 return
-            row.listen(part, None if rotation is None else rotation.of_row(number, new))
+            row.listen(part, None if rotation is None else rotation.of_row(number, new if self._padded else None))
 
     def _is_whole(self, call: AttentionCall) -> bool:
         """Are there as many keys as the passes brought? A sliding layer may have forgotten those out of its window."""
         n_keys, n_before = call.key.shape[2], self.n_slots - self._n_new
-        if n_keys > self.n_slots:
-            raise InputError(
-                f"layer {call.layer}: {n_keys} cached keys after {self.n_slots} tokens: a cache of fixed size, or one "
-                "that was filled before, cannot be recorded"
-            )
         forgetful = min(n_before, call.window - 1) + self._n_new if call.window else self.n_slots
         return n_keys in (self.n_slots, forgetful)
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import VERSION
+from ..common.benchmark_prompts import FORMATS
 from ..common.command_line import OneLineParser, add_model_options, add_text_files_option, positive_number, whole_number
 from ..common.prompts import SPAN_NAME
 from .probe_plan import DEFAULT_CHUNK
@@ -22,8 +23,10 @@ prompts file: one JSON object per line, UTF-8
                       exactly one: a text, a file with the text (relative to the prompts file and below its folder), or a
                       chat [{"role": "user", "content": ...}, ...], rendered with the model's chat template up to where
                       the assistant's answer begins
-  spans               optional list of marked ranges, each {"name": N, "text": a quote that occurs exactly once} or,
-                      for prompts with one text, {"name": N, "begin": b, "end": e} in characters
+  answer_prefix       optional text that the answer begins with; it is read with the prompt
+  spans               optional list of marked ranges, each {"name": N, "text": a quote that occurs exactly once};
+                      for prompts with one text, {"name": N, "begin": b, "end": e} in characters; or
+                      {"name": N, "tokens": [b, e]} in positions of the prompt's tokens
   compression_points  optional {"NAME": position in tokens, or "SPAN" for the end of that span}
 
   `text` and `content` are strings or lists of segments: strings and objects with `text` or `text_file` (with
@@ -34,6 +37,11 @@ prompts file: one JSON object per line, UTF-8
                             {"text_file": "a.txt", "lines": [91, 180], "span": "context"},
                             {"text": "\\nWhat is the code?", "span": "question"}]}
   A span holds the tokens that share a character with it.
+
+benchmarks: --format longbench reads the fields context, input and answers, as one user's message; ruler reads input
+(a whole text, in which the question is found), outputs and answer_prefix; kvpress reads context, question, answer_prefix,
+and answers or answer. Messages are plain texts for models without a chat template. Spans: context, question, and
+needle, an answer that occurs once in the context.
 
 compression points written: `prompt` (the prompt's end), `context` (the end of the last span of that name), and the
 prompt's own.
@@ -61,6 +69,13 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", required=True, type=Path, metavar="PATH", help="directory of a model, or a .gguf file")
     add("--prompts", required=True, type=Path, metavar="FILE", help="prompts, one JSON object per line (see below)")
+    add(
+        "--format",
+        choices=FORMATS,
+        default="kvreplay",
+        help="what a line of the prompts file is: a prompt as below, or a record of LongBench, of RULER, or of kvpress's "
+        "evaluations (default: kvreplay)",
+    )
     add_text_files_option(parser)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
     add("--force", action="store_true", help="replace the output if it exists")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 
@@ -11,6 +12,8 @@ from .command_line import PROGRAM
 from .probe_plan import ProbePlan
 from .sample_plan import SamplePlan
 from .sensitivity_plan import SensitivityPlan
+
+LOG = logging.getLogger("kvreplay")
 
 
 class RecorderProgress(Progress):
@@ -51,6 +54,23 @@ class RecorderProgress(Progress):
             f"{plan.name}: sensitivity at {sensitivity.point}, {done} of {sensitivity.n_sketches} sketches, "
             f"{remaining:.0f} s left"
         )
+
+
+class LoggedProgress(RecorderProgress):
+    """Of a function: notes and what was recorded go to the log `kvreplay`.
+
+    progress: True shows how far it is on stderr, False does not; None: where stderr is a terminal
+    """
+
+    def __init__(self, progress: bool | None):
+        shown = sys.stderr.isatty() if progress is None else progress
+        super().__init__(quiet=not shown)
+
+    def note(self, message: str) -> None:
+        LOG.info("%s", message)
+
+    def say(self, text: str) -> None:
+        LOG.info("%s", text)
 
 
 def note(message: str) -> None:

@@ -3,58 +3,76 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..common.benchmark_prompts import read_prompts_as
 from ..common.errors import InputError, UsageError
 from ..common.file_roles import check_outputs
 from ..common.program import start_torch
-from ..common.prompts import Prompt, read_prompts
+from ..common.prompts import Prompt
 from .probe_plan import DEFAULT_CHUNK, ProbePlan, plan_probes, probe_wording
 from .progress import RecorderProgress
 from .recording_report import describe_trace
 from .sample_plan import SamplePlan, plan_sample
 from .sensitivity_plan import DECODED_TARGETS, SensitivityPlan, plan_sensitivities
 
+if TYPE_CHECKING:
+    from ..common.model_to_run import ModelToRun
+
 
 def record(options: argparse.Namespace) -> None:
-    """Records all prompts into one trace."""
+    """Records all prompts of a prompts file into one trace, as the command does."""
+    check_options(options)
+    prompts = read_prompts_as(options.format, options.prompts, options.allow_text_files_anywhere)
+    check_outputs([options.output], [options.prompts, options.model, *files_of(prompts)], options.force)
+    with RecorderProgress(quiet=options.quiet) as progress:
+        progress.show("loading PyTorch")
+        start_torch(options.threads, options.device)
+        # Only now what needs it.
+        from ..common.model_to_run import ModelOfFiles
+
+        progress.show("loading the model")
+        record_prompts(options, prompts, ModelOfFiles(options, options.model_id), progress)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Throws UsageError for options that say nothing by themselves."""
     if options.probe_chunk is not None and options.probes == "none":
         raise UsageError("--probe-chunk needs --probes repeat-context")
     if options.sensitivity_targets is not None and not options.sensitivity:
         raise UsageError("--sensitivity-targets needs --sensitivity R")
-    prompts = read_prompts(options.prompts, options.allow_text_files_anywhere)
-    texts = [path for prompt in prompts for path in prompt.files]
-    check_outputs([options.output], [options.prompts, options.model, *texts], options.force)
-    with RecorderProgress(quiet=options.quiet) as progress:
-        _record(options, prompts, progress)
 
 
-def _record(options: argparse.Namespace, prompts: list[Prompt], progress: RecorderProgress) -> None:
-    progress.show("loading PyTorch")
-    start_torch(options.threads, options.device)
-    # Only now what needs it.
+def files_of(prompts: list[Prompt]) -> list[Path]:
+    """That their texts were read from."""
+    return [path for prompt in prompts for path in prompt.files]
+
+
+def record_prompts(
+    options: argparse.Namespace, prompts: list[Prompt], source: ModelToRun, progress: RecorderProgress
+) -> None:
+    """Plans all samples, then runs them. `options`: of the command; of the model `source` alone is asked."""
     import torch
 
-    from ..common.attention_hook import ATTENTION_NAME, AttentionHook
-    from ..common.model_loader import end_tokens, load_model, model_config_json, open_model
+    from ..common.model_loader import end_tokens
     from ..common.model_survey import survey_model
+    from ..common.prompt_tokens import without_template
     from ..common.rotary_embedding import RotationWitness
     from .recording import Recording
     from .trace_file import TraceFile
 
-    progress.show("loading the model")
-    source = open_model(options.model, options.model_id)
+    prompts = [without_template(prompt, source.tokenizer) for prompt in prompts]
     plans = _plan_samples(prompts, source.tokenizer, options, progress.note)
     probes = _plan_probes(prompts, plans, source.tokenizer, options, progress.note)
     sensitivities = _plan_sensitivities(prompts, plans, options, progress.note)
 
-    with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace:
-        hook = AttentionHook()
-        hook.register()
-        model = load_model(source, ATTENTION_NAME, options.compute_dtype, options.device, options.allow_pickled_weights)
+    with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace, source.hooked() as hooked:
+        model, hook = hooked
         _refuse_long_samples(plans, probes, prompts, model.config.get_text_config())
         with RotationWitness(model) as witness:
             facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)
-            trace.write_model(facts, source.model_id, model_config_json(source, model))
+            trace.write_model(facts, source.model_id, source.config_json(model))
             _note_missing_cosine(facts, progress.note)
             end_ids = end_tokens(model, source.tokenizer)
             recording = Recording(model, source.tokenizer, end_ids, facts, hook, witness, trace, progress)

@@ -68,9 +68,9 @@ class SampleCapture:
         self._chosen_now = self._chosen(self.n_tokens, n_new)
         self._checks.begin_pass(self.n_tokens, n_new)
 
-    @torch.inference_mode()
     def listen(self, call: AttentionCall, rotation: Rotation | None) -> None:
-        """Takes over the new queries, keys and values of one recorded layer. `call`: of this sample alone."""
+        """Takes over the new queries, keys and values of one recorded layer, in inference mode. `call`: of this sample
+        alone."""
         self._checks.check_call(call, rotation)
         new = NewTokens(call.new_tokens(), rotation)
         if self._n_new > 1:
@@ -108,7 +108,6 @@ class SampleCapture:
                     buffers.truncate(name, n_rows)
         self._cache.clear()
 
-    @torch.inference_mode()
     def holds(self, call: AttentionCall) -> bool:
         """Is the cache before the running pass what was recorded? To be asked in the first pass after one of several
         tokens, when all of it is stored."""

@@ -13,6 +13,7 @@ import numpy as np
 from ..common.errors import InputError, first_line
 from ..common.inspected_file import open_inspected
 from ..common.prediction_targets import next_token_targets
+from ..common.trace_writer import UNKNOWN_TOKEN
 
 
 def is_contest(name: str, attributes: Mapping[str, object]) -> bool:
@@ -91,6 +92,10 @@ class Replay:
         recorded = sum(max(0, end - max(begin, position)) for begin, end in sample["query_ranges"][()].tolist())
         if recorded != int(n_queries):
             raise InputError(f"{where}: {recorded} evaluation queries, in {self.results_path} {int(n_queries)}")
+        if not len(sample["query_ranges"]):
+            raise InputError(f"{where}: no queries are recorded, and the live model is told to be the same by them")
+        if (sample["token_ids"][()] == UNKNOWN_TOKEN).any():
+            raise InputError(f"{where}: its token ids are not recorded, so that no model can run on them")
         sensitivity = sample.get(f"sensitivity/{point}")
         if sensitivity is not None:
             scored = sensitivity["target_mask"][()].astype(bool)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from ..common.file_roles import check_outputs
@@ -13,38 +16,45 @@ from ..common.program import start_torch
 from ..common.progress import Progress
 from .command_line import PROGRAM
 
+if TYPE_CHECKING:
+    from ..common.model_to_run import ModelToRun
+    from .study import Study
+
 
 def validate(options: argparse.Namespace) -> None:
-    """Measures all replays and reports."""
-    outputs = [output for output in (options.csv, options.json) if output is not None]
-    check_outputs(outputs, [options.model, *(path for files in options.replay for path in files)], options.force)
+    """Measures all replays and reports, as the command does."""
+    check_files(options, [options.model])
     with Progress() as progress:
         progress.show("loading PyTorch and the model")
         start_torch(options.threads, options.device)
         # Only now what needs it.
-        from ..common.attention_hook import ATTENTION_NAME, AttentionHook
-        from ..common.model_loader import load_model, open_model
-        from .live_model import LiveCase
-        from .replay_files import Replay
-        from .report import text_report, write_csv, write_json
-        from .study import Study
+        from ..common.model_to_run import ModelOfFiles
+        from .report import text_report
 
-        replays = [Replay(*files) for files in options.replay]
-        hook = AttentionHook()
-        hook.register()
-        model = load_model(
-            open_model(options.model, None),
-            ATTENTION_NAME,
-            options.compute_dtype,
-            options.device,
-            options.allow_pickled_weights,
-        )
-        study = Study()
+        study = measure(options, ModelOfFiles(options), progress, _note)
+    print(printable_lines(text_report(study, options.rows)))
+    write_outputs(study, options)
+
+
+def check_files(options: argparse.Namespace, models: list[Path]) -> None:
+    outputs = [output for output in (options.csv, options.json) if output is not None]
+    check_outputs(outputs, [*models, *(path for files in options.replay for path in files)], options.force)
+
+
+def measure(options: argparse.Namespace, source: ModelToRun, progress: Progress, note: Callable[[str], None]) -> Study:
+    """Runs the evictions of all replays. `options`: of the command; of the model `source` alone is asked."""
+    from .live_model import LiveCase
+    from .replay_files import Replay
+    from .study import Study
+
+    replays = [Replay(*files) for files in options.replay]
+    study = Study()
+    with source.hooked() as (model, hook):
         for replay in replays:
             _check_model(model, replay)
             if replay.unreplayed:
                 progress.clear()
-                _note(f"{replay.results_path}: {replay.unreplayed} layers were not replayed; they keep everything")
+                note(f"{replay.results_path}: {replay.unreplayed} layers were not replayed; they keep everything")
 
             def open_case(case, replay=replay) -> LiveCase:
                 live = LiveCase(model, hook, case)
@@ -60,7 +70,13 @@ def validate(options: argparse.Namespace) -> None:
             )
             progress.clear()
             replay.close()
-    print(printable_lines(text_report(study, options.rows)))
+    return study
+
+
+def write_outputs(study: Study, options: argparse.Namespace) -> None:
+    """The files of --csv and --json."""
+    from .report import write_csv, write_json
+
     for path, write in ((options.csv, write_csv), (options.json, write_json)):
         if path is not None:
             temporary = path.with_name(path.name + ".tmp")

@@ -1,0 +1,1 @@
+"""What kvreplay-import is made of."""
