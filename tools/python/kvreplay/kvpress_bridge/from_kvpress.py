@@ -28,12 +28,12 @@ def from_kvpress(press: ScorerPress, name: str | None = None) -> Part:
         tensors; its compression ratio counts for nothing, replays set their own
     name: in policies; default: the class's, "knorm-press" of KnormPress
 
-    It gets float32 tensors [1, heads, n_tokens, dim] that share the recorded memory, and must not write into them. What it
-    raises in a replay arrives as it is, with a note of the place. Two settings, or two sources of its class, are two
+    It gets float32 tensors [1, heads, n_tokens, dim] that share the recorded memory, and must not write into them. What
+    it raises in a replay arrives as it is, with a note of the place. Two settings, or two sources of its class, are two
     versions.
 
-    Throws UsageError, with the press's name, for a press that needs what no trace holds, such as hidden states or queries
-    before RoPE; for one that chooses by other means than scores; and where kvpress is not installed."""
+    Throws UsageError, with the press's name, for a press that needs what no trace holds, such as hidden states or
+    queries before RoPE; for one that chooses by other means than scores; and where kvpress is not installed."""
     kvpress = load_kvpress()
     kind = type(press).__name__
     _check_kind(press, kvpress)

@@ -20,7 +20,7 @@ kvpress = load_kvpress()
 
 
 class HeadBudgetPress(kvpress.BasePress):
-    """A press that gives every head of every layer the budget that a file has learned, and ranks tokens by another press.
+    """A press that gives every head of every layer the budget that a file has learned; another press ranks the tokens.
 
         press = kvreplay.HeadBudgetPress("budgets.h5", press=SnapKVPress(), budget=0.25)
         with press(model):

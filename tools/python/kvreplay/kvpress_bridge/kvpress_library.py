@@ -8,8 +8,8 @@ from ..common.errors import UsageError
 
 
 def load_kvpress() -> ModuleType:
-    """The module kvpress; its import makes every attention function of transformers honour masked keys. Throws UsageError
-    where it, or what it needs, is not installed."""
+    """The module kvpress; its import makes every attention function of transformers honour masked keys. Throws
+    UsageError where it, or what it needs, is not installed."""
     try:
         import kvpress
     except ImportError as error:

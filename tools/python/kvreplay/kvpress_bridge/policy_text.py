@@ -36,8 +36,8 @@ def parse_policy(text: str, tables: dict) -> tuple[PolicyPart, ...]:
     name, _, own = first.partition(":")
     if name in presets and not (name in scorers and rest):  # a name that is both means the preset where it is alone
         preset, *more = _split(presets[name]["policy"], "+")
-        first, rest = ",".join(filter(None, (preset if ":" in preset or not own else f"{preset}:", own))), more + rest
-        first = first.replace(":,", ":")
+        scorer, _, words = preset.partition(":")
+        first, rest = f"{scorer}:{','.join(filter(None, (words, own)))}", more + rest
     elif name not in scorers:
         raise UsageError(f"'{text}': {unknown_name('scorer or preset', name, [*scorers, *presets])}")
     parts = [_part(first, scorers, text), *(_part(piece, others, text) for piece in rest)]

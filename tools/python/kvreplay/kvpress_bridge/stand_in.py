@@ -1,8 +1,8 @@
 """What a press is given in place of a model's attention layer: the recorded tensors of a view, in kvpress's shapes.
 
-A press computes queries as `module.q_proj(hidden_states)`, then rotates them by `kwargs["position_embeddings"]`. Here the
-hidden states are only numbers of tokens; `q_proj` of them are the recorded queries, which RoPE has turned already, and
-the rotation that is handed out turns by nothing. `k_proj` are the keys before RoPE."""
+A press computes queries as `module.q_proj(hidden_states)`, then rotates them by `kwargs["position_embeddings"]`. Here
+the hidden states are only numbers of tokens; `q_proj` of them are the recorded queries, which RoPE has turned already,
+and the rotation that is handed out turns by nothing. `k_proj` are the keys before RoPE."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class NotRecorded(UsageError, AttributeError):
 
 
 class HiddenStates:
-    """The hidden states [1, n_tokens, hidden_size] of some tokens, which no trace has: their shape, and slices of tokens."""
+    """The hidden states of some tokens, which no trace has: a shape [1, n_tokens, width], and slices of tokens."""
 
-    def __init__(self, press: str, tokens: range, hidden_size: int):
+    def __init__(self, press: str, tokens: range, width: int):
         self._press, self.tokens = press, tokens
-        self.shape = torch.Size((1, len(tokens), hidden_size))
+        self.shape = torch.Size((1, len(tokens), width))
         self.device, self.dtype, self.ndim = torch.device("cpu"), torch.float32, 3
 
     def size(self, dim: int | None = None) -> torch.Size | int:

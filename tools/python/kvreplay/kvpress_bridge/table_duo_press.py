@@ -19,7 +19,8 @@ kvpress = load_kvpress()
 @dataclass
 class TableDuoAttentionPress(kvpress.DuoAttentionPress):
     """table: a path; gates, a row for each layer of the model, a number for each KV head, as the authors'
-    full_attention_heads.tsv. It is read when the press is given a model: InputError where it cannot be, or does not fit."""
+    full_attention_heads.tsv. It is read when the press is given a model: InputError where that
+    fails or it does not fit."""
 
     table: str = ""
     sinks: int = 128

@@ -34,8 +34,8 @@ def to_kvpress(policy: str, budget: float | None = None, *, compression_ratio: f
     `attention` needs a model that attends eagerly (kvpress's ObservedAttentionPress), `ada`, `critical+ada`, `duo` and
     `kvzip` one that does not. `kvzip` wants a trace whose probe chunks are as long as the press's `chunk_size`.
 
-    Throws UsageError for unknown names and parameters, for what no press keeps, with the nearest that has one, and where
-    kvpress is not installed."""
+    Throws UsageError for unknown names and parameters, for what no press keeps, with the nearest that has one, and
+    where kvpress is not installed."""
     ratio = _ratio(budget, compression_ratio)
     parts = parse_policy(policy, policy_tables())
     twins = twins_of(_names(parts))

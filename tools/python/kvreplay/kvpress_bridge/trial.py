@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .. import View
 
-LENGTHS = (1100, 1500)  # of the trial's prompts: longer than the windows of kvpress's presses, no multiple of any
+LENGTHS = (4200, 4700)  # of the trial's prompts: longer than the windows of kvpress's presses, no multiple of any
 _drawing = Lock()
 
 
@@ -38,8 +38,7 @@ class Needs:
 
 
 class MadeUpView:
-    """As much of a `kvreplay.View` as a press can look at, filled with normal random numbers. 4 query heads and 2 KV heads
-    of 16."""
+    """As much of a `kvreplay.View` as a press can look at, of normal random numbers: 4 query heads, 2 KV heads of 16."""
 
     layer, n_q_heads, n_kv_heads, head_dim, value_dim, hidden_size = 0, 4, 2, 16, 16, 64
 
@@ -92,7 +91,7 @@ def at_ratio(press: ScorerPress, ratio: float) -> ScorerPress:
 
 
 def ratio_at(budget: object, n_tokens: int) -> float:
-    """The share that kvpress has to remove to keep `budget.tokens`: it rounds down, a replay's fraction to the nearest."""
+    """The share for kvpress to remove, so that it keeps `budget.tokens`: it rounds down, replays to the nearest."""
     if int(n_tokens * (1 - budget.removed)) == budget.tokens:
         return budget.removed
     return max(0.0, 1 - (budget.tokens + 0.5) / n_tokens)
