@@ -38,7 +38,7 @@ class Needs:
 
 
 class MadeUpView:
-    """As much of a `kvreplay.View` as a press can look at, of normal random numbers: 4 query heads, 2 KV heads of 16."""
+    """What a press can look at of a `kvreplay.View`, of normal random numbers: 4 query heads, 2 KV heads of 16."""
 
     layer, n_q_heads, n_kv_heads, head_dim, value_dim, hidden_size = 0, 4, 2, 16, 16, 64
 
