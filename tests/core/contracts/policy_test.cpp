@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <map>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -297,4 +299,42 @@ TEST_CASE("what a policy asks of a trace is known before the work starts") {
   CHECK(unmet("knorm+simlayer", {0, 19}) == "it needs the queries at positions 18 to 18, and none is recorded at 18");
   CHECK(unmet("knorm+squeeze", {0, 20}) == "it needs block_cosine, and none is recorded");
   CHECK(unmet("knorm+waterfill:metric=projected_error", {0, 20}) == "it needs W_O, and none is recorded");
+}
+
+TEST_CASE("AddedRows: rows are in the tables while it lives, and policies outlive it") {
+  Modifier doubled{.name = "test-doubled",
+                   .summary = "",
+                   .formula = "",
+                   .paper = "",
+                   .apply = [](const PromptView&, Scores scores, const Parameters&) { return scores; },
+                   .version = "v2"};
+  Allocator split{.name = "test-split", .summary = "", .formula = "", .paper = "", .version = "v3"};
+  split.allocate = [](const PromptView&, const Scores& scores, std::span<const Budget> budgets, const Parameters&) {
+    return uniform_budgets(budgets, scores.n_heads());
+  };
+  Scorer added = scorer("test-added", [](const PromptView& view) {
+    return Scores::for_heads(HeadAxis::kv, view.model().n_kv_heads, view.n_candidates());
+  });
+  added.version = "v1";
+  std::vector<Policy> policies;
+  {
+    const AddedRows rows({added}, {doubled}, {split});
+    policies.emplace_back("test-added+test-doubled+test-split");
+    policies.emplace_back("knorm");
+    CHECK(find_scorer("test-added") != nullptr);
+  }
+  CHECK(find_scorer("test-added") == nullptr);
+  CHECK(find_modifier("test-doubled") == nullptr);
+  CHECK(find_allocator("test-split") == nullptr);
+  CHECK(message_of("test-added").find("unknown policy 'test-added'") != std::string::npos);
+  const std::map<std::string, std::string> expected{{"test-added", "v1"}, {"test-doubled", "v2"}, {"test-split", "v3"}};
+  CHECK(policies[0].versions() == expected);
+  CHECK(policies[1].versions().empty());
+}
+
+TEST_CASE("AddedRows: a name that is taken adds nothing") {
+  const Scorer fresh = scorer("test-fresh", nullptr), taken = scorer("knorm", nullptr);
+  CHECK_THROWS_WITH_AS(AddedRows({fresh, taken}, {}, {}), "the policy name 'knorm' is taken", UsageError);
+  CHECK(find_scorer("test-fresh") == nullptr);
+  CHECK(find_scorer("knorm") != nullptr);
 }
