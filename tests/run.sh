@@ -26,12 +26,13 @@ else
   # Tests of pages are skipped without it.
   install_packages chromium || echo "chromium cannot be installed: the tests in tests/browser are skipped"
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-test.txt | sha256sum)
+  wanted=$(cat pyproject.toml tests/constraints.txt tests/requirements-{test,kvpress}.txt | sha256sum)
   if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     # The package's Python alone, as it lies here: the program and the module are those of the build below.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       --config-settings=wheel.cmake=false --config-settings=wheel.py-api=py3 --config-settings=editable.mode=inplace \
       -c tests/constraints.txt -e '.[record,train,plot]' -r tests/requirements-test.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-kvpress.txt
     echo "$wanted" >.venv/installed
   fi
   configure+=("-DKVREPLAY_PYTHON=$PWD/.venv/bin/python" -DKVREPLAY_CUDA_TESTS=ON)

@@ -25,7 +25,7 @@ RUN_BY, FROM = re.compile(r"<!-- (?:run by|measured in): (.*) -->"), re.compile(
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```\n(<!-- [^\n]* -->)?", re.MULTILINE | re.DOTALL)
 FOREIGN_OPTIONS = {"--preset", "--build", "--install", "--prefix", "--fast", "--test-dir", "--prompts"}
-FOREIGN_OPTIONS |= {"--config-settings", "--from-sources", "--rm"}
+FOREIGN_OPTIONS |= {"--config-settings", "--no-deps", "--from-sources", "--rm"}
 
 
 def documents() -> list[Path]:

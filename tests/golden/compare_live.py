@@ -43,10 +43,10 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     trace = folder / "live.h5"
     record_text(options, trace)
     model = load_model(open_model(options.model, None), "sdpa", "float32", "cpu")
-    gates = write_gates(folder / "gates.tsv", model.config)
+    write_gates(folder / "gates.tsv", model.config)
     presses = {
         name: press
-        for name, press in live_presses(gates, str(folder / "gates.tsv"), LAZY_THRESHOLD).items()
+        for name, press in live_presses(str(folder / "gates.tsv"), LAZY_THRESHOLD).items()
         if not press.small_heads_only and not press.needs_probe and (not options.press or name in options.press)
     }
     found = program_sets.program_sets(trace, [press.policy for press in presses.values()], folder)

@@ -28,6 +28,9 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
 SEED = 20
 N_DECODED = 6
+# 4 query heads and 2 KV heads of 16, 3 layers; positions for the prompt and for what the probe repeats; no padding token,
+# whose zeros would tie with much.
+RANDOM_SHAPE = dict(hidden_size=64, intermediate_size=96, max_position_embeddings=1024, pad_token_id=None)
 N_RANDOM_PROMPT = 403  # no multiple of any window, chunk or partition
 PROMPT = ROOT / "traces" / "examples" / "cc0-1.0.txt"
 SMOLLM2_LINES = [14, 40]
@@ -43,10 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        # 4 query heads and 2 KV heads of 16, 3 layers; positions for the prompt and for what the probe repeats; no
-        # padding token, whose zeros would tie with much.
-        shape = dict(hidden_size=64, intermediate_size=96, max_position_embeddings=1024, pad_token_id=None)
-        model = save_tiny_model(folder / "random", "llama", **shape)
+        model = save_tiny_model(folder / "random", "llama", **RANDOM_SHAPE)
         probes = ["--probes", "repeat-context", "--probe-chunk", PROBE_CHUNK]
         make("random", model, {"name": "chat", "messages": random_chat(model)}, probes, folder)
         licence = {"name": "licence", "text": [{"text_file": str(PROMPT), "lines": SMOLLM2_LINES}]}
@@ -73,14 +73,14 @@ def make(name: str, model_path: Path, prompt: dict, options: list, scratch: Path
     trace = FOLDER / f"{name}.h5"
     record_trace(model_path, prompt, options, trace, scratch / f"{name}.jsonl")
     model = load_model(open_model(model_path, None), "sdpa", "float32", "cpu")
-    gates = write_gates(FOLDER / f"{name}-gates.tsv", model.config)
+    write_gates(FOLDER / f"{name}-gates.tsv", model.config)
     with h5py.File(trace) as file:
         sample = file["samples/0000"]
         ids = sample["token_ids"][: sample.attrs["decode_start"]]
         recorded = [int(layer) for layer in file.attrs["layers"]]
         has_probe = "probes" in sample
     goldens = {}
-    for press_name, press in live_presses(gates, f"{name}-gates.tsv", LAZY_THRESHOLD[name]).items():
+    for press_name, press in live_presses(f"{name}-gates.tsv", LAZY_THRESHOLD[name]).items():
         if press.small_heads_only and model.config.head_dim > 48 or press.needs_probe and not has_probe:
             continue
         goldens[press_name] = run_press(model, ids, press, recorded)
@@ -98,11 +98,10 @@ def record_trace(model: Path, prompt: dict, options: list, trace: Path, prompts:
         sys.exit(code)
 
 
-def write_gates(path: Path, config) -> np.ndarray:
-    """Random gates [n_layers, n_kv_heads] for DuoAttention, as they are in the file."""
+def write_gates(path: Path, config) -> None:
+    """Random gates [n_layers, n_kv_heads] for DuoAttention."""
     shape = (config.num_hidden_layers, config.num_key_value_heads)
     np.savetxt(path, np.random.default_rng(SEED).random(shape), fmt="%.6f", delimiter="\t")
-    return np.loadtxt(path, delimiter="\t", ndmin=2)
 
 
 def run_press(model, ids: np.ndarray, press, layers: list[int]) -> Golden:

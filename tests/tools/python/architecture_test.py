@@ -1,4 +1,5 @@
-"""The law of the package: common <- recorder | importer | learning | validation | plot | parts <- api | commands; nobody bends sys.path."""
+"""The law of the package: common <- recorder | importer | learning | validation | plot | parts <- api | commands, and api
+<- kvpress_bridge; nobody bends sys.path."""
 
 import ast
 import unittest
@@ -15,6 +16,7 @@ MAY_IMPORT = {
     "plot": {"common", "plot"},
     "parts": {"common", "parts"},
     "api": {"common", "recorder", "learning", "validation", "plot", "parts", "api"},
+    "kvpress_bridge": {"common", "learning", "plot", "parts", "api", "kvpress_bridge"},
     "commands": {"common", "recorder", "importer", "learning", "validation", "commands"},
 }
 

@@ -5,7 +5,8 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | importer | learning | validation | plot | parts <- api | commands, the programs.
+Rooms: common <- recorder | importer | learning | validation | plot | parts <- api | commands, the programs;
+api <- kvpress_bridge.
 """
 
 from importlib import import_module
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from .api.validated import Validation, validate
     from .common.errors import DeviceError, Error, IncompleteError, InputError, MachineError, UsageError
     from .importer.importing import import_trace
+    from .kvpress_bridge.from_kvpress import from_kvpress
+    from .kvpress_bridge.head_budget_press import HeadBudgetPress as HeadBudgetPress
+    from .kvpress_bridge.retained_press import RetainedPress as RetainedPress
+    from .kvpress_bridge.to_kvpress import to_kvpress
     from .parts.decorators import allocator, modifier, scorer, scorer_at
     from .parts.part import Part
     from .plot.pooling import pool
@@ -55,11 +60,17 @@ _HOMES = {
     "api.trained": ("train",),
     "api.validated": ("Validation", "validate"),
     "common.errors": ("DeviceError", "Error", "IncompleteError", "InputError", "MachineError", "UsageError"),
+    "kvpress_bridge.from_kvpress": ("from_kvpress",),
+    "kvpress_bridge.head_budget_press": ("HeadBudgetPress",),
+    "kvpress_bridge.retained_press": ("RetainedPress",),
+    "kvpress_bridge.to_kvpress": ("to_kvpress",),
     "parts.decorators": ("allocator", "modifier", "scorer", "scorer_at"),
     "parts.part": ("Part",),
     "importer.importing": ("import_trace",),
     "plot.pooling": ("pool",),
 }
+# Classes of kvpress's kind: `from kvreplay import *` must do without that library.
+_NEED_KVPRESS = ("HeadBudgetPress", "RetainedPress")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -83,6 +94,7 @@ __all__ = [
     "fit_budgets",
     "frame",
     "import_trace",
+    "from_kvpress",
     "metrics",
     "modifier",
     "open_results",
@@ -101,6 +113,7 @@ __all__ = [
     "scorer_at",
     "train",
     "validate",
+    "to_kvpress",
 ]
 
 
@@ -124,4 +137,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_NEED_KVPRESS})

@@ -19,13 +19,17 @@ def policies(name: str | None = None) -> pd.DataFrame | str:
     With a name: the text of its page, for print(). Throws UsageError for an unknown one."""
     if name is not None:
         return _page("policies", name)
-    tables = json.loads(run_logged(["policies", "--json"]))
     rows = [
         {"name": row["name"], "kind": KINDS.get(kind, kind)} | _flat(row)
-        for kind, table in tables.items()
+        for kind, table in policy_tables().items()
         for row in table
     ]
     return pd.DataFrame(rows).set_index("name")
+
+
+def policy_tables() -> dict[str, list[dict]]:
+    """What `kvreplay policies --json` prints: "scorers", "modifiers", "allocators" and "presets", a row for each."""
+    return json.loads(run_logged(["policies", "--json"]))
 
 
 def metrics(name: str | None = None) -> pd.DataFrame | str:

@@ -32,7 +32,7 @@ def _code(code: CodeType) -> tuple:
 
 
 def _closed_over(function: Callable) -> list[object]:
-    return [_plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or () if _is_filled(cell)]
+    return [plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or () if _is_filled(cell)]
 
 
 def _is_filled(cell: object) -> bool:
@@ -43,13 +43,13 @@ def _is_filled(cell: object) -> bool:
     return True
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     if isinstance(value, (bool, int, float, str, bytes, type(None))):
         return value
     if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, dict):
-        return [(_plain(key), _plain(each)) for key, each in value.items()]
+        return [(plain(key), plain(each)) for key, each in value.items()]
     if hasattr(value, "__array__"):
         import numpy as np
 

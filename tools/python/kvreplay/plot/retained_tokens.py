@@ -50,7 +50,7 @@ def tokens(
                 )
             with open_inspected(Path(trace)) as traced:
                 check_format(traced, Path(trace), "kvreplay-trace")
-                _check_trace(Path(trace), file, Path(sets))
+                check_trace(Path(trace), file, Path(sets))
                 return _read(file, Path(sets), traced["samples"], case, policy, budget)
     except KeyError as error:
         raise InputError(f"{sets}: not complete: {first_line(error)}") from error
@@ -62,9 +62,9 @@ def check_format(file: h5py.File, path: Path, expected: str) -> None:
         raise InputError(f"{path}: expected a file of the format {expected}, found {found}")
 
 
-def _check_trace(trace: Path, file: h5py.File, sets: Path) -> None:
-    """Sets of format 1.0 name no samples: they are numbered by those of one trace, which the options tell by its
-    fingerprint."""
+def check_trace(trace: Path, file: h5py.File, sets: Path) -> None:
+    """Throws InputError unless the sets are of this trace alone, which the options tell by its fingerprint: samples are
+    numbered by those of one trace."""
     (told,) = json.loads(run_kvreplay(["inspect", "--quick", "--json", "--", str(trace)]))["files"]
     expected = options_of(file, sets).get("traces")
     if expected != [told["fingerprint"]]:
