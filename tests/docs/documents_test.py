@@ -182,10 +182,10 @@ class Documents(unittest.TestCase):
             "fit-budgets",
         ):
             known |= set(re.findall(r"--[a-z][\w-]*", run([PROGRAM, command, "--help"]).stdout))
-        for program in ("record", "train", "validate", "commands.import_trace"):
+        for program in ("record", "train", "validate", "import_trace"):
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-                __import__(f"kvreplay.{program}", fromlist=["main"]).main(["--help"])
+                __import__(f"kvreplay.commands.{program}", fromlist=["main"]).main(["--help"])
             known |= set(re.findall(r"--[a-z][\w-]*", out.getvalue()))
         for document in [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]:
             self.assertLessEqual(set(re.findall(r"(?<![\w-])--[a-z][\w-]*", document.read_text())), known, document)
