@@ -48,6 +48,7 @@ const std::map<std::string, std::set<std::string>> kMayInclude{
     {"analysis/report", {"core", "analysis/compare"}},
     {"tools/replay", {"core", "traces", "policies", "analysis"}},
     {"tools/cli", {"core", "traces", "policies", "analysis", "tools/replay"}},
+    {"tools/python/binding", {"core", "traces", "policies", "analysis", "tools/replay", "tools/cli"}},
     {"tests", {"core", "traces", "policies", "analysis", "tools"}},
 };
 

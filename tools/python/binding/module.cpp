@@ -8,9 +8,9 @@
 #include <exception>
 #include <string>
 
-#include "core/base/blas.h"
 #include "core/base/error.h"
 #include "core/contracts/budget.h"
+#include "core/cpu/blas_core.h"
 #include "tools/cli/command.h"
 #include "tools/python/binding/layer.h"
 #include "tools/python/binding/replay_inside.h"
@@ -39,8 +39,7 @@ NB_MODULE(_core, m) {
   kvreplay::use_learned_policy_files();
   nb::register_exception_translator(translate, nullptr);
   m.attr("version") = KVREPLAY_VERSION;
-  m.def(
-      "blas_core", [] { return std::string(openblas_get_corename()); }, "the kernels that OpenBLAS has chosen");
+  m.def("blas_core", &kvreplay::blas_core, "the kernels that OpenBLAS has chosen");
   nb::class_<kvreplay::Budget>(m, "Budget", "One budget in one layer.")
       .def_ro("tokens", &kvreplay::Budget::tokens, "int: kept per head")
       .def_ro("kept", &kvreplay::Budget::kept, "float: the share kept, as asked for")

@@ -13,16 +13,14 @@ from kvreplay.common.errors import UsageError
 from kvreplay.common.kvreplay_module import NAME, load_core
 
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
+INSTALLED = NAME not in sys.modules and find_spec(NAME) is not None
 
 
 class LoadCore(unittest.TestCase):
-    def setUp(self):
-        if NAME not in sys.modules and find_spec(NAME) is not None:
-            self.skipTest("the module is part of the installation")
+    @unittest.skipIf(INSTALLED, "the module is part of the installation")
+    def test_without_one_it_says_what_to_install(self):
         self.enterContext(mock.patch.dict(sys.modules))
         sys.modules.pop(NAME, None)
-
-    def test_without_one_it_says_what_to_install(self):
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.enterContext(mock.patch.dict(os.environ, {"PATH": str(folder)}))
         os.environ.pop("KVREPLAY_PROGRAM", None)
@@ -31,6 +29,7 @@ class LoadCore(unittest.TestCase):
         with self.assertRaisesRegex(UsageError, "pip install kvreplay.*-DKVREPLAY_PYTHON_MODULE=ON"):
             load_core()
 
+    @unittest.skipIf(INSTALLED, "the module is part of the installation")
     @unittest.skipUnless(
         PROGRAM and list(Path(PROGRAM).parent.glob("python/_core*.so")), "the build tree has no extension module"
     )
