@@ -3,14 +3,14 @@
 # plain text), 64 tokens decoded, with sensitivities; and 4 longer ones to test on. One trace each:
 # FOLDER/train-00.h5 ... train-15.h5 and FOLDER/held-00.h5 ... held-03.h5. What is there already is kept.
 #
-#   bash tools/make_training_traces.sh MODEL FOLDER [OPTIONS OF kvreplay-record...]
+#   bash tools/make_training_traces.sh MODEL FOLDER [OPTIONS OF kvreplay record...]
 #
-# MODEL is what kvreplay-record takes. The texts are those of a Debian 12 machine (licences, Python's and CMake's files), so
+# MODEL is what kvreplay record takes. The texts are those of a Debian 12 machine (licences, Python's and CMake's files), so
 # nothing is downloaded. The interpreter has kvreplay[record] installed: $KVREPLAY_PYTHON, or .venv/bin/python, or python3.
 # SmolLM2-135M takes half a minute to one on two cores, and 130 MB for each prompt.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-  echo "usage: bash tools/make_training_traces.sh MODEL FOLDER [OPTIONS OF kvreplay-record...]" >&2
+  echo "usage: bash tools/make_training_traces.sh MODEL FOLDER [OPTIONS OF kvreplay record...]" >&2
   exit 2
 fi
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -30,6 +30,6 @@ for prompts in "$folder"/prompts/train-*.jsonl "$folder"/prompts/held-*.jsonl; d
     --decode 64 --sensitivity 8 "$@"
 done
 echo "recorded: $folder/train-*.h5 to learn from, $folder/held-*.h5 to test on"
-echo "next:     kvreplay-train $folder/train-*.h5 --held-out $folder/held-*.h5 --output $folder/lkv.h5"
+echo "next:     kvreplay train $folder/train-*.h5 --held-out $folder/held-*.h5 --output $folder/lkv.h5"
 echo "          kvreplay fit-budgets $folder/train-*.h5 --scorer lkv:file=$folder/lkv.h5,trained=fold --output $folder/policy.h5"
 echo "or, without a network: kvreplay fit-budgets $folder/train-*.h5 --scorer snapkv --output $folder/table.h5"

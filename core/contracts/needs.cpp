@@ -37,7 +37,7 @@ std::string unmet(const Needs& needs, const TraceOffer& offer) {
   if (needs.probes && !offer.probes) return "it needs probe queries, and none are recorded";
   if (needs.block_cosine && !offer.block_cosine) return "it needs block_cosine, and none is recorded";
   if (needs.sensitivity && !offer.sensitivity)
-    return "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded";
+    return "it needs sensitivities (kvreplay record --sensitivity), and none are recorded";
   return "";
 }
 
@@ -72,7 +72,7 @@ Need block_cosine() { return {.what = Need::What::block_cosine, .prose = "block_
 
 Need sensitivities() {
   return {.what = Need::What::sensitivity,
-          .prose = "sensitivities of the compression point (kvreplay-record --sensitivity)"};
+          .prose = "sensitivities of the compression point (kvreplay record --sensitivity)"};
 }
 
 Need evaluation_queries() { return {.what = Need::What::evaluation_queries, .prose = "the evaluation queries"}; }

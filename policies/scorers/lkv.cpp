@@ -11,7 +11,7 @@ const RegisterScorer lkv{{
                "ln(c - i), i / c, standardised; the file's first and last tokens are kept",
     .paper = "LKV-T of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676, after its "
              "description; the form of KVP: Learning to Evict from Key-Value Cache, arXiv 2602.10238",
-    .needs = {need::other("a file that kvreplay-train learned from other prompts of the same model",
+    .needs = {need::other("a file that kvreplay train learned from other prompts of the same model",
                           [](const TraceOffer& offer, const Parameters& parameters) {
                             return learned_unmet_need(offer, parameters, "lkv", false);
                           })},

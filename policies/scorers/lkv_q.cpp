@@ -12,7 +12,7 @@ const RegisterScorer lkv_q{{
                "group's heads",
     .paper = "a variant of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676",
     .needs = {need::last_queries(kFeatureWindow),
-              need::other("a file that kvreplay-train --queries learned from other prompts of the same model",
+              need::other("a file that kvreplay train --queries learned from other prompts of the same model",
                           [](const TraceOffer& offer, const Parameters& parameters) {
                             return learned_unmet_need(offer, parameters, "lkv-q", true);
                           })},

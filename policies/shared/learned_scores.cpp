@@ -98,7 +98,7 @@ ParameterTable learned_parameters() {
   return {.parameters = {{.name = "file",
                           .kind = ParameterKind::learned,
                           .default_value = "",
-                          .help = "what kvreplay-train wrote (docs/formats/learned.md); its name holds none of ',+'"},
+                          .help = "what kvreplay train wrote (docs/formats/learned.md); its name holds none of ',+'"},
                          {.name = "trained",
                           .kind = ParameterKind::choice,
                           .default_value = "refuse",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What scoring costs, against the attention passes of the same policies' replay, on a recorded trace. For docs/performance.md:
-#   kvreplay-record --model SmolLM2-135M-Instruct.Q4_1.gguf --prompts PROMPT_OF_3K_TOKENS --layers 10,20,29 --decode 96 -o t.h5
+#   kvreplay record --model SmolLM2-135M-Instruct.Q4_1.gguf --prompts PROMPT_OF_3K_TOKENS --layers 10,20,29 --decode 96 -o t.h5
 #   bash tests/bench/scoring.sh t.h5 [POINT] [REPETITIONS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

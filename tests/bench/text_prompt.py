@@ -20,7 +20,7 @@ from kvreplay.common.model_loader import open_model
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("files", nargs="+", type=Path, help="texts, joined in this order")
-    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay-record")
+    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay record")
     parser.add_argument("--tokens", required=True, type=int)
     parser.add_argument("--point", type=int, help="compression point, in tokens")
     options = parser.parse_args()

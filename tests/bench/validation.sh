@@ -4,7 +4,7 @@
 #
 #   bash tests/bench/validation.sh MODEL FOLDER      (PYTHON: interpreter with kvreplay[record])
 #
-# Then replay with --save-retained, and run kvreplay-validate.
+# Then replay with --save-retained, and run kvreplay validate.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -219,9 +219,10 @@ class Sessions(unittest.TestCase):
             folder = Path(name)
             (folder / "traces").symlink_to(ROOT / "traces")
             for document in documents():
+                names: dict[str, object] = {}  # those of a block hold in the next one, as in a notebook
                 for block in blocks(document):
                     if block.language == "python":
-                        run_python(block.text, folder)
+                        run_python(block.text, folder, names)
                     elif block.language == "console":
                         n_commands += len(session(block.text))
                         self.run_session(block.text, folder, document)
@@ -242,9 +243,9 @@ def run(command: list, folder: Path = ROOT) -> subprocess.CompletedProcess:
     )
 
 
-def run_python(text: str, folder: Path) -> None:
+def run_python(text: str, folder: Path, names: dict[str, object]) -> None:
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(text, "a block of a document", "exec"), {})  # noqa: S102
+        exec(compile(text, "a block of a document", "exec"), names)  # noqa: S102
 
 
 if __name__ == "__main__":

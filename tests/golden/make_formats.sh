@@ -13,7 +13,7 @@ replay=(replay trace.h5 -p "$policies" -b 0.25,0.5,1 --quiet --force)
 "$program" synth "${small[@]}" --prompt 96 --sensitivity 4 --seed 1 -o trace.h5 --force
 "$program" "${replay[@]}" -o results.h5 --save-retained retained.h5 --save-outputs outputs.h5
 for shard in 1 2; do "$program" "${replay[@]}" -o results.h5 --shard "$shard/2"; done
-# A trace without queries (format 1.4): the keys and values of trace.h5 as an npz file, through kvreplay-import plain --gzip.
+# A trace without queries (format 1.4): the keys and values of trace.h5 as an npz file, through kvreplay import plain --gzip.
 "$program" replay cache.h5 -p knorm,keydiff,random -b 0.25,0.5,1 -m default,overlap --quiet --force -o cache-results.h5
 # The journal of a replay that was killed: by hand, as a moment has to be met. Of four units 0, 2 and 3 were done.
 #   "$program" replay trace.h5 -p "$policies,error-backward" -b 0.25,0.5,1 --threads 1 -o journal.h5 & kill -9 $!

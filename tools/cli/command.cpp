@@ -26,7 +26,7 @@ void print_overview(std::ostream& out) {
       "Usage: kvreplay COMMAND [OPTIONS] ...\n\nCommands:\n",
       KVREPLAY_VERSION);
   for (const Command& command : all_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
-  fmt::print(out, "\nOf the Python package (pip install 'kvreplay[record,train]'):\n");
+  fmt::print(out, "\nOf the Python package (pip install 'kvreplay[record,import,train]'):\n");
   for (const PythonCommand& command : python_commands()) fmt::print(out, "  {:<13}{}\n", command.name, command.summary);
   fmt::print(out,
              "\n'kvreplay help COMMAND' explains a command; kvreplay-NAME on the PATH is the command NAME.\n"

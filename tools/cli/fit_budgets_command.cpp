@@ -82,7 +82,7 @@ void declare(Options& options, CommandOptions& command) {
   options.value("seed", command.replay.seed, "N", "of scorers that draw");
   options.group("Budgets");
   options.choice("metric", command.metric, {"auto", "fisher", "abs"},
-                 "damage: predicted KL of the head alone, from sensitivities (kvreplay-record --sensitivity), or "
+                 "damage: predicted KL of the head alone, from sensitivities (kvreplay record --sensitivity), or "
                  "||W_O (o' - o)||^2, a poor stand-in; auto: fisher where the traces have sensitivities");
   options.value("uniform-mix", command.fit.uniform_mix, "SHARE", "of every budget, this share goes to all heads alike");
   options.value("least", command.fit.least_tokens, "TOKENS", "every head keeps so many");
@@ -134,7 +134,7 @@ std::string choose_metric(const ReplayPlan& plan, const std::string& asked, std:
     const std::string& label = std::ranges::find_if(plan.cases, lacks)->label;
     if (asked == "fisher" || n_lacking < plan.cases.size())
       throw InputError(
-          fmt::format("case {} has no sensitivities{} (kvreplay-record --sensitivity makes them; "
+          fmt::format("case {} has no sensitivities{} (kvreplay record --sensitivity makes them; "
                       "--metric abs does without)",
                       label, n_lacking < plan.cases.size() ? ", others have" : ""));
   }

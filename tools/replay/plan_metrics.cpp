@@ -31,7 +31,7 @@ std::string unmet_need(const ReplayPlan& plan, const ChosenMetric& metric) {
   if (metric.row().parts == MetricParts::span && !any_span) return "no span is marked";
   Needs needs = metric.needs();
   if (needs.sensitivity && without_sensitivity(plan).size() == plan.cases.size())
-    return "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded at these compression points";
+    return "it needs sensitivities (kvreplay record --sensitivity), and none are recorded at these compression points";
   needs.sensitivity = false;
   for (const ReplayUnit& unit : plan.units) {
     const ReplayCase& each = plan.cases[unit.case_index];

@@ -53,7 +53,7 @@ TEST_CASE("each part that an offer lacks is named") {
   CHECK(unmet(Needs{.probes = true}, nothing) == "it needs probe queries, and none are recorded");
   CHECK(unmet(Needs{.block_cosine = true}, nothing) == "it needs block_cosine, and none is recorded");
   CHECK(unmet(Needs{.sensitivity = true}, nothing) ==
-        "it needs sensitivities (kvreplay-record --sensitivity), and none are recorded");
+        "it needs sensitivities (kvreplay record --sensitivity), and none are recorded");
   CHECK(unmet(Needs{}, nothing) == "");
   const TraceOffer few{.query_positions = {2, 5}, .candidates = {0, 6}};
   CHECK(unmet(Needs{.query_window = 2}, few) == "it needs the queries at positions 4 to 5, and none is recorded at 4");

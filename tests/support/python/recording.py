@@ -1,4 +1,4 @@
-"""Runs kvreplay-record inside the test process, where its libraries are loaded once, and reads what it wrote."""
+"""Runs kvreplay record inside the test process, where its libraries are loaded once, and reads what it wrote."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ import unittest
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ["TQDM_DISABLE"] = "1"  # kvreplay-record sets it for itself, here the libraries load first
+os.environ["TQDM_DISABLE"] = "1"  # kvreplay record sets it for itself, here the libraries load first
 
 import torch
 import transformers
@@ -89,7 +89,7 @@ class RecorderTest(unittest.TestCase):
         """One line on stderr that holds `words`; no trace, whole or half."""
         self.assertEqual(outcome.code, code, outcome.err)
         self.assertEqual(outcome.err.count("\n"), 1, outcome.err)
-        self.assertTrue(outcome.err.startswith("kvreplay-record: error: "), outcome.err)
+        self.assertTrue(outcome.err.startswith("kvreplay record: error: "), outcome.err)
         for word in words:
             self.assertIn(word, outcome.err)
         self.assertEqual(list(self.folder.glob(self.trace().name + "*")), [])

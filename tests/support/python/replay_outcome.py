@@ -1,4 +1,4 @@
-"""Writes by hand what `kvreplay replay --save-retained` leaves, as far as kvreplay-validate reads it."""
+"""Writes by hand what `kvreplay replay --save-retained` leaves, as far as kvreplay validate reads it."""
 
 from pathlib import Path
 

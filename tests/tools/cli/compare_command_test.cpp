@@ -246,7 +246,7 @@ TEST_CASE("mistakes on the command line end with 2 and say what there is") {
                  "unknown metric 'output_eror'; did you mean 'output_error'? known: kept_fraction, output_error"));
   CHECK(contains(refused({"--metric", "predicted_kl"}),
                  "metric 'predicted_kl' was not measured in these results: replay with --metric default,predicted_kl "
-                 "(it needs sensitivities of the compression point (kvreplay-record --sensitivity); all layers); they "
+                 "(it needs sensitivities of the compression point (kvreplay record --sensitivity); all layers); they "
                  "hold: kept_fraction, output_error"));
   CHECK(contains(refused({"--at-most", "mean_output_error=0.1"}),
                  "metric 'mean_output_error' was not measured in these results: replay with --metric "

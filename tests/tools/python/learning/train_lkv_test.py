@@ -1,4 +1,4 @@
-"""kvreplay-train as a command: what it writes, what kvreplay makes of it, what it refuses."""
+"""kvreplay train as a command: what it writes, what kvreplay makes of it, what it refuses."""
 
 import contextlib
 import io
@@ -79,7 +79,7 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(found, code, err)
         if code != 0:
             self.assertEqual(err.count("\n"), 1, err)
-            self.assertTrue(err.startswith("kvreplay-train: error: "), err)
+            self.assertTrue(err.startswith("kvreplay train: error: "), err)
             self.assertEqual(list(self.folder.glob("*.tmp")), [])
             self.assertFalse(self.output.exists())
         return out + err

@@ -49,7 +49,7 @@ class TrainingTracesTest(RecorderTest):
                     self.assertEqual(sorted(sample["compression_points/name"].asstr()[()]), points)
                     for point in points:
                         self.assertEqual(sample[f"sensitivity/{point}/layers/01/gradient"].shape[0], 8)
-        for command in ("kvreplay-train", "kvreplay fit-budgets"):
+        for command in ("kvreplay train", "kvreplay fit-budgets"):
             self.assertIn(command, done.stdout)
 
     def test_a_failed_recording_ends_it_with_one_line_and_no_half_a_trace(self):

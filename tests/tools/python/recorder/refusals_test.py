@@ -187,5 +187,5 @@ class Refusals(RecorderTest):
             [sys.executable, ROOT / "tools/record.py"],
         ):
             done = subprocess.run([*command, "--help"], capture_output=True, text=True)
-            self.assertIn("usage: kvreplay-record", done.stdout)
+            self.assertIn("usage: kvreplay record", done.stdout)
             self.assertIn("prompts file", done.stdout)

@@ -1,4 +1,4 @@
-"""kvreplay-validate: that it runs the model which the retained sets describe, and reports what it measured."""
+"""kvreplay validate: that it runs the model which the retained sets describe, and reports what it measured."""
 
 import contextlib
 import csv
@@ -28,7 +28,7 @@ BUDGETS = [0.25, 0.5, 1.0]
 
 class ValidationTest(RecorderTest):
     def setUp(self):
-        # Most replays here are written by hand, with no more than kvreplay-validate reads.
+        # Most replays here are written by hand, with no more than kvreplay validate reads.
         self.enterContext(mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": "1"}))
 
     def file(self, ending: str):

@@ -49,7 +49,7 @@ def record(
     progress: bool | None = None,
 ) -> Path:
     """Runs a model on prompts with its whole cache, decodes greedily, and writes queries, keys and values of its
-    attention as a trace (docs/formats/trace.md), as `kvreplay-record` does; returns its path.
+    attention as a trace (docs/formats/trace.md), as `kvreplay record` does; returns its path.
 
     model: a causal language model of transformers, which is as it was afterwards; or the path of a folder or a .gguf
         file. Only then compute_dtype, device, threads and allow_pickled_weights count, and tokenizer may be None

@@ -1,4 +1,4 @@
-"""Keyword arguments as the options of kvreplay-record, which its parser checks."""
+"""Keyword arguments as the options of kvreplay record, which its parser checks."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def train(
     force: bool = False,
     progress: bool | None = None,
 ) -> Path:
-    """Learns from traces which tokens a model's heads will look at again, as `kvreplay-train` does, and writes a scorer
+    """Learns from traces which tokens a model's heads will look at again, as `kvreplay train` does, and writes a scorer
     (docs/formats/learned.md); returns its path.
 
     traces: of one model, with all prompt keys and values and decoded tokens; 16 prompts of mixed kinds are a good set

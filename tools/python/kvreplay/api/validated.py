@@ -65,7 +65,7 @@ def validate(
     force: bool = False,
     progress: bool | None = None,
 ) -> Validation:
-    """Runs the live model with the tokens that policies retained, as `kvreplay-validate` does, and says how well the
+    """Runs the live model with the tokens that policies retained, as `kvreplay validate` does, and says how well the
     replay foretold what the evictions do to its predictions.
 
     model: a causal language model of transformers, which is as it was afterwards; or the path of a folder or a .gguf

@@ -1,1 +1,1 @@
-"""The programs kvreplay-record, kvreplay-import, kvreplay-train and kvreplay-validate."""
+"""The programs kvreplay record, kvreplay import, kvreplay train and kvreplay validate."""

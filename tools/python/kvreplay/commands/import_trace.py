@@ -1,6 +1,6 @@
 """Makes a kvreplay trace of keys, values and queries that another program left.
 
-    kvreplay-import MAP FILES... --config config.json --output trace.h5
+    kvreplay import MAP FILES... --config config.json --output trace.h5
 
 A map says what the tensors are called and how their axes are ordered. docs/importing.md describes maps.
 """

@@ -1,6 +1,6 @@
 """Learns which tokens a model's heads will look at again, from recorded traces, and writes a scorer for `kvreplay`.
 
-    kvreplay-train TRACE... --held-out TRACE... --output lkv.h5
+    kvreplay train TRACE... --held-out TRACE... --output lkv.h5
 
 Each KV head gets a small network that ranks a token by its key, value and place alone: no queries, no attention
 matrix. It is trained on the attention that the decoded tokens of the traces paid (LKV-T, arXiv 2605.06676, after its

@@ -1,7 +1,7 @@
 """Measures what the evictions of a replay do to the live model, and how well the replay foretold it.
 
     kvreplay replay trace.h5 --budget 0.1,0.25,0.5,0.75 -o results.h5 --save-retained retained.h5
-    kvreplay-validate --model MODEL --replay trace.h5 results.h5 retained.h5
+    kvreplay validate --model MODEL --replay trace.h5 results.h5 retained.h5
 
 The model reads the tokens of each sample up to the compression point with its whole cache, and those from there on once
 with the whole cache and once for each policy and budget with only the retained tokens before the point, in all layers

@@ -1,1 +1,1 @@
-"""What kvreplay-import is made of."""
+"""What kvreplay import is made of."""

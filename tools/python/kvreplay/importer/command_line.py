@@ -1,4 +1,4 @@
-"""The command line of kvreplay-import."""
+"""The command line of kvreplay import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..common.command_line import OneLineParser
 from ..common.trace_writer import DTYPES
 from .import_map import ready_maps
 
-PROGRAM = "kvreplay-import"
+PROGRAM = "kvreplay import"
 SUMMARY = "Makes a kvreplay trace of keys, values and queries that another program left."
 
 EPILOG = """\

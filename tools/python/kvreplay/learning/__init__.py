@@ -1,1 +1,1 @@
-"""Token scorers and head budgets learned from traces, for kvreplay-train and the live model."""
+"""Token scorers and head budgets learned from traces, for kvreplay train and the live model."""

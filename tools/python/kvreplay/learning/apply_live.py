@@ -123,9 +123,9 @@ def apply(options: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(PROGRAM, __doc__.split("\n\n")[0], FILES_HELP)
-    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay-record")
+    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay record")
     parser.add_argument("--policy", required=True, type=Path, help="a file of format kvlkv-1 with a scorer")
-    parser.add_argument("--prompts", required=True, type=Path, help="as for kvreplay-record")
+    parser.add_argument("--prompts", required=True, type=Path, help="as for kvreplay record")
     parser.add_argument("--kept", type=float, default=0.25, help="share of the prompt's cache (default: 0.25)")
     parser.add_argument("--decode", type=int, default=32, help="tokens (default: 32)")
     add_text_files_option(parser)

@@ -1,4 +1,4 @@
-"""The command line of kvreplay-train."""
+"""The command line of kvreplay train."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .. import VERSION
 from ..common.command_line import OneLineParser, add_threads_option, positive_number
 from ..common.kvreplay_program import FILES_HELP
 
-PROGRAM = "kvreplay-train"
+PROGRAM = "kvreplay train"
 SUMMARY = (
     "Learns which tokens a model's heads will look at again, from recorded traces, and writes a scorer for `kvreplay`."
 )
 
 EPILOG = f"""\
-traces: recorded with all prompt keys and values and decoded tokens (kvreplay-record); 16 prompts of 1-2k tokens of
+traces: recorded with all prompt keys and values and decoded tokens (kvreplay record); 16 prompts of 1-2k tokens of
 mixed kinds are a good set (tools/make_training_traces.sh records one). All are of one model. A prompt counts once.
 
 folds: besides the network that has seen all prompts, two are trained that have seen one half each, every second

@@ -182,7 +182,7 @@ def split_at_depth(text: str, depth: float) -> tuple[str, str]:
 
 
 def build_prompt(name: str, recipe: Recipe, tokenizer, mark_context: bool) -> dict:
-    """One line of a prompts file (kvreplay-record --help). `mark_context` also lets policies act before the question."""
+    """One line of a prompts file (kvreplay record --help). `mark_context` also lets policies act before the question."""
     text = first_tokens(read_source(recipe.text), recipe.n_tokens, tokenizer, recipe.text.file)
     if recipe.kind == "plain":
         return {"name": name, "text": text}
@@ -218,7 +218,7 @@ def write_prompts(options: argparse.Namespace) -> None:
 def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(PROGRAM, __doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay-record: it counts the tokens")
+    parser.add_argument("--model", required=True, type=Path, help="as for kvreplay record: it counts the tokens")
     return parser
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 from ..common.errors import UsageError
 
@@ -45,8 +47,19 @@ def parameters_of(function: Callable, positional: tuple[str, ...], what: str) ->
     leading = [each for each in given if each.kind in plain and each.default is each.empty]
     if len(leading) != len(positional) or leading != given[: len(positional)]:
         raise UsageError(f"{what}: expected the arguments ({', '.join(positional)}), then parameters with defaults")
-    hints = typing.get_type_hints(function) if getattr(function, "__annotations__", None) else {}
+    hints = _annotations(function)
     return tuple(_parameter(each, hints.get(each.name), what) for each in given[len(positional) :])
+
+
+def _annotations(function: Callable) -> dict[str, object]:
+    """Those that can be evaluated: a name that is imported for type checkers alone is no error here."""
+    written = getattr(function, "__annotations__", None) or {}
+    found = {}
+    for name, annotation in written.items():
+        alone = SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(NameError, AttributeError):
+            found |= typing.get_type_hints(alone, getattr(function, "__globals__", {}))
+    return found
 
 
 def _parameter(given: inspect.Parameter, hint: object, what: str) -> Parameter:

@@ -1,1 +1,1 @@
-"""What kvreplay-record is made of."""
+"""What kvreplay record is made of."""

@@ -1,4 +1,4 @@
-"""The command line of kvreplay-record: its options, and what its help says."""
+"""The command line of kvreplay record: its options, and what its help says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .probe_plan import DEFAULT_CHUNK
 from .sample_plan import LAST_TOKENS
 from .sensitivity_plan import DECODED_TARGETS, EVERY_TARGET, MAX_SKETCHES, MIN_SKETCHES
 
-PROGRAM = "kvreplay-record"
+PROGRAM = "kvreplay record"
 SUMMARY = "Records the attention of a Hugging Face causal language model as a kvreplay trace."
 
 PROMPTS_HELP = """\

@@ -1,4 +1,4 @@
-"""What kvreplay-record says on stderr while it works: notes, and how far it is."""
+"""What kvreplay record says on stderr while it works: notes, and how far it is."""
 
 from __future__ import annotations
 

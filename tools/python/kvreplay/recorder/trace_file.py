@@ -46,7 +46,7 @@ class TraceFile(TraceWriter):
             logit_softcap=facts.logit_softcap,
             rope=rope,
         )
-        self.write_root(model, f"kvreplay-record {VERSION} ({libraries})")
+        self.write_root(model, f"kvreplay record {VERSION} ({libraries})")
         for layer in facts.layers:
             projection = None
             if layer.projection is not None:

@@ -1,1 +1,1 @@
-"""What kvreplay-validate is made of."""
+"""What kvreplay validate is made of."""

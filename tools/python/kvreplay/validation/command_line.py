@@ -1,4 +1,4 @@
-"""The command line of kvreplay-validate."""
+"""The command line of kvreplay validate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import VERSION
 from ..common.command_line import OneLineParser, add_model_options
 from ..common.kvreplay_program import FILES_HELP
 
-PROGRAM = "kvreplay-validate"
+PROGRAM = "kvreplay validate"
 SUMMARY = "Measures what the evictions of a replay do to the live model, and how well the replay foretold it."
 
 NOTES = f"""\

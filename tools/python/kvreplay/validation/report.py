@@ -1,4 +1,4 @@
-"""The tables, CSV and JSON of kvreplay-validate."""
+"""The tables, CSV and JSON of kvreplay validate."""
 
 from __future__ import annotations
 
