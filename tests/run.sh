@@ -31,7 +31,7 @@ else
     # The package's Python alone, as it lies here: the program and the module are those of the build below.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
       --config-settings=wheel.cmake=false --config-settings=wheel.py-api=py3 --config-settings=editable.mode=inplace \
-      -c tests/constraints.txt -e '.[record,train,plot]' -r tests/requirements-test.txt
+      -c tests/constraints.txt -e '.[record,train,notebook]' -r tests/requirements-test.txt
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/requirements-kvpress.txt
     echo "$wanted" >.venv/installed
   fi

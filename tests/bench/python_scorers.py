@@ -46,7 +46,9 @@ def main() -> None:
         run_kvreplay(["synth", "-o", str(trace), "--prompt", "4096", "--layers", "8"])
         for policies in (OTHERS, []):
             seconds(trace, "knorm", policies)  # what comes once is done, and the trace is in memory
-            runs = [(seconds(trace, "knorm", policies), seconds(trace, numpy_knorm, policies)) for _ in range(options.pairs)]
+            runs = [
+                (seconds(trace, "knorm", policies), seconds(trace, numpy_knorm, policies)) for _ in range(options.pairs)
+            ]
             for index, what in enumerate(("of the CPU", "on the wall")):
                 twin = statistics.median(run[0][index] for run in runs)
                 ratios = sorted(run[1][index] / run[0][index] for run in runs)
