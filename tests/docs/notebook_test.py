@@ -35,7 +35,7 @@ class NotebookCase(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         # A line for everything that is done, as a slow replay says it.
-        cls.enterClassContext(mock.patch.dict(os.environ, KVREPLAY_PROGRESS_MS="0"))
+        cls.enterClassContext(mock.patch.dict(os.environ, KVREPLAY_PROGRESS_MS="1"))
         os.environ.pop("TQDM_DISABLE", None)  # of other tests in this process; put back with the rest
 
     def execute(self, notebook):

@@ -2,6 +2,7 @@
 // One function per subcommand, each defined in the file of its name; command.cpp lists them. To add one: a file
 // NAME_command.cpp, a line here, a line there.
 
+#include <chrono>
 #include <functional>
 
 #include "tools/cli/command.h"
@@ -25,6 +26,7 @@ struct ReplayHost {
   /// Called from several threads at once while units are replayed; what it throws ends the replay.
   std::function<void()> keep_going;
   ProgressForm progress;
+  std::chrono::milliseconds period{};  ///< between two messages of progress, as Progress has it
 };
 
 /// The replay command for such a program, which gets errors as they are thrown.

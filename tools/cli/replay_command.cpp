@@ -237,7 +237,8 @@ int run_replay_command(std::span<const std::string> args, std::ostream& out, std
     if (n_left < part.units.size())
       fmt::print(talk, "taking up an interrupted replay: {} of {} units are done\n", part.units.size() - n_left,
                  part.units.size());
-    line.emplace(err, output.quiet ? ProgressForm::none : host.progress, "replay", flops, flops_text(flops));
+    line.emplace(err, output.quiet ? ProgressForm::none : host.progress, "replay", flops, flops_text(flops),
+                 host.period);
     if (&err == &std::cerr)
       note.emplace("interrupted; the same command goes on from there (finished units are in " + files.results +
                    ".units)");

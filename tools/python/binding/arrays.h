@@ -21,7 +21,9 @@ using Floats1 = nb::ndarray<nb::numpy, const float, nb::ndim<1>>;
 using Floats2 = nb::ndarray<nb::numpy, const float, nb::ndim<2>>;
 using Floats3 = nb::ndarray<nb::numpy, const float, nb::ndim<3>>;
 using WritableFloats2 = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
-using Doubles = nb::ndarray<nb::numpy, const double>;
+using Doubles1 = nb::ndarray<nb::numpy, const double, nb::ndim<1>>;
+using Doubles2 = nb::ndarray<nb::numpy, const double, nb::ndim<2>>;
+using Doubles3 = nb::ndarray<nb::numpy, const double, nb::ndim<3>>;
 using Counts1 = nb::ndarray<nb::numpy, const std::int64_t, nb::ndim<1>>;
 
 template <typename T>

@@ -1,5 +1,7 @@
 #include "tools/python/binding/layer.h"
 
+#include <nanobind/stl/string.h>
+
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,10 +16,10 @@ struct LayerHandle {
   Layer layer;
 };
 
-nb::object counts(std::size_t n, const auto& count) {
+Counts1 counts(std::size_t n, const auto& count) {
   std::vector<std::int64_t> values(n);
   for (std::size_t i = 0; i < n; ++i) values[i] = static_cast<std::int64_t>(count(i));
-  return nb::cast(owned(std::move(values), {n}));
+  return Counts1(owned(std::move(values), {n}));
 }
 
 nb::list competing_scores(const LayerHandle& self, std::size_t budget) {
@@ -53,6 +55,7 @@ nb::object to_python(Layer layer) { return nb::cast(LayerHandle{std::move(layer)
 
 void declare_layer(nb::module_& m) {
   using namespace nb::literals;
+  const auto share = nb::rv_policy::reference;  // arrays name their owners themselves
   nb::class_<LayerHandle>(m, "Layer", "A layer whose budgets an allocator splits over heads, or sets beside others.")
       .def_prop_ro(
           "layer", [](const LayerHandle& self) { return self.layer->layer; }, "int: the model's layer")
@@ -66,21 +69,21 @@ void declare_layer(nb::module_& m) {
           [](const LayerHandle& self) {
             return counts(self.layer->budgets.size(), [&](std::size_t b) { return self.layer->budgets[b].tokens; });
           },
-          "[n_budgets] int64: tokens that each head of the layer is to keep on average")
+          share, "[n_budgets] int64: tokens that each head of the layer is to keep on average")
       .def_prop_ro(
           "protected",
           [](const LayerHandle& self) {
             return counts(self.layer->n_protected.size(), [&](std::size_t b) { return self.layer->n_protected[b]; });
           },
-          "[n_budgets] int64: how many of them the scorer keeps whatever their score")
+          share, "[n_budgets] int64: how many of them the scorer keeps whatever their score")
       .def_prop_ro(
           "noted",
           [](const LayerHandle& self) {
             std::vector<double> noted = self.layer->noted;
             const std::size_t n = noted.size();
-            return nb::cast(owned(std::move(noted), {n}));
+            return Doubles1(owned(std::move(noted), {n}));
           },
-          "[any] float64: what the allocator's `survey` returned")
+          share, "[any] float64: what the allocator's `survey` returned")
       .def("scores", &competing_scores, "budget"_a,
            "for each head, [n_tokens - protected[budget]] float32: the scores that are not protected, largest first")
       .def("__repr__", &text_of);

@@ -46,6 +46,6 @@ NB_MODULE(_core, m) {
       .def_ro("removed", &kvreplay::Budget::removed, "float: the share removed, as asked for");
   kvreplay::python::declare_view(m);
   kvreplay::python::declare_layer(m);
-  m.def("replay", &kvreplay::python::replay_inside, "words"_a, "parts"_a, "heard"_a,
+  m.def("replay", &kvreplay::python::replay_inside, "words"_a, "parts"_a, "heard"_a, "progress_ms"_a,
         "the replay command in this process; returns what it prints");
 }

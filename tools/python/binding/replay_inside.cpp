@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <sstream>
@@ -97,7 +98,8 @@ void while_looking(std::atomic<bool>& stop, const Work& work, const Look& look) 
 
 }  // namespace
 
-std::string replay_inside(const std::vector<std::string>& words, const nb::list& parts, const nb::object& heard) {
+std::string replay_inside(const std::vector<std::string>& words, const nb::list& parts, const nb::object& heard,
+                          std::int64_t progress_ms) {
   // The tables are the process's.
   static std::mutex tables;
   const std::unique_lock lock(tables, std::try_to_lock);
@@ -111,7 +113,8 @@ std::string replay_inside(const std::vector<std::string>& words, const nb::list&
   const auto keep_going = [&] {
     if (stop) throw Stopped();
   };
-  const ReplayHost host{.keep_going = keep_going, .progress = ProgressForm::lines};
+  const ReplayHost host{
+      .keep_going = keep_going, .progress = ProgressForm::lines, .period = std::chrono::milliseconds(progress_ms)};
   const auto look = [&] {
     if (PyErr_CheckSignals() != 0) throw nb::python_error();
     for (const std::string& line : lines.take()) heard(nb::str(line.c_str(), line.size()));

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ namespace nb = nanobind;
 /// \param words  after `replay`
 /// \param parts  rows_of()
 /// \param heard  gets each line that the command says
-std::string replay_inside(const std::vector<std::string>& words, const nb::list& parts, const nb::object& heard);
+/// \param progress_ms  between two lines of progress
+std::string replay_inside(const std::vector<std::string>& words, const nb::list& parts, const nb::object& heard,
+                          std::int64_t progress_ms);
 
 }  // namespace kvreplay::python

@@ -1,6 +1,7 @@
 #include "tools/python/binding/view.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
@@ -80,7 +81,7 @@ Counts1 View::n_seen_by(std::optional<std::size_t> window) const {
   return Counts1(owned(std::move(counts), {n}));
 }
 
-nb::object View::query_moments(std::size_t sinks, std::size_t future) const {
+std::pair<Doubles2, Doubles3> View::query_moments(std::size_t sinks, std::size_t future) const {
   if (sinks >= view_.n_candidates() || future == 0)
     throw nb::value_error("query_moments: sinks must leave a token, and future must be at least 1");
   const QueryMoments* moments = computed([&] { return &future_queries(view_, sinks, future); });
@@ -91,7 +92,7 @@ nb::object View::query_moments(std::size_t sinks, std::size_t future) const {
       mean[h * d + i] = moments->mean(h, i);
       for (std::size_t j = 0; j < d; ++j) covariance[(h * d + i) * d + j] = moments->covariance[h](i, j);
     }
-  return nb::make_tuple(owned(std::move(mean), {n, d}), owned(std::move(covariance), {n, d, d}));
+  return {Doubles2(owned(std::move(mean), {n, d})), Doubles3(owned(std::move(covariance), {n, d, d}))};
 }
 
 Floats2 View::value_norms(std::size_t order, bool projected) const {
@@ -170,7 +171,7 @@ void declare_view(nb::module_& m) {
            "[window, n_tokens]: causal softmax attention of the last `window` prompt queries, of one query head")
       .def("n_seen_by", &View::n_seen_by, share, "window"_a = nb::none(),
            "[n_tokens] int64: how many of these queries see a token; attention_sums / n_seen_by is a mean")
-      .def("query_moments", &View::query_moments, "sinks"_a = 4, "future"_a = 512,
+      .def("query_moments", &View::query_moments, share, "sinks"_a = 4, "future"_a = 512,
            "(mean [n_q_heads, head_dim], covariance [n_q_heads, head_dim, head_dim]), float64: of the prompt's queries "
            "from token `sinks` on, their RoPE replaced by the mean one of the next `future` positions; needs "
            "\"queries\"")

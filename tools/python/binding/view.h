@@ -34,7 +34,7 @@ class View {
   Floats2 evaluation_attention() const;
   Floats2 attention_rows(std::size_t q_head, std::size_t window) const;
   Counts1 n_seen_by(std::optional<std::size_t> window) const;
-  nb::object query_moments(std::size_t sinks, std::size_t future) const;
+  std::pair<Doubles2, Doubles3> query_moments(std::size_t sinks, std::size_t future) const;
   Floats2 value_norms(std::size_t order, bool projected) const;
   Floats3 unrotated_keys() const;
   Floats2 key_leverage() const;

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -74,6 +75,12 @@ class Record(LiveTest):
         kr.record(self.folder / "models/llama", None, MARKED, self.path(), decode=6, threads=1)
         self.assertEqual(differences(self.by_command(), self.open()["samples/0000"]), [])
         self.assertEqual(self.open().attrs["model_id"], "llama")
+
+    def test_a_model_without_a_name_is_called_by_its_class(self):
+        model = self.model()
+        with mock.patch.object(model.config, "_name_or_path", ""):
+            kr.record(model, self.tokenizer, TEXT, self.path(), decode=1)
+        self.assertEqual(self.open().attrs["model_id"], "LlamaForCausalLM")
 
     def test_prompts_are_texts_chats_objects_lists_and_files(self):
         chat = [{"role": "user", "content": "the cat"}]

@@ -34,6 +34,13 @@ class Decorators(unittest.TestCase):
         self.assertEqual(two_words.name, "two-words")
         self.assertEqual(kr.modifier(at_budget=True)(lambda view, scores, budget: scores).name, "lambda")
 
+    def test_names_for_type_checkers_alone_are_no_error(self):
+        @kr.scorer
+        def checked(view: "kr_of_nobody.View", kind: 'Literal["a", "b"]' = "a") -> "kr_of_nobody.Scores":  # noqa: F821
+            pass
+
+        self.assertEqual([each.choices for each in checked.parameters], [("a", "b")])
+
     def test_what_is_refused(self):
         def no_default(view, window):
             pass

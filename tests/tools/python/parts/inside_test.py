@@ -9,6 +9,7 @@ import signal
 import threading
 import traceback
 import unittest
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -64,6 +65,15 @@ class Inside(InsideCase):
     def test_an_unused_part_is_in_no_default(self):
         self.assertNotIn("test-first", kr.plan(TRACE).policies)
         self.assertIn("test-first", kr.plan(TRACE, ["default", first]).policies)
+
+    def test_progress_is_heard_as_from_the_program(self):
+        for where in (True, False):
+            lines = []
+            with mock.patch.dict(os.environ, KVREPLAY_PROGRESS_MS="1"):
+                self.replay(["snapkv", "capkv"], inside=where, progress=lines.append)
+            self.assertTrue(lines)
+            for line in lines:
+                self.assertRegex(line, r"replay: \d+ % of .*FLOP after \d+ m?s")
 
     def test_versions_are_options_of_the_results(self):
         def made(power):
@@ -218,17 +228,19 @@ class Inside(InsideCase):
         self.assertEqual(asked, {(0.1, 0.9, False), (0.5, 0.5, True)})
 
     def test_layers_may_be_noted_and_split(self):
-        noted = {}
+        noted, seen = {}, []
 
         @kr.allocator("test-layers", level="layers", survey=lambda view, layer: [view.layer, layer.n_heads])
         def split(layers):
             noted.update({layer.layer: layer.noted.tolist() for layer in layers})
+            seen.extend(map(repr, layers))
             total = sum(layer.tokens for layer in layers)
             return [total - (len(layers) - 1) * (total // len(layers))] + [total // len(layers)] * (len(layers) - 1)
 
         ds = kr.replay(TRACE, ["knorm+test-layers", "knorm+test-layers+ada"], BUDGETS, metrics="kept_fraction")
         layers = ds["layer"].values.tolist()
         self.assertEqual(noted, {layer: [layer, 3] for layer in layers})
+        self.assertRegex(seen[0], rf"<Layer {layers[0]}: 3 heads, \d+ tokens, 2 budgets>")
         self.assertEqual(ds.sizes["policy"], 2)
 
     def test_ctrl_c_ends_it(self):

@@ -1,6 +1,6 @@
 """tools/python/kvreplay/_core.pyi names what the extension module has.
 
-After a change of tools/python/binding: python3 tests/tools/python/parts/stubs_test.py --write
+After a change of tools/python/binding: python3 -m tests.tools.python.parts.stubs_test --write
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ def generated() -> str:
 @unittest.skipUnless(importlib.util.find_spec("nanobind"), "nanobind is not installed")
 class Stubs(InsideCase):
     def test_they_are_those_of_the_module(self):
-        self.assertEqual(STUBS.read_text(), generated(), "run this file with --write")
+        self.assertEqual(STUBS.read_text(), generated(), "python3 -m tests.tools.python.parts.stubs_test --write")
 
     def test_every_array_says_its_type(self):
         view = STUBS.read_text().split("class View:")[1].split("\nclass ")[0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..common.kvreplay_module import load_core
-from ..common.kvreplay_program import run_kvreplay
+from ..common.kvreplay_program import progress_ms, run_kvreplay
 from ..parts.part import parts_named
 from .program_run import Runs
 
@@ -20,6 +20,6 @@ def runner_for(policies: object, inside: bool | None) -> Runs:
     core = load_core()
 
     def run(words: Sequence[str], heard: Callable[[str], None]) -> str:
-        return core.replay(list(words[1:]), [part.row() for part in parts], heard)
+        return core.replay(list(words[1:]), [part.row() for part in parts], heard, progress_ms())
 
     return run

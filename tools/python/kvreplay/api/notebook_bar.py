@@ -26,17 +26,21 @@ class NotebookBar:
     """A context manager; a second bar takes the place of the first."""
 
     def __init__(self, title: str):
+        from IPython.display import display
         from tqdm.notebook import tqdm
 
-        self._bar = tqdm(
-            total=100, desc=title, unit="%", leave=False, bar_format="{desc}: {percentage:3.0f} %|{bar}|{postfix}"
-        )
+        shape = "{desc}: {percentage:3.0f} %|{bar}|{postfix}"
+        self._bar = tqdm(total=100, desc=title, unit="%", leave=False, bar_format=shape, display=False)
+        self._shown = display(self._bar.container, display_id=True)
 
     def __enter__(self) -> NotebookBar:
         return self
 
     def __exit__(self, *error) -> None:
+        from IPython.display import HTML
+
         self._bar.close()
+        self._shown.update(HTML(""))  # also where a notebook is looked at later, without its widgets
 
     def show(self, line: str) -> None:
         """A line of the program, "replay: 40 % of 78 GFLOP after 12 s, 18 s left"; others become the title."""

@@ -63,14 +63,19 @@ def _is_program(path: str | Path) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
+def progress_ms() -> int:
+    """Between two lines of progress: as often as a bar or a line of a terminal moves, or what KVREPLAY_PROGRESS_MS says."""
+    given = os.environ.get("KVREPLAY_PROGRESS_MS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else 500
+
+
 def run_kvreplay(words: Sequence[str], heard: Callable[[str], None] = lambda line: None) -> str:
     """Runs the program; returns what it printed. `heard` gets each line that it says on stderr, at once.
 
     Throws the error of its exit code, with its one line; MachineError where a signal ended it. Ctrl-C is passed on to
     it, and KeyboardInterrupt raised once it has ended."""
     program = find_program()
-    # As often as a bar or a line of a terminal moves.
-    often = os.environ | {"KVREPLAY_PROGRESS_MS": os.environ.get("KVREPLAY_PROGRESS_MS", "500")}
+    often = os.environ | {"KVREPLAY_PROGRESS_MS": str(progress_ms())}
     streams = {"env": often, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     printed: list[bytes] = []
     said: list[str] = []

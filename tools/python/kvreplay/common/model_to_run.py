@@ -75,5 +75,7 @@ def check_tokenizer(tokenizer) -> None:
 
 def _name_of(model) -> str:
     """The name that it was loaded by, of a folder the last part: paths tell more about a machine than a trace should."""
-    name = model.config.name_or_path
-    return Path(name).resolve().name if Path(name).is_dir() else name or type(model).__name__
+    name = model.config.name_or_path  # "" of one that was made in memory
+    if not name:
+        return type(model).__name__
+    return Path(name).resolve().name if Path(name).is_dir() else name
