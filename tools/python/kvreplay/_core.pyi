@@ -4,7 +4,8 @@ from typing import Annotated
 import numpy
 from numpy.typing import NDArray
 
-version: str = "0.1.0"
+
+version: str = '0.1.0'
 
 def blas_core() -> str:
     """the kernels that OpenBLAS has chosen"""
@@ -103,42 +104,32 @@ class View:
         [n_tokens] or None: cosine of the residual stream before and after the attention block
         """
 
-    def queries(
-        self, window: int | None = None
-    ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), writable=False)]:
+    def queries(self, window: int | None = None) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None, None), writable=False)]:
         """
         [n_q_heads, window, head_dim]: the last `window` prompt queries after RoPE, or all of the tokens' own; needs "queries:WINDOW" or "queries\"
         """
 
-    def attention_sums(
-        self, window: int | None = None
-    ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
+    def attention_sums(self, window: int | None = None) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
         """
         [n_q_heads, n_tokens]: causal softmax attention of the last `window` prompt queries (all), summed over them. Computed once for all policies; needs the queries
         """
 
-    def attention_rows(
-        self, q_head: int, window: int
-    ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
+    def attention_rows(self, q_head: int, window: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
         """
         [window, n_tokens]: causal softmax attention of the last `window` prompt queries, of one query head
         """
 
-    def n_seen_by(
-        self, window: int | None = None
-    ) -> Annotated[NDArray[numpy.int64], dict(shape=(None,), writable=False)]:
+    def n_seen_by(self, window: int | None = None) -> Annotated[NDArray[numpy.int64], dict(shape=(None,), writable=False)]:
         """
         [n_tokens] int64: how many of these queries see a token; attention_sums / n_seen_by is a mean
         """
 
-    def query_moments(self, sinks: int = 4, future: int = 512) -> object:
+    def query_moments(self, sinks: int = 4, future: int = 512) -> tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), writable=False)], Annotated[NDArray[numpy.float64], dict(shape=(None, None, None), writable=False)]]:
         """
         (mean [n_q_heads, head_dim], covariance [n_q_heads, head_dim, head_dim]), float64: of the prompt's queries from token `sinks` on, their RoPE replaced by the mean one of the next `future` positions; needs "queries\"
         """
 
-    def value_norms(
-        self, order: int = 2, projected: bool = False
-    ) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
+    def value_norms(self, order: int = 2, projected: bool = False) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None), writable=False)]:
         """
         [n_kv_heads, n_tokens]: L1 or L2 norms of values; projected: [n_q_heads, n_tokens], after W_O, which is needed then
         """
@@ -181,19 +172,19 @@ class Layer:
         """int: tokens up for eviction"""
 
     @property
-    def tokens(self) -> object:
+    def tokens(self) -> Annotated[NDArray[numpy.int64], dict(shape=(None,), writable=False)]:
         """
         [n_budgets] int64: tokens that each head of the layer is to keep on average
         """
 
     @property
-    def protected(self) -> object:
+    def protected(self) -> Annotated[NDArray[numpy.int64], dict(shape=(None,), writable=False)]:
         """
         [n_budgets] int64: how many of them the scorer keeps whatever their score
         """
 
     @property
-    def noted(self) -> object:
+    def noted(self) -> Annotated[NDArray[numpy.float64], dict(shape=(None,), writable=False)]:
         """[any] float64: what the allocator's `survey` returned"""
 
     def scores(self, budget: int) -> list:
@@ -201,7 +192,7 @@ class Layer:
         for each head, [n_tokens - protected[budget]] float32: the scores that are not protected, largest first
         """
 
-    def __repr__(self) -> "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >": ...
+    def __repr__(self) -> str: ...
 
-def replay(words: Sequence[str], parts: list, heard: object) -> str:
+def replay(words: Sequence[str], parts: list, heard: object, progress_ms: int) -> str:
     """the replay command in this process; returns what it prints"""

@@ -88,7 +88,9 @@ class Replay(SmallTrace):
         self.assertIn('"evict_sliding":true', found.attrs["options"])
 
     def test_the_words_are_those_of_the_command(self):
-        nothing = dict.fromkeys(("compression_points", "layers", "samples", "metrics", "threads", "memory", "backend"))
+        nothing = dict.fromkeys(
+            ("compression_ratios", "compression_points", "layers", "samples", "metrics", "threads", "memory", "backend")
+        )
         nothing |= {
             "seed": 1,
             "evict_sliding": False,
