@@ -16,6 +16,7 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/contracts/metric.h"
+#include "core/data/position_factors.h"
 #include "core/data/unit_dimensions.h"
 #include "core/evidence/position_loss.h"
 #include "core/evidence/sensitivity_panels.h"
@@ -27,7 +28,7 @@ namespace {
 constexpr float kFactorsFollow = -1;
 
 // Carries s_l[r, t], or with `kByHead` each query head's part of it; in common: m, the level of each sketch and, where
-// the trace has them, kFactorsFollow and the factor of each query.
+// the trace has them, kFactorsFollow, their spread and the factor of each query.
 template <bool kByHead>
 class SketchSums final : public MetricAccumulator {
  public:
@@ -45,6 +46,7 @@ class SketchSums final : public MetricAccumulator {
     carried_.common.insert(carried_.common.end(), sensitivity->level.begin(), sensitivity->level.end());
     if (const std::vector<float>& factor = sensitivity->factor; !factor.empty()) {
       carried_.common.push_back(kFactorsFollow);
+      carried_.common.push_back(sensitivity->factor_spread);
       carried_.common.insert(carried_.common.end(), factor.begin(), factor.end());
     }
     for (std::size_t i = 0; i < std::min(n_policies_at_once_, n_policies_) * n_q_heads_; ++i)
@@ -129,6 +131,7 @@ class SketchCase {
   std::size_t n_cells() const { return n_cells_; }
   std::size_t n_sketches() const { return levels_.size(); }
   double n_targets() const { return double{common_[0]}; }
+  double spread() const { return spread_; }  ///< relative error beside that of the sketches
   bool is_clean(std::size_t sketch) const { return levels_[sketch] == 0; }
 
   /// sum over t of w[t] s[r, t]^2 / 2, [n_sketches], for a policy and budget; `plain`: with w = 1.
@@ -177,8 +180,10 @@ class SketchCase {
     const auto levels = common_.begin() + (common_.empty() ? 0 : 1);
     const auto end = std::find(levels, common_.end(), kFactorsFollow);
     levels_.assign(levels, end);
-    if (end != common_.end()) factors_.assign(end + 1, common_.end());
-    if (end != common_.end() && factors_.empty()) refuse(0);
+    if (end == common_.end()) return;
+    if (common_.end() - end < 3) refuse(0);
+    spread_ = double{end[1]};
+    factors_.assign(end + 2, common_.end());
   }
 
   std::vector<float> read(std::size_t layer) const {
@@ -204,12 +209,13 @@ class SketchCase {
   const CaseLayers& layers_;
   std::size_t n_parts_;
   std::vector<float> common_, levels_, factors_;  // factors_: [n_queries], empty where the trace has none
-  std::size_t n_cells_ = 0, n_sums_ = 0;          // n_sums_: n_sketches * n_queries
-  std::vector<double> sums_;                      // [n_cells, n_sums]
-  std::vector<double> weights_;                   // [n_cells, n_queries]
+  double spread_ = double{kUnknownSpread};
+  std::size_t n_cells_ = 0, n_sums_ = 0;  // n_sums_: n_sketches * n_queries
+  std::vector<double> sums_;              // [n_cells, n_sums]
+  std::vector<double> weights_;           // [n_cells, n_queries]
 };
 
-// m^2 times the squared standard error of the mean over sketches; NaN for one sketch.
+// The squared standard error of the mean over sketches; NaN for one sketch.
 double squared_error_of_mean(const std::vector<double>& halves) {
   const double n = static_cast<double>(halves.size());
   const double mean = std::accumulate(halves.begin(), halves.end(), 0.0) / n;
@@ -233,7 +239,8 @@ CaseSums finish_kl(const CaseLayers& layers) {
     }
     kl.numerator.push_back(sum / static_cast<double>(halves.size()));
     clean.numerator.push_back(sum_of_clean / static_cast<double>(n_clean));
-    error.numerator.push_back(squared_error_of_mean(halves));
+    const double beside = all.spread() * kl.numerator.back();
+    error.numerator.push_back(squared_error_of_mean(halves) + beside * beside);
   }
   kl.denominator = clean.denominator = error.denominator = {all.n_targets()};
   CaseSums sums{{"predicted_kl", std::move(kl)},
@@ -309,8 +316,9 @@ const RegisterMetric predicted_kl_standard_error{{
     .name = "predicted_kl_standard_error",
     .label = "Standard error of predicted KL",
     .unit = "nats per token",
-    .summary =
-        "standard error of predicted_kl over its sketches: their noise only, not how far the form is from the model",
+    .summary = "standard error of predicted_kl: the noise of its sketches, and how far the factors of other recorded "
+               "passes are "
+               "off for a pass; without factors, two fifths of the prediction",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_over,
     .axis = MetricAxis::model,

@@ -17,4 +17,12 @@ namespace kvreplay {
 /// \return [n_queries], positive; empty where the trace does not say what its passes lost at each query
 std::vector<float> position_factors(const SensitivityInfo& sensitivity);
 
+/// The relative error of predictions that the spread of their sketches does not show, measured where traces have no
+/// factors: docs/studies/predicted-kl.md.
+inline constexpr float kUnknownSpread = 0.4f;
+
+/// The same where the trace has them: how well the factors of all other drop passes foretell what a pass lost, the root
+/// of the mean square of log(sum_t f[t] u[d, t] / sum_t KL[d, t]) over d. kUnknownSpread where that cannot be told.
+float factor_spread(const SensitivityInfo& sensitivity);
+
 }  // namespace kvreplay

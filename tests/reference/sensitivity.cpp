@@ -49,6 +49,30 @@ Vector position_weights(const Matrix& sums, const Sensitivity& sensitivity) {
   return weights;
 }
 
+namespace {
+
+// Root mean square over passes of the log of what the others' ratios say of a pass over what it lost.
+double relative_error(const Sensitivity& sensitivity) {
+  if (sensitivity.position_kl.empty()) return 0.4;
+  const std::size_t n = sensitivity.position_kl.size();
+  double squares = 0;
+  for (std::size_t left = 0; left < n; ++left) {
+    double lost = 0, said = 0;
+    for (std::size_t t = 0; t < sensitivity.is_target.size(); ++t) {
+      double kl = static_cast<double>(n - 1) / 12, form = kl;
+      for (std::size_t d = 0; d < n; ++d)
+        if (d != left) kl += sensitivity.position_kl[d][t], form += sensitivity.position_quadratic[d][t];
+      const bool target = sensitivity.is_target[t] != 0;
+      said += sensitivity.position_quadratic[left][t] * (target ? kl / form : 1);
+      lost += target ? sensitivity.position_kl[left][t] : 0;
+    }
+    squares += std::pow(std::log(said) - std::log(lost), 2) / static_cast<double>(n);
+  }
+  return std::sqrt(squares);
+}
+
+}  // namespace
+
 PredictedKl predicted_kl(const Matrix& sums, const Sensitivity& sensitivity) {
   PredictedKl result;
   Vector of_sketch;
@@ -68,7 +92,8 @@ PredictedKl predicted_kl(const Matrix& sums, const Sensitivity& sensitivity) {
   double variance = 0;
   for (const double each : of_sketch)
     variance += (each - result.kl) * (each - result.kl) / (static_cast<double>(sums.size()) - 1);
-  result.standard_error = std::sqrt(variance / static_cast<double>(sums.size()));
+  const double beside = relative_error(sensitivity) * result.kl;
+  result.standard_error = std::sqrt(variance / static_cast<double>(sums.size()) + beside * beside);
   return result;
 }
 

@@ -47,7 +47,8 @@ LayerSensitivity copy_of(const LayerSensitivity& sensitivity) {
                         .n_queries = sensitivity.n_queries,
                         .gradient = Buffer<std::int8_t>(sensitivity.gradient.size()),
                         .scale = sensitivity.scale,
-                        .factor = sensitivity.factor};
+                        .factor = sensitivity.factor,
+                        .factor_spread = sensitivity.factor_spread};
   std::ranges::copy(sensitivity.gradient.span(), copy.gradient.span().begin());
   return copy;
 }

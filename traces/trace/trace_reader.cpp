@@ -179,7 +179,8 @@ std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample
   LayerSensitivity data{.level = info->level,
                         .n_targets = info->n_targets(),
                         .n_queries = info->n_queries(),
-                        .factor = position_factors(*info)};
+                        .factor = position_factors(*info),
+                        .factor_spread = factor_spread(*info)};
   naming_file<InputError>(impl_->path, [&] {
     const std::size_t width = model.n_q_heads * model.value_dim, n_rows = info->n_sketches() * info->n_queries();
     const StoredArray gradient = impl_->open(ArrayOwner::sensitivity, "gradient", place);

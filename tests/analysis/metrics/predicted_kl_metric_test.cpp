@@ -36,6 +36,7 @@ LayerData two_heads(float other, std::vector<std::int8_t> second, std::vector<fl
   for (std::size_t i = 0; i < 4; ++i) sensitivity.gradient[i] = gradient[i];
   sensitivity.scale = {0.5f, 0.5f};
   sensitivity.factor = std::move(factor);
+  sensitivity.factor_spread = 0.5f;
   return layer;
 }
 
@@ -67,8 +68,8 @@ TEST_CASE("predicted_kl adds up layers and heads with their signs before it squa
   CHECK(sums.at("predicted_kl").numerator == std::vector<double>{13});
   CHECK(sums.at("predicted_kl").denominator == std::vector<double>{1});
   CHECK(sums.at("predicted_kl_clean").numerator == std::vector<double>{8});
-  // Variance of 8 and 18: 5^2 + 5^2 = 50; of their mean 25.
-  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{25});
+  // Variance of 8 and 18: 5^2 + 5^2 = 50; of their mean 25. The spread of the factors, 1/2, adds (13 / 2)^2.
+  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{25 + 42.25});
   CHECK(metric_value(MetricFormula::sqrt_over, 25, 1) == 5);
   // A: (-4 * 2 + -6 * -6) / 4 = 7, B: (-4 * -6 + 0) / 4 = 6; together 13. Each alone: (4 + 36) / 4 = 10 and 36 / 4 = 9.
   CHECK(sums.at("predicted_kl_layer_contribution").numerator == std::vector<double>{7, 6});
@@ -83,14 +84,15 @@ TEST_CASE("predicted_kl adds up layers and heads with their signs before it squa
 }
 
 TEST_CASE("the factor of a query multiplies predicted_kl, its parts and its error, and not the clean form") {
-  // As above, times 1/2. Sketch by sketch 4 and 9: variance 2 * 2.5^2 = 12.5, of the mean 6.25.
+  // As above, times 1/2. Sketch by sketch 4 and 9: variance 2 * 2.5^2 = 12.5, of the mean 6.25; the spread
+  // adds (6.5 / 2)^2 = 10.5625.
   std::vector<LayerData> layers;
   layers.push_back(two_heads(-6, {2, -4}, {0.5f}));
   layers.push_back(two_heads(6, {0, 0}, {0.5f}));
   const CaseSums sums = finish_case("predicted_kl", measure_all("predicted_kl", layers, lose_first(layers[0])));
   CHECK(sums.at("predicted_kl").numerator == std::vector<double>{6.5});
   CHECK(sums.at("predicted_kl_clean").numerator == std::vector<double>{8});
-  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{6.25});
+  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{6.25 + 10.5625});
   CHECK(sums.at("predicted_kl_layer_contribution").numerator == std::vector<double>{3.5, 3});
   const CaseSums heads = finish_case("predicted_kl_head_contribution",
                                      measure_all("predicted_kl_head_contribution", layers, lose_first(layers[0])));
@@ -106,6 +108,10 @@ TEST_CASE("without factors the form of a query is bounded, and parts still add u
   const double expected = 4.4059096;
   CHECK(sums.at("predicted_kl").numerator[0] == doctest::Approx(expected).epsilon(1e-6));
   CHECK(sums.at("predicted_kl_clean").numerator == std::vector<double>{8});
+  // Sketch by sketch 8 and 18 times w = 4.4059096 / 13: of the mean 25 w^2; and two fifths of the prediction.
+  const double w = expected / 13, beside = 0.4 * expected;
+  CHECK(sums.at("predicted_kl_standard_error").numerator[0] ==
+        doctest::Approx(25 * w * w + beside * beside).epsilon(1e-6));
   const std::vector<double>& parts = sums.at("predicted_kl_layer_contribution").numerator;
   CHECK(parts[0] == doctest::Approx(expected * 7 / 13).epsilon(1e-6));
   CHECK(parts[1] == doctest::Approx(expected * 6 / 13).epsilon(1e-6));
@@ -149,7 +155,7 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
                                    .seed = l + 1}));
     LayerSensitivity& sensitivity = layers.back().sensitivity.emplace(random_sensitivity(layers.back(), 40, 7, l + 11));
     if (passes && l == 0) passes = random_passes(sensitivity, 5);
-    if (passes) sensitivity.factor = position_factors(*passes);
+    if (passes) sensitivity.factor = position_factors(*passes), sensitivity.factor_spread = factor_spread(*passes);
   }
   const ReplayCase which{.data = &layers[0],
                          .compression_point = 40,
@@ -241,11 +247,11 @@ TEST_CASE("carried sums that do not fit each other are refused") {
                return layers[l];
              }});
   };
-  // m = 2, one sketch at level 0, and a factor of 1 behind the mark: 3^2 / 2.
-  CHECK(finish({carried({3}, {2, 0, -1, 1})}).at("predicted_kl").numerator[0] == 4.5);
+  // m = 2, one sketch at level 0, and behind the mark the spread and a factor of 1: 3^2 / 2.
+  CHECK(finish({carried({3}, {2, 0, -1, 0.5f, 1})}).at("predicted_kl").numerator[0] == 4.5);
   CHECK(finish({carried({3}, {2, 0})}).at("predicted_kl").numerator[0] == doctest::Approx(std::log(std::cosh(3))));
-  CHECK_THROWS_AS(finish({carried({3}, {2, 0, -1})}), InputError);                             // no factor
-  CHECK_THROWS_AS(finish({carried({3}, {2, 0, -1, 1, 1})}), InputError);                       // of another query
+  CHECK_THROWS_AS(finish({carried({3}, {2, 0, -1, 0.5f})}), InputError);                       // no factor
+  CHECK_THROWS_AS(finish({carried({3}, {2, 0, -1, 0.5f, 1, 1})}), InputError);                 // of another query
   CHECK_THROWS_AS(finish({carried({1, 2, 3}, {1, 0, 0})}), InputError);                        // 3 sums, 2 sketches
   CHECK_THROWS_AS(finish({carried({1}, {1})}), InputError);                                    // no sketch
   CHECK_THROWS_AS(finish({carried({1, 2}, {1, 0}), carried({1}, {1, 0})}), InputError);        // other queries
