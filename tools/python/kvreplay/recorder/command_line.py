@@ -57,8 +57,9 @@ sensitivities: with --sensitivity R, at each compression point with tokens after
 information of the model's predictions, at the outputs of attention. A sketch is one pass forward and one backward over
 the tokens from the point on, with the keys and values before it as they are; 3 of 4 passes first drop a quarter, half
 and three quarters of these at random, as an eviction would, for a model that is sure of a token shows nothing at its
-clean cache. 16 sketches take about as long as the rest of a recording of 4,000 tokens, and R * layers * query heads *
-value size bytes per token from the point on. Queries have to be recorded from the point on.
+clean cache. What each of these passes loses is recorded too, and corrects predicted_kl token by token. 8 sketches add
+about half to the time of a recording of 4,000 tokens, and R * layers * query heads * value size bytes per token from
+the point on. Queries have to be recorded from the point on.
 
 exit codes: 0 ok, 1 failure, 2 usage, 3 the model or the prompts cannot be recorded
 """
@@ -118,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="R",
         help="sketches of how the model's predictions depend on its attention outputs, which predicted_kl is made of "
-        f"(see below): 0 for none, at least {MIN_SKETCHES}, 16 is recommended (default: 0)",
+        f"(see below): 0 for none, at least {MIN_SKETCHES}, 8 is recommended (default: 0)",
     )
     add(
         "--sensitivity-targets",
