@@ -77,8 +77,9 @@ Need sensitivities() {
 
 Need evaluation_queries() { return {.what = Need::What::evaluation_queries, .prose = "the evaluation queries"}; }
 
-Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&)) {
-  return {.what = Need::What::other, .prose = std::move(prose), .check = check};
+Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&),
+           Needs (*follows)(const Parameters&)) {
+  return {.what = Need::What::other, .prose = std::move(prose), .check = check, .follows = follows};
 }
 
 }  // namespace need
@@ -108,6 +109,7 @@ Needs needs_of(std::span<const Need> declared, const Parameters& parameters) {
         one.evaluation_queries = true;
         break;
       case Need::What::other:
+        if (each.follows != nullptr) one = each.follows(parameters);
         break;
     }
     needs = joined(needs, one);

@@ -51,6 +51,8 @@ struct Need {
   std::string parameter = {}, value = {};  ///< only where this parameter has this value; "" always
   /// What else may be wrong with a trace, as one clause; "" if nothing. For rows that go with some traces only.
   std::string (*check)(const TraceOffer&, const Parameters&) = nullptr;
+  /// What is looked at where that follows from a file; nullptr: nothing.
+  Needs (*follows)(const Parameters&) = nullptr;
 
   /// The same, only where a parameter has this value.
   Need when(std::string parameter_name, std::string parameter_value) const;
@@ -65,7 +67,8 @@ Need probes();
 Need block_cosine();
 Need sensitivities();
 Need evaluation_queries();  ///< those from the compression point on: oracles and metrics alone get them
-Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&) = nullptr);
+Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&) = nullptr,
+           Needs (*follows)(const Parameters&) = nullptr);
 }  // namespace need
 
 /// What a declaration comes to with these parameters.
