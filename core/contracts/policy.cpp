@@ -49,7 +49,6 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
     modifiers_.push_back({*part.row, parameters_of(part)});
     name_ += "+" + part.row->name + modifiers_.back().parameters.canonical();
   }
-  without_budgets_ = name_;
   for (const NamedPart<Allocator>& part : parsed.allocators) {
     NamedPart<Allocator> complete = part;
     if (part.row->from_scorer != nullptr)
@@ -102,7 +101,8 @@ std::string Policy::base() const {
   }
   const auto is_learned = [](const ParameterSpec& spec) { return spec.kind == ParameterKind::learned; };
   if (!layers_ || std::ranges::none_of(layers_->row.parameters.parameters, is_learned)) return "";
-  return without_budgets_ + (modifiers_.empty() && find_preset(scorer_.row.name) ? "+uniform" : "");
+  const std::string plain = name_.substr(0, name_.rfind("+" + layers_->row.name));
+  return plain + (modifiers_.empty() && find_preset(scorer_.row.name) ? "+uniform" : "");
 }
 
 std::vector<const Modifier*> Policy::modifiers() const {

@@ -153,7 +153,6 @@ class Policy {
   std::optional<Part<Allocator>> layers_;  ///< AllocatorLevel::layers or both
   std::optional<Part<Allocator>> heads_;   ///< AllocatorLevel::heads, but for uniform
   std::string name_;
-  std::string without_budgets_;  ///< the name of its scorer and modifiers
   std::string complete_;
 };
 

@@ -7,7 +7,6 @@
 #include "policies/shared/chosen_scorers.h"
 #include "policies/shared/learned_model.h"
 #include "policies/shared/learned_scores.h"
-#include "policies/shared/token_features.h"
 
 namespace kvreplay {
 namespace {
@@ -64,21 +63,6 @@ std::string unmet_need(const TraceOffer& offer, const Parameters& parameters) {
   return need;
 }
 
-Needs needs_of_chosen(const Parameters& parameters) {
-  const HeadChoice* choice = choice_of(parameters.learned("file"));
-  Needs needs;
-  if (choice == nullptr) return needs;
-  for (const std::string& name : choice->scorers) {
-    if (sees_queries(name)) needs = joined(needs, {.query_window = kFeatureWindow});
-    try {
-      if (const std::optional<Policy> policy = chosen_policy(name)) needs = joined(needs, policy->needs());
-    } catch (const UsageError&) {
-      return {};  // mismatch() tells
-    }
-  }
-  return needs;
-}
-
 // Places in the order in which each head's scorer gives its budget to tokens, what is protected at the front.
 Scores chosen_scores(const PromptView& view, const Parameters& parameters) {
   const LearnedPolicy& learned = parameters.learned("file");
@@ -126,8 +110,9 @@ const RegisterScorer learned{{
     .paper = "after LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676: the selection of "
              "a head is chosen among known ones instead of learned",
     .needs = {need::other("a file that kvreplay fit-budgets made with several scorers from other prompts of the same "
-                          "model, and what these scorers look at",
-                          unmet_need, needs_of_chosen)},
+                          "model",
+                          unmet_need),
+              need::of_chosen_scorers("file")},
     .parameters = learned_parameters(),
     .score = chosen_scores,
     .cost = cost_of_chosen,
