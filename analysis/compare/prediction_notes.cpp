@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "analysis/compare/learned_harm.h"
+
 namespace kvreplay {
 namespace {
 
@@ -97,7 +99,9 @@ std::vector<std::pair<std::string, std::string>> prediction_notes(const Results&
     if (metric.of_layers.empty()) continue;
     note_layers(results, metric, notes);
     note_cases(results, metric, notes);
-    if (metric.name == kPrediction) note_large_predictions(results, metric, notes);
+    if (metric.name != kPrediction) continue;
+    note_large_predictions(results, metric, notes);
+    for (const LearnedHarm& harm : learned_harms(results, metric)) notes.emplace_back(metric.name, harm.text(results));
   }
   return notes;
 }

@@ -21,6 +21,8 @@ std::string refusal(const Parameters& parameters, const ModelInfo& model, std::s
   if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty()) return other;
   if (!learned.place_of(layer))
     return fmt::format("its file has no budgets for layer {}, only for {}", layer, fmt::join(learned.layers, ", "));
+  if (learned.budgets->choice && !parameters.is_word("scorer", "chosen"))
+    return "the heads of its table chose among scorers: learned:file=FILE replays it (scorer=chosen takes it for one)";
   const std::vector<std::string>& seen = learned.budgets->trained_on;
   if (!parameters.is_word("trained", "allow") && std::ranges::find(seen, prompt) != seen.end())
     return "its budgets were fitted on this prompt (trained=allow takes them all the same)";
@@ -67,12 +69,14 @@ HeadBudgets allocate_learned(const PromptView& view, const Scores& scores, std::
 }
 
 // A file that holds scorer and budgets is named once, and what was allowed to one is allowed to the other.
-std::string from_scorer(const ParameterTable& table, const Parameters& scorer) {
-  if (std::ranges::none_of(table.parameters,
+std::string from_scorer(const Scorer& scorer, const Parameters& parameters) {
+  if (std::ranges::none_of(scorer.parameters.parameters,
                            [](const ParameterSpec& spec) { return spec.kind == ParameterKind::learned; }))
     return "";
-  return fmt::format("table={}{}{}", scorer.choice("file"), scorer.is_word("trained", "allow") ? ",trained=allow" : "",
-                     scorer.is_word("model", "any") ? ",model=any" : "");
+  return fmt::format("table={}{}{}{}", parameters.choice("file"),
+                     parameters.is_word("trained", "allow") ? ",trained=allow" : "",
+                     parameters.is_word("model", "any") ? ",model=any" : "",
+                     scorer.name == "learned" ? ",scorer=chosen" : "");
 }
 
 // Without the attention sinks a small budget is worth little, and the curves were measured with them.
@@ -115,6 +119,11 @@ const RegisterAllocator learned{{
                                    .default_value = "refuse",
                                    .help = "a prompt that the table was fitted on is refused, or allowed",
                                    .choices = {"refuse", "allow"}},
+                                  {.name = "scorer",
+                                   .kind = ParameterKind::choice,
+                                   .default_value = "any",
+                                   .help = "`chosen`: the scorer is the one that each head of the table chose",
+                                   .choices = {"any", "chosen"}},
                                   {.name = "model",
                                    .kind = ParameterKind::choice,
                                    .default_value = "same",

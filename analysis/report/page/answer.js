@@ -175,6 +175,7 @@ function warnings() {
       `${above} of ${ranked().length} policies are above ${formatted(limit)} nats here, the most that a recorded pass ` +
         "lost: their order can be told, their amount not.",
     );
+  texts.push(...meta.learned_harm.map((text) => `${text}.`));
   const missing = meta.left_out.length;
   if (missing) texts.push(`${counted(missing, "policy or metric", "policies and metrics")} left out: see Origin.`);
   return texts;

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import unittest
+import unittest.mock
 
 import h5py
 import numpy as np
@@ -15,6 +16,7 @@ from kvreplay.common.attention_hook import ATTENTION_NAME, AttentionHook
 from kvreplay.common.errors import InputError
 from kvreplay.common.model_loader import load_model, open_model
 from kvreplay.learning import apply_live
+from kvreplay.learning.lkv_file import read_networks
 from tests.support.python.recording import TEXT, RecorderTest
 
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
@@ -110,6 +112,14 @@ class LiveTest(RecorderTest):
             arguments = ["--model", self.model("qwen3"), "--policy", policy, "--prompts", prompts]
             self.assertEqual(apply_live.main([str(argument) for argument in arguments]), 3)
         self.assertIn("head_dim is 8, the model's is 16", err.getvalue())
+
+    def test_a_policy_whose_heads_chose_their_scorers_is_refused_by_name(self):
+        choice = self.folder / "choice.h5"
+        with h5py.File(choice, "w") as file:
+            file.attrs["format"] = "kvlkv-1.1"
+        with unittest.mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": "1"}):  # not a whole file
+            with self.assertRaisesRegex(InputError, "its heads chose among several scorers.*learned:file=choice.h5"):
+                read_networks(choice)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_text_files_option(parser)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
+    add(
+        "--each",
+        action="store_true",
+        help="a trace of its own for each prompt: --output is a folder, and the traces are called after the prompts "
+        "(NAME.h5); those that are there already are kept, unless --force replaces them",
+    )
     add("--force", action="store_true", help="replace the output if it exists")
     add("-q", "--quiet", action="store_true", help="say nothing but errors")
     add(
