@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "analysis/compare/advice_warnings.h"
 #include "analysis/compare/drawn_curves.h"
@@ -29,7 +30,7 @@ template <typename Keep>
 Results cases_where(Results results, Keep keep) {
   std::vector<std::size_t> cases;
   for (std::size_t c = 0; c < results.cases.size(); ++c)
-    if (keep(c)) cases.push_back(c);
+    if (keep(std::as_const(results), c)) cases.push_back(c);
   return taken(std::move(results), ResultsAxis::cases, cases);
 }
 
@@ -52,15 +53,16 @@ Results of_one_point(Results results, Advice& advice) {
   advice.point = advice.asked.point.empty() ? advice.other_points.back() : advice.asked.point;
   if (std::erase(advice.other_points, advice.point) == 0)
     throw UsageError(unknown_name("compression point", advice.point, advice.other_points));
-  results = cases_where(std::move(results), [&](std::size_t c) { return results.cases[c].point == advice.point; });
-  const ResultsMetric* const metric = results.find(kPrediction);
-  const auto is_predicted = [&](std::size_t c) {
+  results = cases_where(std::move(results),
+                        [&](const Results& all, std::size_t c) { return all.cases[c].point == advice.point; });
+  const auto is_predicted = [](const Results& all, std::size_t c) {
     const std::size_t only[] = {c};
-    return pool_metric(results, *metric, Level::all, only).front().has_values();
+    return pool_metric(all, *all.find(kPrediction), Level::all, only).front().has_values();
   };
   const std::size_t n_cases = results.cases.size();
-  if (metric != nullptr) results = cases_where(std::move(results), is_predicted);
-  if (metric == nullptr || results.cases.empty())
+  const bool is_measured = results.find(kPrediction) != nullptr;
+  if (is_measured) results = cases_where(std::move(results), is_predicted);
+  if (!is_measured || results.cases.empty())
     throw InputError(
         "advice is by predicted_kl, which these results lack: record sensitivities (kvreplay record --sensitivity 16), "
         "and replay");

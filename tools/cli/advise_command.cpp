@@ -15,6 +15,7 @@
 #include "analysis/compare/advice_json.h"
 #include "core/base/error.h"
 #include "core/base/printable.h"
+#include "core/data/results.h"
 #include "tools/cli/advice_description.h"
 #include "tools/cli/backend_options.h"
 #include "tools/cli/commands.h"
