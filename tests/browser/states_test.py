@@ -301,7 +301,9 @@ def test_a_learned_policy_that_is_predicted_to_do_harm_is_named(chromium, worksh
             values = file[name][()]  # the last two axes are policies and budgets
             values[..., 1, :] = 3 * values[..., 0, :]
             file[name][...] = values
-    expected = "knorm+learned:table=harmful.h5 is predicted to lose more than its base knorm on 2 of 2 cases, up to 3.0 times"
+    expected = (
+        "knorm+learned:table=harmful.h5 is predicted to lose more than its base knorm on 2 of 2 cases, up to 3.0 times"
+    )
     seen = chromium.visit(workshop.report(results).page, f"{READ} return seen;")
     assert expected in seen["warnings"]
     assert expected in " ".join(workshop.run("compare", results).split())

@@ -60,7 +60,9 @@ class HeadBudgetsTest(unittest.TestCase):
         scorers = "knorm,snapkv:window=8,streaming-llm"
         self.program("fit-budgets", *self.traces[:2], "--scorer", scorers, "-o", policy)
         budgets = HeadBudgets.read(policy)
-        self.assertEqual([text.split(":")[0].split("+")[0] for text in budgets.scorers], ["knorm", "snapkv", "streaming-llm"])
+        self.assertEqual(
+            [text.split(":")[0].split("+")[0] for text in budgets.scorers], ["knorm", "snapkv", "streaming-llm"]
+        )
         self.assertEqual(budgets.choice.shape, (3, 2))
         self.assertTrue(((budgets.choice >= 0) & (budgets.choice < 3)).all())
         self.program(

@@ -1,4 +1,4 @@
-"""tools/python/kvreplay/learning/apply_live.py: a learned policy in a live model keeps what kvreplay keeps of its trace."""
+"""A learned policy in a live model keeps what kvreplay keeps of its trace."""
 
 import contextlib
 import io
@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import torch
 
-from kvreplay.commands import train
+from kvreplay.commands import apply_live, train
 from kvreplay.common.attention_hook import ATTENTION_NAME, AttentionHook
 from kvreplay.common.errors import InputError
 from kvreplay.common.model_loader import load_model, open_model
-from kvreplay.learning import apply_live
+from kvreplay.learning.live_policy import LivePolicy
 from kvreplay.learning.lkv_file import read_networks
 from tests.support.python.recording import TEXT, RecorderTest
 
@@ -42,7 +42,7 @@ class LiveTest(RecorderTest):
         hook = AttentionHook()
         hook.register()
         model = load_model(open_model(model_path, None), ATTENTION_NAME, "float32", "cpu")
-        live = apply_live.LivePolicy(policy, model, hook)
+        live = LivePolicy(policy, model, hook)
         with h5py.File(trace) as file:
             sample = file["samples/0000"]
             ids = sample["token_ids"][: sample.attrs["decode_start"]].tolist()

@@ -50,7 +50,9 @@ class PromptsTest(unittest.TestCase):
         sentences = [sentence for recipe, _ in chats for turn in recipe.turns for sentence in set(turn)]
         for recipe, prompt in chats:
             messages = prompt["messages"]
-            self.assertEqual([message["role"] for message in messages], ["user", "assistant"] * (len(messages) // 2) + ["user"])
+            self.assertEqual(
+                [message["role"] for message in messages], ["user", "assistant"] * (len(messages) // 2) + ["user"]
+            )
             exchanges = [(a["content"], b["content"]) for a, b in zip(messages[:-1:2], messages[1:-1:2])]
             self.assertEqual(exchanges, [recipe.turns[i % len(recipe.turns)] for i in range(len(exchanges))])
             self.assertGreater(len(exchanges), 2 * len(recipe.turns))

@@ -8,7 +8,6 @@ import unittest
 import h5py
 
 from kvreplay.learning.training_recipes import HELD_OUT, TRAINING
-
 from tests.support.python.paths import ROOT
 from tests.support.python.recording import RecorderTest
 from tests.support.python.tiny_models import save_tiny_model

@@ -40,9 +40,7 @@ def read_everything(path: Path) -> tuple[dict[str, dict], dict[str, np.ndarray]]
     try:
         with open_inspected(path) as file:
             if file.attrs.get("format") not in (FORMAT, CHOICE_FORMAT):
-                raise InputError(
-                    f"{path}: format '{file.attrs.get('format')}', expected {FORMAT} or {CHOICE_FORMAT}"
-                )
+                raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT} or {CHOICE_FORMAT}")
             visit("", file)
             file.visititems(visit)
     except OSError as error:

@@ -84,7 +84,9 @@ def repeated_exchanges(recipe: Recipe, tokenizer) -> list[dict]:
             break
         messages.append({"role": "user", "content": question})
         messages.append({"role": "assistant", "content": answer})
-        n_tokens += sum(len(tokenizer(each, return_offsets_mapping=True)["offset_mapping"]) for each in (question, answer))
+        n_tokens += sum(
+            len(tokenizer(each, return_offsets_mapping=True)["offset_mapping"]) for each in (question, answer)
+        )
     return [*messages, {"role": "user", "content": [{"text": recipe.ask, "span": "question"}]}]
 
 

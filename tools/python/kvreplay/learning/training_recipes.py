@@ -135,7 +135,10 @@ TRAINING = [
     _chat(
         1100,
         "Is the lift on the north side working?",
-        ("Is the lift on the north side working?", "Yes, the lift on the north side is working. It was checked at 6:30."),
+        (
+            "Is the lift on the north side working?",
+            "Yes, the lift on the north side is working. It was checked at 6:30.",
+        ),
         ("And the escalator to platform 2?", "The escalator to platform 2 is out of order. Please use the stairs."),
         ("When does the next train to Harwich leave?", "The next train to Harwich leaves at 9:12 from platform 4."),
         ("Where can I buy a ticket?", "Tickets are sold at the counter by the main entrance and at the red machines."),
