@@ -64,7 +64,7 @@ Results of_one_point(Results results, Advice& advice) {
   if (is_measured) results = cases_where(std::move(results), is_predicted);
   if (!is_measured || results.cases.empty())
     throw InputError(
-        "advice is by predicted_kl, which these results lack: record sensitivities (kvreplay record --sensitivity 16), "
+        "advice is by predicted_kl, which these results lack: record sensitivities (kvreplay record --sensitivity 8), "
         "and replay");
   if (results.cases.size() < n_cases)
     advice.warnings.push_back(fmt::format("{} of {} cases have predictions", results.cases.size(), n_cases));

@@ -106,7 +106,7 @@ def test_one_sample_is_warned_of_and_has_no_intervals(chromium, needle):
     seen = chromium.visit(needle.page, f"{READ} return seen;")
     assert "One sample" in seen["warnings"]
     assert "4 of the model's 30 layers" in seen["warnings"]
-    assert "--sensitivity 16" in seen["warnings"]
+    assert "--sensitivity 8" in seen["warnings"]
     assert (seen["bands"], seen["intervals"], seen["ties"]) == (0, 0, 0)
     assert not any("samples" in title for title in seen["fails"])
 

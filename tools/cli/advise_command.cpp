@@ -172,7 +172,7 @@ void check_plan(const ReplayPlan& plan) {
     if (plan.sensitivity(each) == nullptr)
       throw InputError(
           fmt::format("{}: case {} has no sensitivities, from which the loss is predicted: record it with kvreplay "
-                      "record --sensitivity 16",
+                      "record --sensitivity 8",
                       plan.traces[each.trace]->path().string(), each.label));
   if (std::ranges::all_of(plan.policies, &Policy::oracle))
     throw UsageError("--policy names oracles alone, which no live system can run");

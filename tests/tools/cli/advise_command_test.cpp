@@ -194,7 +194,7 @@ TEST_CASE("advice that cannot be given is refused in one line") {
   const TemporaryFolder folder;
   const std::string trace = write_trace(folder, "t.h5", sensitive());
   const std::string insensitive = write_trace(folder, "i.h5");
-  CHECK(contains(refused_advice(3, {insensitive}), "record --sensitivity 16"));
+  CHECK(contains(refused_advice(3, {insensitive}), "record --sensitivity 8"));
   CHECK(contains(refused_advice(3, {trace, insensitive}), "i.h5: case i:"));
   CHECK(contains(refused_advice(2, {trace, "-p", "snapkw"}), "snapkv"));
   CHECK(contains(refused_advice(2, {trace, "--compression-point", "promt"}), "prompt"));
