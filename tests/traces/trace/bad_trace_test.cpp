@@ -612,8 +612,6 @@ TEST_CASE("sketches of sensitivities must fit each other") {
     CHECK(patient.complaint() == form + ": expected a dataset, found nothing");
     patient.remove(name);
     CHECK(patient.complaint() == "");
-    patient.rows(form, {2, 5}, fine);
-    CHECK(patient.complaint() == name + ": expected a dataset, found nothing");
   }
   SUBCASE("seeds") {
     patient.integers(group + "/seed", {1, -2, 3});
