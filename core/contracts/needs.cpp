@@ -12,7 +12,8 @@ namespace kvreplay {
 namespace {
 
 bool applies(const Need& need, const Parameters& parameters) {
-  return need.parameter.empty() || need.what == Need::What::of_chosen || parameters.choice(need.parameter) == need.value;
+  return need.parameter.empty() || need.what == Need::What::of_chosen ||
+         parameters.choice(need.parameter) == need.value;
 }
 
 // Of the scorers in a file, its own networks among them. What cannot be made here is for the scorer's check to tell.
@@ -21,9 +22,9 @@ Needs needs_of_chosen(const LearnedPolicy& learned, const Parameters& parameters
   if (!learned.budgets || !learned.budgets->choice) return needs;
   for (const std::string& name : learned.budgets->choice->scorers) try {
       const Scorer* const networks = find_scorer(name);
-      needs = joined(needs, networks != nullptr && networks->parameters.wants_file()
-                                ? needs_of(networks->needs, parameters)
-                                : Policy(name).needs());
+      needs =
+          joined(needs, networks != nullptr && networks->parameters.wants_file() ? needs_of(networks->needs, parameters)
+                                                                                 : Policy(name).needs());
     } catch (const UsageError&) {
     }
   return needs;
@@ -152,7 +153,8 @@ std::string prose_of(std::span<const Need> declared) {
   std::string prose;
   for (const Need& each : declared) {
     prose += (prose.empty() ? "" : "; ") + each.prose;
-    if (!each.parameter.empty() && each.what != Need::What::of_chosen) prose += fmt::format(" with {}={}", each.parameter, each.value);
+    if (!each.parameter.empty() && each.what != Need::What::of_chosen)
+      prose += fmt::format(" with {}={}", each.parameter, each.value);
   }
   return prose;
 }

@@ -42,7 +42,16 @@ std::string unmet(const Needs& needs, const TraceOffer& offer);
 
 /// One line of a row's declaration. Made by the functions of namespace need.
 struct Need {
-  enum class What { queries, output_projection, probes, block_cosine, sensitivity, evaluation_queries, other, of_chosen };
+  enum class What {
+    queries,
+    output_projection,
+    probes,
+    block_cosine,
+    sensitivity,
+    evaluation_queries,
+    other,
+    of_chosen
+  };
 
   What what = What::other;
   std::string prose;                       ///< without its condition

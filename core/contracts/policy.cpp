@@ -52,8 +52,7 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
   for (const NamedPart<Allocator>& part : parsed.allocators) {
     NamedPart<Allocator> complete = part;
     if (part.row->from_scorer != nullptr)
-      complete.parameters =
-          merged_parameters(part.row->from_scorer(scorer_.row, scorer_.parameters), part.parameters);
+      complete.parameters = merged_parameters(part.row->from_scorer(scorer_.row, scorer_.parameters), part.parameters);
     const Parameters parameters = parameters_of(complete);
     if (part.row->name == "uniform") continue;
     (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};

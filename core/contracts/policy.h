@@ -81,8 +81,8 @@ class Policy {
   bool oracle() const;
   bool budget_free() const;
 
-  /// What it ranks the tokens of a layer by, modifiers included: [n_heads, n_candidates]. For policies that make no sets
-  /// of any shape.
+  /// What it ranks the tokens of a layer by, modifiers included: [n_heads, n_candidates]. For policies that make no
+  /// sets of any shape.
   Scores scores(const PromptView& view) const;
 
   /// Puts a modifier before its others, unless it has one of this name. The name of the policy stays.

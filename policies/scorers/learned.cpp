@@ -107,8 +107,9 @@ const RegisterScorer learned{{
     .summary = "each head's tokens ranked by the scorer that lost least there on other prompts",
     .formula = "s_i = -(place of i in the order of the head's scorer); what that scorer protects, and the first "
                "keep_first tokens of the file, stand at the front",
-    .paper = "after LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676: the selection of "
-             "a head is chosen among known ones instead of learned",
+    .paper =
+        "after LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676: the selection of "
+        "a head is chosen among known ones instead of learned",
     .needs = {need::other("a file that kvreplay fit-budgets made with several scorers from other prompts of the same "
                           "model",
                           unmet_need),

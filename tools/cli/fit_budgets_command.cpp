@@ -43,8 +43,8 @@ std::string share_text(double share) { return fmt::format("{:.4g} %", 100 * shar
 void report_choice(std::ostream& out, const LearnedPolicy& table, const std::vector<std::string>& names,
                    double caution) {
   const HeadChoice& choice = *table.budgets->choice;
-  fmt::print(out, "  scorers of heads (another than {} where the gain is above {:.0f} standard errors):\n", names.front(),
-             caution);
+  fmt::print(out, "  scorers of heads (another than {} where the gain is above {:.0f} standard errors):\n",
+             names.front(), caution);
   for (std::size_t s = 0; s < choice.scorers.size(); ++s)
     fmt::print(out, "  {:7} heads   {}\n", std::ranges::count(choice.of_head, s), names[s]);
 }
@@ -53,7 +53,8 @@ void report_choice(std::ostream& out, const LearnedPolicy& table, const std::vec
 // geometric mean at every tabulated total, and the worst case.
 void report_kinds(std::ostream& out, const BudgetFit& fit, const std::string& base) {
   const std::vector<double>& retained = fit.policy.budgets->retained;
-  fmt::print(out, "predicted on prompts left out, one at a time: damage beside that of {} at equal budgets\n  kind", base);
+  fmt::print(out, "predicted on prompts left out, one at a time: damage beside that of {} at equal budgets\n  kind",
+             base);
   std::size_t width = 9;
   std::vector<std::string> kinds;
   for (const HeldOutCase& each : fit.held_out) {
@@ -91,8 +92,9 @@ void warn_of_harm(std::ostream& err, const BudgetFit& fit, const std::string& ba
   for (const HeldOutCase& each : fit.held_out) {
     std::string places;
     for (std::size_t r = 0; r < retained.size(); ++r)
-      if (each.ratio[r] > kBearableRatio)
-        places += fmt::format("{}{:.1f} times at {}", places.empty() ? "" : ", ", each.ratio[r], share_text(retained[r]));
+      if (each.harm[r] > kBearableRatio)
+        places +=
+            fmt::format("{}{:.1f} times at {}", places.empty() ? "" : ", ", each.ratio[r], share_text(retained[r]));
     if (!places.empty())
       fmt::print(err, "warning: predicted to lose more than {} on {} when it is left out: {}\n", base, each.label,
                  places);
@@ -155,7 +157,8 @@ void declare(Options& options, CommandOptions& command) {
   options.value("least", command.fit.least_tokens, "TOKENS", "every head keeps so many");
   options.value("sinks", command.fit.keep_first, "TOKENS", "every head keeps so many of the first tokens");
   options.group("Output");
-  options.value("output,o", command.output, "FILE", "the table, format kvlkv-1 (docs/formats/learned.md); required");
+  options.value("output,o", command.output, "FILE",
+                "the table, format kvlkv-1 or 1.1 (docs/formats/learned.md); required");
   options.flag("force", command.force, "overwrite the output");
   options.group("Running");
   declare_backend(options, command.backend);
@@ -203,8 +206,8 @@ std::vector<std::string> ranking_policies(const std::vector<std::string>& scorer
       throw UsageError(fmt::format("--scorer: heads cannot choose '{}': {}", policy.name(), why));
     if (policy.learned_scorer() == nullptr) continue;
     if (!networks.empty())
-      throw UsageError(fmt::format("--scorer: '{}' and '{}' both bring networks, and a file holds those of one", networks,
-                                   policy.name()));
+      throw UsageError(fmt::format("--scorer: '{}' and '{}' both bring networks, and a file holds those of one",
+                                   networks, policy.name()));
     networks = policy.name();
   }
   return texts;
@@ -277,10 +280,11 @@ std::optional<InputFile> scorer_file(const ReplayPlan& plan, const LearnedPolicy
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
   CommandOptions command;
-  Options options("fit-budgets [OPTIONS] TRACE... --scorer SCORER --output FILE",
-                  "Learns from traces what each head should keep: measures what the model loses through each head at "
-                  "rising budgets, averages over prompts, and writes the curves and the budgets that lose least. "
-                  "SCORER+learned:table=FILE replays them, on other prompts; with several scorers learned:file=FILE does.");
+  Options options(
+      "fit-budgets [OPTIONS] TRACE... --scorer SCORER --output FILE",
+      "Learns from traces what each head should keep: measures what the model loses through each head at "
+      "rising budgets, averages over prompts, and writes the curves and the budgets that lose least. "
+      "SCORER+learned:table=FILE replays them, on other prompts; with several scorers learned:file=FILE does.");
   declare(options, command);
   if (!options.parse(args, out)) return 0;
   check(options, command);
@@ -333,7 +337,8 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
 }  // namespace
 
 Command fit_budgets_command() {
-  return {.name = "fit-budgets", .summary = "learn head budgets and scorers from traces, for SCORER+learned", .run = run};
+  return {
+      .name = "fit-budgets", .summary = "learn head budgets and scorers from traces, for SCORER+learned", .run = run};
 }
 
 }  // namespace kvreplay

@@ -153,7 +153,7 @@ BudgetFit fit_budgets(const ReplayPlan& plan, const std::string& metric, const F
   const CrossValidation validation = cross_validate(cases, kGrid, kTabulated, metric == "fisher");
   fit.caution = validation.caution;
   for (std::size_t c = 0; c < cases.size(); ++c)
-    fit.held_out.push_back({cases[c].label, cases[c].kind, validation.ratio[c]});
+    fit.held_out.push_back({cases[c].label, cases[c].kind, validation.ratio[c], validation.harm[c]});
   std::vector<ScorerDamage> damage;
   for (MeasuredCase& each : cases) damage.push_back(std::move(each.damage));
   fit.policy.budgets = budgets_of(plan, metric, options, fit_heads(damage, kGrid, fit.caution));

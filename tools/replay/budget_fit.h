@@ -38,6 +38,7 @@ double normalise(ScorerDamage& damage, const std::string& label);
 struct HeldOutCase {
   std::string label, kind;    ///< of the case; kind_of_prompt() of its sample
   std::vector<double> ratio;  ///< [n_retained] what is lost, beside the base in all heads at equal budgets
+  std::vector<double> harm;   ///< [n_retained] the same, with losses below 0.002 nats taken for as much
 };
 
 struct BudgetFit {

@@ -19,6 +19,7 @@ struct MeasuredCase {
 struct CrossValidation {
   double caution = 0;                      ///< of fit_heads(): the one that serves held-out prompts best
   std::vector<std::vector<double>> ratio;  ///< [n_cases][n_shares] lost with it, beside base_damage()
+  std::vector<std::vector<double>> harm;   ///< the same, with losses below 0.002 nats taken for as much
 };
 
 /// Fits without each prompt in turn, at several cautions where there are several scorers. Best is the lowest mean

@@ -102,8 +102,7 @@ HeadFit fit_heads(std::span<const ScorerDamage> cases, std::span<const double> g
 }
 
 double fitted_damage(const HeadFit& fit, const ScorerDamage& one, std::span<const double> grid, double share) {
-  const std::vector<double> shares =
-      filling(fit.curves, grid).fill(share * static_cast<double>(fit.curves.size()));
+  const std::vector<double> shares = filling(fit.curves, grid).fill(share * static_cast<double>(fit.curves.size()));
   double lost = 0;
   for (std::size_t h = 0; h < shares.size(); ++h) lost += damage_at(grid, one[fit.of_head[h]][h], shares[h]);
   return lost;

@@ -1,5 +1,6 @@
 #pragma once
-// Which scorer ranks the tokens of each head, and what the heads lose then: from damage that was measured on many cases.
+// Which scorer ranks the tokens of each head, and what the heads lose then: from damage that was measured on many
+// cases.
 
 #include <cstddef>
 #include <span>

@@ -151,8 +151,7 @@ std::vector<std::vector<std::vector<double>>> unit_damage(const UnitTask& task, 
   std::vector<std::string> left_out = left_out_of(task);
   const std::vector<LayerSelection> selections = select(task, view, candidates, left_out);
   for (std::size_t p = 0; p < selections.size(); ++p)
-    if (!left_out[p].empty())
-      throw InputError(fmt::format("policy '{}': {}", (*task.policies)[p].name(), left_out[p]));
+    if (!left_out[p].empty()) throw InputError(fmt::format("policy '{}': {}", (*task.policies)[p].name(), left_out[p]));
   std::vector<std::vector<std::vector<double>>> all;
   for (const LayerSelection& selection : selections)
     all.push_back(selection_damage(task, candidates, selection, damage, backend));

@@ -260,12 +260,11 @@ void write_array(hid_t group, const std::string& name, const std::vector<std::si
   const PropertyList creation = dataset_creation();
   check("chunk", group, name, [&] { return H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data()); });
   check("protect", group, name, [&] { return H5Pset_fletcher32(creation); });
-  hdf5::Dataset dataset = create_dataset(group, name, kReal ? H5T_IEEE_F32LE : H5T_STD_I64LE, new_space(dims), creation);
-  check("write", group, name,
-        [&] {
-          return H5Dwrite(dataset, kReal ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                          values.data());
-        });
+  hdf5::Dataset dataset =
+      create_dataset(group, name, kReal ? H5T_IEEE_F32LE : H5T_STD_I64LE, new_space(dims), creation);
+  check("write", group, name, [&] {
+    return H5Dwrite(dataset, kReal ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
+  });
   dataset.close();
 }
 

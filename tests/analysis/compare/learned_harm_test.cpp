@@ -50,9 +50,7 @@ TEST_CASE("a learned policy that loses more than 1.25 times its base is named wi
 }
 
 TEST_CASE("below 0.002 nats nothing is harm, above it even where the base loses next to nothing") {
-  const auto at_last = [](double value) {
-    return [value](const Place& place) { return place.b == 2 ? value : 0.01; };
-  };
+  const auto at_last = [](double value) { return [value](const Place& place) { return place.b == 2 ? value : 0.01; }; };
   CHECK(harms_of(results_with(at_last(0.0019), {"", "snapkv"})).empty());
   CHECK(harms_of(results_with(at_last(0.0021), {"", "snapkv"})).size() == 1);
 }

@@ -108,7 +108,8 @@ TEST_CASE("a file without a choice, of another model, or with scorers unknown he
   CHECK(refusal_of(Written(bad).text + ",model=any", layer) == "");
   bad = good;
   bad.budgets->choice->scorers[1] = "snapkw+uniform";
-  CHECK(contains(refusal_of(Written(bad).text, layer), "a scorer of its file cannot be used here: unknown policy 'snapkw'"));
+  CHECK(contains(refusal_of(Written(bad).text, layer),
+                 "a scorer of its file cannot be used here: unknown policy 'snapkw'"));
   bad.budgets->choice->scorers[1] = "oracle+uniform";
   CHECK(contains(refusal_of(Written(bad).text, layer), "'oracle+uniform': it looks at the evaluation queries"));
   CHECK(contains(refusal_of(Written(good).text, layer, "another prompt"), "its budgets were fitted on this prompt"));

@@ -35,9 +35,8 @@ TEST_CASE("a head leaves the base for a scorer that loses less at its budget, no
 TEST_CASE("a gain that rests on one prompt is believed only without caution") {
   // The second scorer gains 6 in one case and loses 1 in two: mean gain (6 - 1 - 1) / 3 = 4/3, standard deviation
   // sqrt((4.67^2 + 2 * 2.33^2) / 2) = 4.04, standard error 2.33: 0.57 of them.
-  const std::vector<ScorerDamage> cases = {{losing({8, 8}), losing({2, 8})},
-                                           {losing({8, 8}), losing({9, 8})},
-                                           {losing({8, 8}), losing({9, 8})}};
+  const std::vector<ScorerDamage> cases = {
+      {losing({8, 8}), losing({2, 8})}, {losing({8, 8}), losing({9, 8})}, {losing({8, 8}), losing({9, 8})}};
   CHECK(fit_heads(cases, kGrid, 0).of_head == Places{1, 0});
   CHECK(fit_heads(cases, kGrid, 1).of_head == Places{0, 0});
 }

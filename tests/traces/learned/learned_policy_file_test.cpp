@@ -160,13 +160,15 @@ TEST_CASE("a choice of scorers comes back as it was written, in files that older
   CHECK(contains(Patient(bad).complaint(), "/budget/choice: expected places in /budget/scorers, which has 2, found 2"));
   bad = policy;
   bad.scorer.reset();
-  CHECK(contains(Patient(bad).complaint(), "/budget/scorers: 'lkv' is the file's own networks, and /scorer is missing"));
+  CHECK(
+      contains(Patient(bad).complaint(), "/budget/scorers: 'lkv' is the file's own networks, and /scorer is missing"));
   bad = policy;
   bad.budgets->choice->scorers[1] = "lkv-q";
   CHECK(contains(Patient(bad).complaint(), "'lkv-q' is the file's own networks, and /scorer is 'lkv'"));
   CHECK(contains(Patient().set("/", "format", std::string("kvlkv-1.1")).complaint(),
                  "/budget/choice: expected in files of format kvlkv-1.1 alone, missing in one of format kvlkv-1.1"));
-  CHECK(contains(Patient(policy).set("/", "format", std::string("kvlkv-1")).complaint(), "found in one of format kvlkv-1"));
+  CHECK(contains(Patient(policy).set("/", "format", std::string("kvlkv-1")).complaint(),
+                 "found in one of format kvlkv-1"));
   CHECK(contains(Patient(policy).remove("budget/scorers").complaint(), "/budget/scorers"));
   CHECK(contains(Patient(policy).replace("budget/choice", {3, 2}, 0.5f).complaint(), "/budget/choice"));
   CHECK(contains(Patient(policy).replace("budget/choice", {2, 2}, 0).complaint(), "/budget/choice"));
@@ -190,8 +192,7 @@ TEST_CASE("a learned policy that lacks something or has another shape is refused
   CHECK(contains(shape, "8"));
   CHECK(contains(Patient().replace("scorer/w1", {3, 1, 21, 8}, 0).complaint(), "[3, 1, 21, 8]"));
   CHECK(contains(Patient().replace("budget/fraction", {2, 3, 3}, 0).complaint(), "[2, 3, 3]"));
-  CHECK(
-      contains(Patient().set("/", "format", std::string("kvlkv-2")).complaint(), "kvlkv-1.1, found 'kvlkv-2'"));
+  CHECK(contains(Patient().set("/", "format", std::string("kvlkv-2")).complaint(), "kvlkv-1.1, found 'kvlkv-2'"));
   CHECK(contains(Patient().set("/", "n_layers", std::int64_t{0}).complaint(), "n_layers"));
   CHECK(contains(Patient().set("/", "layers", std::vector<std::int64_t>{0, 2, 3}).complaint(),
                  "expected ascending layers below 3, found 3 after 2"));
