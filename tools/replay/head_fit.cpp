@@ -71,13 +71,15 @@ double sure_gain(std::span<const double> base, std::span<const double> other, do
 }
 
 std::vector<std::size_t> choose(std::span<const ScorerDamage> cases, std::span<const double> weights,
-                                std::span<const double> grid, std::span<const Total> totals, double caution) {
+                                std::span<const double> grid, std::span<const Total> totals, double caution,
+                                std::span<const std::size_t> now) {
   std::vector<std::size_t> of_head(cases.front().front().size(), 0);
   for (std::size_t h = 0; h < of_head.size(); ++h) {
     const std::vector<double> base = costs(cases, weights, 0, h, grid, totals);
     double most = 0;
     for (std::size_t s = 1; s < cases.front().size(); ++s)
-      if (const double gain = sure_gain(base, costs(cases, weights, s, h, grid, totals), caution); gain > most) {
+      if (const double gain = sure_gain(base, costs(cases, weights, s, h, grid, totals), caution);
+          gain > most || (gain == most && s == now[h])) {  // else it would go to and fro
         most = gain;
         of_head[h] = s;
       }
@@ -95,7 +97,7 @@ HeadFit fit_heads(std::span<const ScorerDamage> cases, std::span<const double> g
     const std::vector<double> weights = case_weights(own, grid, kBalanced);
     fit.curves = weighted_mean(own, weights);
     if (round == kRounds) return fit;
-    std::vector<std::size_t> next = choose(cases, weights, grid, totals_of(fit.curves, grid), caution);
+    std::vector<std::size_t> next = choose(cases, weights, grid, totals_of(fit.curves, grid), caution, fit.of_head);
     if (next == fit.of_head) return fit;
     fit.of_head = std::move(next);
   }

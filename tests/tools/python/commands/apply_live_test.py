@@ -61,7 +61,7 @@ class ApplyAdvice(RecorderTest):
         for policy in ("knorm", "streaming-llm", "snapkv:window=8", "snapkv:window=8+ada", "attention"):
             with self.subTest(policy):
                 first, whole, _ = self.answers(self.advice(policy))
-                self.assertRegex(first, r"a: 18\d tokens, (39|40)\.\d% of their cache kept")
+                self.assertRegex(first, r"a: \d+ tokens, (39|40)\.\d% of their cache kept")
                 _, same, all_kept = self.answers(self.advice(policy), "--kept", 1)
                 self.assertEqual((whole, whole), (same, all_kept))
 

@@ -159,7 +159,7 @@ TRAINING = [
         ("Report on sensor 3.", "Sensor 3: temperature 35.1 C, humidity 12 %, battery low, ALARM: too hot."),
     ),
     _plain("list", Source("/usr/share/i18n/SUPPORTED"), 1300),
-    _plain("list", Source(f"{TEMPLATES}/coreutils.list", "/usr/bin"), 1100),
+    _plain("list", Source(f"{TEMPLATES}/perl-base.list", "/usr/lib"), 1100),
     _plain("table", Source("/usr/share/perl/5.36.0/unicore/Blocks.txt", "0000..007F"), 1500),
     _ask(
         "table",

@@ -105,6 +105,25 @@ def build_parser() -> argparse.ArgumentParser:
         help="prompt positions whose queries are recorded: all, or names of spans and last:N, separated by commas; "
         "queries of decoded tokens always are (default: all)",
     )
+    _add_extra_passes(parser)
+    add(
+        "--dtype",
+        choices=["float16", "bfloat16", "float32"],
+        default="float16",
+        help="dtype in the trace (default: float16)",
+    )
+    add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
+    add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
+    add(
+        "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
+    )
+    add_model_options(parser)
+    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    return parser
+
+
+def _add_extra_passes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--probes",
         choices=["none", "repeat-context"],
@@ -136,20 +155,6 @@ def build_parser() -> argparse.ArgumentParser:
         "'all' from the compression point on; or the name of a span of tokens that are predicted "
         f"(default: {DECODED_TARGETS})",
     )
-    add(
-        "--dtype",
-        choices=["float16", "bfloat16", "float32"],
-        default="float16",
-        help="dtype in the trace (default: float16)",
-    )
-    add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
-    add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
-    add(
-        "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
-    )
-    add_model_options(parser)
-    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
-    return parser
 
 
 def _layers(text: str) -> list[int] | None:
