@@ -19,10 +19,10 @@ namespace kvreplay {
 inline constexpr double kDefaultLoss = 0.05;
 
 struct AdviceOptions {
-  double loss = kDefaultLoss;              ///< nats: predicted KL that may be lost
-  std::optional<double> bytes;             ///< instead: what the cache of a prompt of mean length may weigh
-  std::vector<std::string> policies = {};  ///< empty: all
-  std::string point = "";                  ///< the compression point; "": the last one
+  double loss = kDefaultLoss;                  ///< nats: predicted KL that may be lost
+  std::optional<double> bytes = std::nullopt;  ///< instead: what the cache of a prompt of mean length may weigh
+  std::vector<std::string> policies = {};      ///< empty: all
+  std::string point = "";                      ///< the compression point; "": the last one
 };
 
 /// What one policy needs, or loses. Shares are of the full cache, as they are really kept.
