@@ -29,8 +29,6 @@ const RegisterPreset presets[] = {
     RegisterPreset{{"lava", "lava+lava", "LAVa: its scores, layer and head budgets", "LAVa, arXiv 2509.09754"}},
     RegisterPreset{{"layer-defensivekv", "defensive+top-mass+global",
                     "Layer-DefensiveKV: all heads of all layers pooled", "DefensiveKV, arXiv 2510.13334"}},
-    RegisterPreset{{"learned", "learned+learned",
-                    "for each head the scorer and the budget that lose least on other prompts, of one file", ""}},
     RegisterPreset{{"lkv", "lkv+learned", "a learned scorer with the head budgets in the same file",
                     "LKV, arXiv 2605.06676, after its description"}},
     RegisterPreset{{"lkv-q", "lkv-q+learned",

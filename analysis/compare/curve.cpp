@@ -77,11 +77,6 @@ double mean_height(const Curve& curve, KeptRange range) {
   return area / (range.to - range.from);
 }
 
-double value_at(const Curve& curve, double kept) {
-  if (curve.kept.empty() || !(kept >= curve.kept.front() && kept <= curve.kept.back())) return kNone;
-  return height_at(curve, kept);
-}
-
 Crossing first_crossing(const Curve& curve, Better better, double bound) {
   const auto good = [&](double value) { return better == Better::lower ? value <= bound : value >= bound; };
   for (std::size_t i = 0; i < curve.kept.size(); ++i) {

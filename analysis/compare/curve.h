@@ -35,9 +35,6 @@ KeptRange common_range(std::span<const Curve> curves);
 /// like a value of the metric. NaN when the range is empty or the curve does not cover it.
 double mean_height(const Curve& curve, KeptRange range);
 
-/// Its height at a kept fraction; NaN beyond its ends.
-double value_at(const Curve& curve, double kept);
-
 /// The smallest kept fraction at which a curve is as good as a bound.
 struct Crossing {
   double kept = 0;           ///< NaN: never

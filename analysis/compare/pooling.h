@@ -15,8 +15,6 @@ namespace kvreplay {
 
 /// The metric that says what was really kept.
 inline constexpr std::string_view kKeptFraction = "kept_fraction";
-/// And the one that says what that weighs.
-inline constexpr std::string_view kBytes = "bytes";
 
 /// What is told apart; everything else is pooled.
 ///

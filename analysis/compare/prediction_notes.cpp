@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "analysis/compare/learned_harm.h"
-
 namespace kvreplay {
 namespace {
 
@@ -99,9 +97,7 @@ std::vector<std::pair<std::string, std::string>> prediction_notes(const Results&
     if (metric.of_layers.empty()) continue;
     note_layers(results, metric, notes);
     note_cases(results, metric, notes);
-    if (metric.name != kPrediction) continue;
-    note_large_predictions(results, metric, notes);
-    for (const LearnedHarm& harm : learned_harms(results, metric)) notes.emplace_back(metric.name, harm.text(results));
+    if (metric.name == kPrediction) note_large_predictions(results, metric, notes);
   }
   return notes;
 }

@@ -22,7 +22,7 @@ struct LargePredictions {
 LargePredictions large_predictions(const Results& results, const ResultsMetric& metric);
 
 /// A line for each subject: layers of the model that are not in a figure, cases without one, predictions beyond what
-/// the recorded passes lost, learned policies that are predicted to do harm.
+/// the recorded passes lost.
 /// \return [any] of (metric, line)
 std::vector<std::pair<std::string, std::string>> prediction_notes(const Results& results);
 

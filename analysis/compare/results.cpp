@@ -105,14 +105,12 @@ class ResultsReader {
 
   std::vector<ResultsPolicy> policies() const {
     const auto names = texts_of(data_.dimension("policy").labels);
-    const auto parameters = data_.text_values("policy_parameters"), bases = data_.text_values("policy_base");
+    const auto parameters = data_.text_values("policy_parameters");
     const std::vector<double>& oracles = data_.variable("policy_is_oracle").values;
     std::vector<ResultsPolicy> all;
     for (std::size_t p = 0; p < names.size(); ++p)
-      all.push_back({.name = names[p],
-                     .parameters = parameters.empty() ? "" : parameters[p],
-                     .oracle = oracles[p] == 1,
-                     .base = bases.empty() ? "" : bases[p]});
+      all.push_back(
+          {.name = names[p], .parameters = parameters.empty() ? "" : parameters[p], .oracle = oracles[p] == 1});
     return all;
   }
 

@@ -29,7 +29,6 @@ struct ResultsPolicy {
   std::string name;
   std::string parameters;  ///< every one written out; "" where the file does not say
   bool oracle = false;
-  std::string base;  ///< of a learned policy, the name of the one that it was made to improve; "" for others
 };
 
 /// What the arrays of a metric lie along.

@@ -6,7 +6,6 @@
 
 #include "analysis/compare/bootstrap.h"
 #include "analysis/compare/comparison_findings.h"
-#include "analysis/compare/learned_harm.h"
 #include "analysis/compare/prediction_notes.h"
 #include "analysis/compare/verdict_parts.h"
 #include "core/base/counted.h"
@@ -101,8 +100,6 @@ std::vector<std::string> verdict_warnings(const Results& results, const Comparis
     warnings.push_back(fmt::format("{} of {} layers", comparison.layers.size(), *comparison.model_layers));
   warn_of_amounts(results, comparison, warnings);
   warn_of_predictions(results, comparison, rankings, warnings);
-  if (const ResultsMetric* const predicted = results.find("predicted_kl"))
-    for (const LearnedHarm& harm : learned_harms(results, *predicted)) warnings.push_back(harm.text(results));
   std::set<std::size_t> winners;
   for (const ComparedMetric& metric : comparison.metrics)
     for (const BeatenOracle& beaten : beaten_oracles(comparison, metric)) winners.insert(beaten.policy);

@@ -1,10 +1,9 @@
 // What the live model would lose: its mean KL divergence per predicted token, from sensitivities in the trace.
 //
 // Sketch r of R says what z_r . logits owes to the attention outputs o[l, t] of layer l at query t: g[r, l, t]. With
-// the errors dO of the replay s[r, t] = sum over layers and heads of <g, dO>, with its sign, the quadratic form u[t] =
-// 1 / (2 R) sum over r of s[r, t]^2, and KL = 1 / m sum over t of w[t] u[t], for m targets: w[t] is the factor of the
-// query, or what bounds u[t] where a trace has none (core/evidence/position_loss.h). The sum over layers comes before
-// the square, so units carry their part s_l[r, t] to the end of the case.
+// the errors dO of the replay s[r, t] = sum over layers and heads of <g, dO>, with its sign, and KL = 1 / (2 m R) sum
+// over r and t of s[r, t]^2, for m targets. The sum over layers comes before the square, so units carry their part
+// s_l[r, t] to the end of the case.
 
 #include <fmt/format.h>
 
@@ -16,19 +15,13 @@
 #include "core/base/error.h"
 #include "core/base/parallel.h"
 #include "core/contracts/metric.h"
-#include "core/data/position_factors.h"
 #include "core/data/unit_dimensions.h"
-#include "core/evidence/position_loss.h"
 #include "core/evidence/sensitivity_panels.h"
 
 namespace kvreplay {
 namespace {
 
-// Stands between levels and factors, which are never negative.
-constexpr float kFactorsFollow = -1;
-
-// Carries s_l[r, t], or with `kByHead` each query head's part of it; in common: m, the level of each sketch and, where
-// the trace has them, kFactorsFollow, their spread and the factor of each query.
+// Carries s_l[r, t], or with `kByHead` each query head's part of it; in common: m, and the level of each sketch.
 template <bool kByHead>
 class SketchSums final : public MetricAccumulator {
  public:
@@ -44,11 +37,6 @@ class SketchSums final : public MetricAccumulator {
     carried_.values.resize(n_policies_ * n_budgets_ * n_parts() * panels_->n_sketches() * n_queries_);
     carried_.common.push_back(static_cast<float>(sensitivity->n_targets));
     carried_.common.insert(carried_.common.end(), sensitivity->level.begin(), sensitivity->level.end());
-    if (const std::vector<float>& factor = sensitivity->factor; !factor.empty()) {
-      carried_.common.push_back(kFactorsFollow);
-      carried_.common.push_back(sensitivity->factor_spread);
-      carried_.common.insert(carried_.common.end(), factor.begin(), factor.end());
-    }
     for (std::size_t i = 0; i < std::min(n_policies_at_once_, n_policies_) * n_q_heads_; ++i)
       products_.emplace_back(panels_->n_products(n_budgets_));
   }
@@ -110,11 +98,10 @@ class SketchCase {
   SketchCase(const CaseLayers& layers, std::size_t n_parts) : layers_(layers), n_parts_(n_parts) {
     const CarriedSums first = layers.read(0);
     if (first.empty()) return;
-    take_common(first.common);
+    common_ = first.common;
     n_cells_ = layers.n_policies * layers.n_budgets;
     n_sums_ = n_cells_ * n_parts_ == 0 ? 0 : first.values.size() / (n_cells_ * n_parts_);
-    if (levels_.empty() || first.values.size() != n_cells_ * n_parts_ * n_sums_ || n_sums_ % n_sketches() != 0 ||
-        (!factors_.empty() && factors_.size() != n_queries()))
+    if (common_.size() < 2 || first.values.size() != n_cells_ * n_parts_ * n_sums_ || n_sums_ % n_sketches() != 0)
       refuse(0);
     sums_.assign(n_cells_ * n_sums_, 0.0);
     for (std::size_t layer = 0; layer < layers.n_layers; ++layer) {
@@ -124,27 +111,26 @@ class SketchCase {
           for (std::size_t i = 0; i < n_sums_; ++i)
             sums_[cell * n_sums_ + i] += double{carried[(cell * n_parts_ + part) * n_sums_ + i]};
     }
-    for (std::size_t cell = 0; cell < n_cells_; ++cell) weigh(cell);
   }
 
   bool empty() const { return common_.empty(); }
   std::size_t n_cells() const { return n_cells_; }
-  std::size_t n_sketches() const { return levels_.size(); }
+  std::size_t n_sketches() const { return common_.size() - 1; }
   double n_targets() const { return double{common_[0]}; }
-  double spread() const { return spread_; }  ///< relative error beside that of the sketches
-  bool is_clean(std::size_t sketch) const { return levels_[sketch] == 0; }
+  bool is_clean(std::size_t sketch) const { return common_[1 + sketch] == 0; }
 
-  /// sum over t of w[t] s[r, t]^2 / 2, [n_sketches], for a policy and budget; `plain`: with w = 1.
-  std::vector<double> halves(std::size_t cell, bool plain = false) const {
+  /// sum over t of s[r, t]^2 / 2, [n_sketches], for a policy and budget.
+  std::vector<double> halves(std::size_t cell) const {
     std::vector<double> halves(n_sketches(), 0.0);
+    const std::size_t n_queries = n_sums_ / n_sketches();
     for (std::size_t i = 0; i < n_sums_; ++i) {
       const double s = sums_[cell * n_sums_ + i];
-      halves[i / n_queries()] += (plain ? 1 : weight(cell, i)) * s * s / 2;
+      halves[i / n_queries] += s * s / 2;
     }
     return halves;
   }
 
-  /// sum over r and t of w[t] s[r, t] times the part of s that one layer carried, over 2 R: [n_parts, n_cells].
+  /// sum over r and t of s[r, t] times the part of it that one layer carried, over 2 R: [n_parts, n_cells].
   std::vector<double> contributions(std::size_t layer) const {
     const std::vector<float> carried = read(layer);
     std::vector<double> out(n_parts_ * n_cells_, 0.0);
@@ -152,7 +138,7 @@ class SketchCase {
       for (std::size_t part = 0; part < n_parts_; ++part) {
         double sum = 0;
         for (std::size_t i = 0; i < n_sums_; ++i)
-          sum += weight(cell, i) * sums_[cell * n_sums_ + i] * double{carried[(cell * n_parts_ + part) * n_sums_ + i]};
+          sum += sums_[cell * n_sums_ + i] * double{carried[(cell * n_parts_ + part) * n_sums_ + i]};
         out[part * n_cells_ + cell] = sum / (2 * static_cast<double>(n_sketches()));
       }
     return out;
@@ -175,47 +161,20 @@ class SketchCase {
         fmt::format("the carried sums of layer {} in the results' order do not fit: a damaged file", layer));
   }
 
-  void take_common(const std::vector<float>& common) {
-    common_ = common;
-    const auto levels = common_.begin() + (common_.empty() ? 0 : 1);
-    const auto end = std::find(levels, common_.end(), kFactorsFollow);
-    levels_.assign(levels, end);
-    if (end == common_.end()) return;
-    if (common_.end() - end < 3) refuse(0);
-    spread_ = double{end[1]};
-    factors_.assign(end + 2, common_.end());
-  }
-
   std::vector<float> read(std::size_t layer) const {
     CarriedSums carried = layers_.read(layer);
     if (carried.common != common_ || carried.values.size() != n_cells_ * n_parts_ * n_sums_) refuse(layer);
     return std::move(carried.values);
   }
 
-  std::size_t n_queries() const { return n_sums_ / n_sketches(); }
-  double weight(std::size_t cell, std::size_t sum) const { return weights_[cell * n_queries() + sum % n_queries()]; }
-
-  void weigh(std::size_t cell) {
-    for (std::size_t t = 0; t < n_queries(); ++t) {
-      double squares = 0;
-      for (std::size_t r = 0; r < n_sketches(); ++r) {
-        const double s = sums_[cell * n_sums_ + r * n_queries() + t];
-        squares += s * s;
-      }
-      weights_.push_back(position_weight(squares / (2 * static_cast<double>(n_sketches())), factors_, t));
-    }
-  }
-
   const CaseLayers& layers_;
   std::size_t n_parts_;
-  std::vector<float> common_, levels_, factors_;  // factors_: [n_queries], empty where the trace has none
-  double spread_ = double{kUnknownSpread};
+  std::vector<float> common_;
   std::size_t n_cells_ = 0, n_sums_ = 0;  // n_sums_: n_sketches * n_queries
   std::vector<double> sums_;              // [n_cells, n_sums]
-  std::vector<double> weights_;           // [n_cells, n_queries]
 };
 
-// The squared standard error of the mean over sketches; NaN for one sketch.
+// m^2 times the squared standard error of the mean over sketches; NaN for one sketch.
 double squared_error_of_mean(const std::vector<double>& halves) {
   const double n = static_cast<double>(halves.size());
   const double mean = std::accumulate(halves.begin(), halves.end(), 0.0) / n;
@@ -231,16 +190,15 @@ CaseSums finish_kl(const CaseLayers& layers) {
   std::size_t n_clean = 0;
   for (std::size_t r = 0; r < all.n_sketches(); ++r) n_clean += all.is_clean(r);
   for (std::size_t cell = 0; cell < all.n_cells(); ++cell) {
-    const std::vector<double> halves = all.halves(cell), plain = all.halves(cell, true);
+    const std::vector<double> halves = all.halves(cell);
     double sum = 0, sum_of_clean = 0;
     for (std::size_t r = 0; r < halves.size(); ++r) {
       sum += halves[r];
-      if (all.is_clean(r)) sum_of_clean += plain[r];
+      if (all.is_clean(r)) sum_of_clean += halves[r];
     }
     kl.numerator.push_back(sum / static_cast<double>(halves.size()));
     clean.numerator.push_back(sum_of_clean / static_cast<double>(n_clean));
-    const double beside = all.spread() * kl.numerator.back();
-    error.numerator.push_back(squared_error_of_mean(halves) + beside * beside);
+    error.numerator.push_back(squared_error_of_mean(halves));
   }
   kl.denominator = clean.denominator = error.denominator = {all.n_targets()};
   CaseSums sums{{"predicted_kl", std::move(kl)},
@@ -316,9 +274,8 @@ const RegisterMetric predicted_kl_standard_error{{
     .name = "predicted_kl_standard_error",
     .label = "Standard error of predicted KL",
     .unit = "nats per token",
-    .summary = "standard error of predicted_kl: the noise of its sketches, and how far the factors of other recorded "
-               "passes are "
-               "off for a pass; without factors, two fifths of the prediction",
+    .summary =
+        "standard error of predicted_kl over its sketches: their noise only, not how far the form is from the model",
     .better = Better::lower,
     .formula = MetricFormula::sqrt_over,
     .axis = MetricAxis::model,

@@ -8,7 +8,6 @@
 #include <set>
 
 #include "analysis/compare/comparison.h"
-#include "analysis/compare/learned_harm.h"
 #include "analysis/compare/pooling.h"
 #include "analysis/report/report_figures.h"
 #include "analysis/report/report_metrics.h"
@@ -228,12 +227,9 @@ ReportData report_data(const ReportSource& source, const ReportParts& parts) {
   ReportFigures figures(frame, policies, points);
   Json tokens = {{"cases", Json::array()}};
   ReportData data;
-  Json harms = Json::array();
   for (const std::string& name : reader.names()) {
     const Results results = reader.read(name);
     const ResultsMetric& metric = *results.find(name);
-    if (name == "predicted_kl")
-      for (const LearnedHarm& harm : learned_harms(results, metric)) harms.push_back(harm.text(results));
     stepwise.add(results, name);
     add_figures(results, metric, holds(headlines, name), figures);
     if (name == headlines.front() && parts.tokens != nullptr)
@@ -267,7 +263,6 @@ ReportData report_data(const ReportSource& source, const ReportParts& parts) {
                {"baselines", kBaselines},
                {"tokens", std::move(tokens)},
                {"notes", std::move(notes)},
-               {"learned_harm", std::move(harms)},
                {"left_out", left_out_json_of(frame)},
                {"origin", origin_json(frame, parts.files)}};
   data.arrays = std::move(figures.arrays());

@@ -24,8 +24,6 @@ struct HeadBudgets {
   std::vector<std::size_t> secured = {};
 };
 
-struct Scorer;
-
 /// The same budget for every head of a layer.
 HeadBudgets uniform_budgets(std::span<const Budget> budgets, std::size_t n_heads);
 
@@ -94,7 +92,8 @@ struct Allocator {
       split_layers = nullptr;
 
   /// Parameters that it takes over from the scorer unless they are given: `name=value,...`, or "" for none.
-  std::string (*from_scorer)(const Scorer& scorer, const Parameters& parameters) = nullptr;
+  /// \param table  of the scorer
+  std::string (*from_scorer)(const ParameterTable& table, const Parameters& scorer) = nullptr;
   /// What its budgets presuppose (Policy::add_modifier()).
   Companion (*companion)(const Parameters&) = nullptr;
   std::string version = {};  ///< tells rows of one name apart that are not the program's own (AddedRows)

@@ -36,17 +36,9 @@ struct LearnedScorer {
   const HeadNetworks* unseen_by(std::string_view prompt) const;
 };
 
-/// Which scorer ranks the tokens of each head, where heads chose among several.
-struct HeadChoice {
-  /// Policies without budgets, the base first; `lkv` and `lkv-q` alone are the networks of the same file.
-  std::vector<std::string> scorers;
-  std::vector<std::size_t> of_head;  ///< [...] places in `scorers`; leading axes as in HeadNetworks
-};
-
-/// Damage curves of heads under one scorer, or each under the one that it chose, and budgets made of them. Leading axes
-/// as in HeadNetworks.
+/// Damage curves of heads under one scorer, and budgets made of them. Leading axes as in HeadNetworks.
 struct LearnedBudgets {
-  std::string scorer;                   ///< policy that ranked the tokens; of a choice, all names with commas
+  std::string scorer;                   ///< policy that ranked the tokens
   std::string metric;                   ///< of damage: fisher, abs
   double prompt_length = 0;             ///< mean number of tokens up for eviction; 0: not known
   double uniform_mix = 0;               ///< share of every budget that all heads got alike in `fraction`
@@ -57,7 +49,6 @@ struct LearnedBudgets {
   std::vector<double> retained;         ///< [n_retained] mean fractions kept, rising
   std::vector<float> fraction;          ///< [n_retained, ...] of each head; means over heads are `retained`
   std::vector<std::string> trained_on;  ///< prompt_digest() of every prompt
-  std::optional<HeadChoice> choice = {};
 };
 
 struct LearnedPolicy {

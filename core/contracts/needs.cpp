@@ -4,30 +4,13 @@
 
 #include <algorithm>
 
-#include "core/base/error.h"
-#include "core/contracts/policy.h"
 #include "core/evidence/prompt_view.h"
 
 namespace kvreplay {
 namespace {
 
 bool applies(const Need& need, const Parameters& parameters) {
-  return need.parameter.empty() || need.what == Need::What::of_chosen ||
-         parameters.choice(need.parameter) == need.value;
-}
-
-// Of the scorers in a file, its own networks among them. What cannot be made here is for the scorer's check to tell.
-Needs needs_of_chosen(const LearnedPolicy& learned, const Parameters& parameters) {
-  Needs needs;
-  if (!learned.budgets || !learned.budgets->choice) return needs;
-  for (const std::string& name : learned.budgets->choice->scorers) try {
-      const Scorer* const networks = find_scorer(name);
-      needs =
-          joined(needs, networks != nullptr && networks->parameters.wants_file() ? needs_of(networks->needs, parameters)
-                                                                                 : Policy(name).needs());
-    } catch (const UsageError&) {
-    }
-  return needs;
+  return need.parameter.empty() || parameters.choice(need.parameter) == need.value;
 }
 
 }  // namespace
@@ -94,12 +77,6 @@ Need sensitivities() {
 
 Need evaluation_queries() { return {.what = Need::What::evaluation_queries, .prose = "the evaluation queries"}; }
 
-Need of_chosen_scorers(std::string file_parameter) {
-  return {.what = Need::What::of_chosen,
-          .prose = fmt::format("what the scorers look at that the heads of `{}` chose", file_parameter),
-          .parameter = std::move(file_parameter)};
-}
-
 Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&)) {
   return {.what = Need::What::other, .prose = std::move(prose), .check = check};
 }
@@ -132,9 +109,6 @@ Needs needs_of(std::span<const Need> declared, const Parameters& parameters) {
         break;
       case Need::What::other:
         break;
-      case Need::What::of_chosen:
-        one = needs_of_chosen(parameters.learned(each.parameter), parameters);
-        break;
     }
     needs = joined(needs, one);
   }
@@ -153,8 +127,7 @@ std::string prose_of(std::span<const Need> declared) {
   std::string prose;
   for (const Need& each : declared) {
     prose += (prose.empty() ? "" : "; ") + each.prose;
-    if (!each.parameter.empty() && each.what != Need::What::of_chosen)
-      prose += fmt::format(" with {}={}", each.parameter, each.value);
+    if (!each.parameter.empty()) prose += fmt::format(" with {}={}", each.parameter, each.value);
   }
   return prose;
 }

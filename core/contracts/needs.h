@@ -42,22 +42,13 @@ std::string unmet(const Needs& needs, const TraceOffer& offer);
 
 /// One line of a row's declaration. Made by the functions of namespace need.
 struct Need {
-  enum class What {
-    queries,
-    output_projection,
-    probes,
-    block_cosine,
-    sensitivity,
-    evaluation_queries,
-    other,
-    of_chosen
-  };
+  enum class What { queries, output_projection, probes, block_cosine, sensitivity, evaluation_queries, other };
 
   What what = What::other;
   std::string prose;                       ///< without its condition
   std::size_t count = 0;                   ///< of queries
   std::string count_parameter = {};        ///< instead of `count`
-  std::string parameter = {}, value = {};  ///< only where this parameter has this value; "" always. of_chosen: the file
+  std::string parameter = {}, value = {};  ///< only where this parameter has this value; "" always
   /// What else may be wrong with a trace, as one clause; "" if nothing. For rows that go with some traces only.
   std::string (*check)(const TraceOffer&, const Parameters&) = nullptr;
 
@@ -75,8 +66,6 @@ Need block_cosine();
 Need sensitivities();
 Need evaluation_queries();  ///< those from the compression point on: oracles and metrics alone get them
 Need other(std::string prose, std::string (*check)(const TraceOffer&, const Parameters&) = nullptr);
-/// What the scorers look at that heads chose in the learned policy of this parameter (HeadChoice).
-Need of_chosen_scorers(std::string file_parameter);
 }  // namespace need
 
 /// What a declaration comes to with these parameters.

@@ -52,7 +52,8 @@ Policy::Policy(std::string_view text, std::span<const Scorer> extra) : scorer_{{
   for (const NamedPart<Allocator>& part : parsed.allocators) {
     NamedPart<Allocator> complete = part;
     if (part.row->from_scorer != nullptr)
-      complete.parameters = merged_parameters(part.row->from_scorer(scorer_.row, scorer_.parameters), part.parameters);
+      complete.parameters =
+          merged_parameters(part.row->from_scorer(scorer_.row.parameters, scorer_.parameters), part.parameters);
     const Parameters parameters = parameters_of(complete);
     if (part.row->name == "uniform") continue;
     (part.row->traits.level == AllocatorLevel::heads ? heads_ : layers_) = {*part.row, parameters};
@@ -88,20 +89,6 @@ const LearnedPolicy* Policy::learned_scorer() const {
   for (const ParameterSpec& spec : scorer_.row.parameters.parameters)
     if (spec.kind == ParameterKind::learned) return &scorer_.parameters.learned(spec.name);
   return nullptr;
-}
-
-std::string Policy::base() const {
-  const LearnedPolicy* scorer = learned_scorer();
-  if (scorer != nullptr) {
-    const bool chooses = scorer_.row.name == "learned" && scorer->budgets && scorer->budgets->choice;
-    const std::string first = chooses ? scorer->budgets->choice->scorers.front() : "";
-    const Scorer* const networks = find_scorer(first);
-    return first.empty() || (networks && networks->parameters.wants_file()) ? "snapkv" : Policy(first).name();
-  }
-  const auto is_learned = [](const ParameterSpec& spec) { return spec.kind == ParameterKind::learned; };
-  if (!layers_ || std::ranges::none_of(layers_->row.parameters.parameters, is_learned)) return "";
-  const std::string plain = name_.substr(0, name_.rfind("+" + layers_->row.name));
-  return plain + (modifiers_.empty() && find_preset(scorer_.row.name) ? "+uniform" : "");
 }
 
 std::vector<const Modifier*> Policy::modifiers() const {
@@ -195,11 +182,6 @@ Scores Policy::modified(const PromptView& view, const Scores& plain, const Budge
   }
   refuse_nan(scores);
   return scores;
-}
-
-Scores Policy::scores(const PromptView& view) const {
-  if (makes_any_sets()) throw std::logic_error(name_ + " has no ranking that serves all budgets");
-  return modified(view, shared_score(view), {});
 }
 
 void Policy::for_each_scoring(

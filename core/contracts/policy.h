@@ -70,20 +70,12 @@ class Policy {
   const Scorer& scorer() const { return scorer_.row; }
   /// What its scorer has learned; nullptr where it is not a scorer that reads such a file.
   const LearnedPolicy* learned_scorer() const;
-  /// Name of the policy that a learned one was made to improve, "" where nothing is learned: the first scorer that its
-  /// heads chose from, or the same scorer and modifiers with equal budgets; of networks alone SnapKV, as they have no
-  /// unlearned form.
-  std::string base() const;
   std::vector<const Modifier*> modifiers() const;
   /// Without uniform.
   std::vector<const Allocator*> allocators() const;
   /// Whether scorer or allocator look at the evaluation queries: a reference line, not a policy.
   bool oracle() const;
   bool budget_free() const;
-
-  /// What it ranks the tokens of a layer by, modifiers included: [n_heads, n_candidates]. For policies that make no
-  /// sets of any shape.
-  Scores scores(const PromptView& view) const;
 
   /// Puts a modifier before its others, unless it has one of this name. The name of the policy stays.
   void add_modifier(const Companion& added);

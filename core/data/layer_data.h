@@ -28,8 +28,6 @@ struct LayerSensitivity {
   std::size_t n_queries = 0;          ///< evaluation queries
   Buffer<std::int8_t> gradient = {};  ///< [n_sketches, n_queries, n_q_heads * value_dim]
   std::vector<float> scale = {};      ///< [n_sketches, n_queries]
-  std::vector<float> factor = {};     ///< [n_queries] core/data/position_factors.h; empty where none are recorded
-  float factor_spread = 0;            ///< likewise, where factors are
 
   std::size_t n_sketches() const { return level.size(); }
 };

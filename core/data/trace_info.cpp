@@ -28,10 +28,6 @@ std::size_t SensitivityInfo::n_targets() const {
   return static_cast<std::size_t>(std::count(target_mask.begin(), target_mask.end(), std::uint8_t{1}));
 }
 
-std::size_t SensitivityInfo::n_drop_passes() const {
-  return n_sketches() - static_cast<std::size_t>(std::count(level.begin(), level.end(), 0.0f));
-}
-
 const SensitivityInfo* SampleInfo::find_sensitivity(std::string_view compression_point) const {
   const auto found = std::find_if(sensitivities.begin(), sensitivities.end(), [&](const SensitivityInfo& each) {
     return each.compression_point == compression_point;

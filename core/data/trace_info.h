@@ -86,16 +86,10 @@ struct SensitivityInfo {
   std::vector<std::uint64_t> seed;        ///< [n_sketches] of the pass's random numbers
   std::vector<std::uint8_t> target_mask;  ///< [n_queries] 1 where the prediction counts
   std::vector<float> perturbed_kl;        ///< [n_sketches] mean KL(clean || dropped) over the targets, nats
-  /// [n_drop_passes, n_queries] KL(clean || dropped) at each target, nats; what stands at other queries means nothing.
-  /// Empty when not recorded, as the next.
-  std::vector<float> position_kl = {};
-  /// [n_drop_passes, n_queries] what the quadratic form of these sketches says of the same drops, nats.
-  std::vector<float> position_quadratic = {};
 
   std::size_t n_sketches() const { return level.size(); }
   std::size_t n_queries() const { return target_mask.size(); }
   std::size_t n_targets() const;
-  std::size_t n_drop_passes() const;  ///< sketches whose level is not 0
 };
 
 /// The id of a token that the recording does not tell.
@@ -107,11 +101,11 @@ struct SampleInfo {
   std::size_t n_tokens = 0;
   std::size_t decode_start = 0;
   std::string token_source;
-  std::vector<std::int32_t> token_ids;   ///< or kUnknownToken
+  std::vector<std::int32_t> token_ids;  ///< or kUnknownToken
   std::vector<std::string> token_texts;  ///< empty when not recorded
   std::vector<Span> spans;
   std::vector<CompressionPoint> compression_points;
-  std::vector<Range> query_ranges;          ///< empty when no queries were recorded
+  std::vector<Range> query_ranges;  ///< empty when no queries were recorded
   std::vector<std::size_t> forward_begins;  ///< first position of each forward call; empty when not recorded
   bool has_block_cosine = false;
   std::vector<ProbeInfo> probes;               ///< at most one per compression point; empty when not recorded

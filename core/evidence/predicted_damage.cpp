@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "core/base/error.h"
-#include "core/evidence/position_loss.h"
 #include "core/evidence/sensitivity_panels.h"
 
 namespace kvreplay {
@@ -13,7 +12,6 @@ class DamageSums final : public OutputSink {
  public:
   DamageSums(const LayerData& layer, std::size_t n_heads, std::size_t n_budgets)
       : panels_(*layer.sensitivity, layer.model),
-        factors_(layer.sensitivity->factor),
         n_budgets_(n_budgets),
         heads_per_set_(layer.model.n_q_heads / n_heads),
         damage_(n_heads, std::vector<double>(n_budgets_, 0.0)) {
@@ -30,21 +28,15 @@ class DamageSums final : public OutputSink {
   }
 
   void end_panel(Range) override {
-    const std::size_t n_sketches = panels_.n_sketches();
     for (std::size_t set = 0; set < damage_.size(); ++set)
-      for (std::size_t b = 0; b < n_budgets_; ++b) {
-        double squares[kPanelWidth] = {};
-        for (std::size_t r = 0; r < n_sketches; ++r)
+      for (std::size_t b = 0; b < n_budgets_; ++b)
+        for (std::size_t r = 0; r < panels_.n_sketches(); ++r)
           for (std::size_t l = 0; l < n_queries_; ++l) {
             double sum = 0;
             for (std::size_t h = set * heads_per_set_; h < (set + 1) * heads_per_set_; ++h)
-              sum += products_[h][(b * n_sketches + r) * kPanelWidth + l];
-            squares[l] += sum * sum;
+              sum += products_[h][(b * panels_.n_sketches() + r) * kPanelWidth + l];
+            damage_[set][b] += sum * sum;
           }
-        for (std::size_t l = 0; l < n_queries_; ++l)
-          damage_[set][b] +=
-              position_loss(squares[l] / (2 * static_cast<double>(n_sketches)), factors_, first_query_ + l);
-      }
     first_query_ += n_queries_;
   }
 
@@ -56,7 +48,6 @@ class DamageSums final : public OutputSink {
 
  private:
   SensitivityPanels panels_;
-  std::span<const float> factors_;
   std::size_t n_budgets_, heads_per_set_;
   std::size_t first_query_ = 0, n_queries_ = 0;
   std::vector<Buffer<float>> products_;  // [n_q_heads] of [n_budgets, n_sketches, kPanelWidth]
@@ -75,7 +66,8 @@ std::vector<std::vector<double>> predicted_damage(const LayerData& layer, Range 
   OutputSink* const sinks[] = {&sums};
   backend.replay({.layer = &layer, .candidates = candidates, .query_rows = evaluation_rows(layer, candidates.end)},
                  {&selection, 1}, sinks);
-  return sums.take(static_cast<double>(layer.sensitivity->n_targets));
+  const LayerSensitivity& sensitivity = *layer.sensitivity;
+  return sums.take(2.0 * static_cast<double>(sensitivity.n_targets * sensitivity.n_sketches()));
 }
 
 }  // namespace kvreplay

@@ -9,11 +9,10 @@
 
 namespace kvreplay {
 
-/// The separable form of predicted_kl: what it would be if one head alone evicted, head by head. e_h(b) = 1 / m sum
-/// over evaluation queries t of the loss (position_loss.h) of u_h[t] = 1 / (2 R) sum over sketches r of (sum over the
-/// query heads g that read h of <gradient_{r,t,g}, o'_{t,g} - o_{t,g}>)^2, in nats for each of the m targets; R is the
-/// number of sketches. All budgets of the selection cost one pass over its tokens. Throws InputError when no
-/// sensitivities are recorded for the layer.
+/// The separable form of predicted_kl, head by head and without the others: e_h(b) = 1 / (2 m R) sum over sketches r
+/// and evaluation queries t of (sum over the query heads g that read h of <gradient_{r,t,g}, o'_{t,g} - o_{t,g}>)^2, in
+/// nats for each of the m targets; R is the number of sketches. All budgets of the selection cost one pass over its
+/// tokens. Throws InputError when no sensitivities are recorded for the layer.
 /// \param selection  of KV heads or query heads
 /// \param n_heads    heads whose errors are added up by themselves, of the layer's query heads in their order: as many
 ///                   as the selection has, or fewer (sets of query heads, damage of KV heads)

@@ -21,8 +21,6 @@ std::string refusal(const Parameters& parameters, const ModelInfo& model, std::s
   if (std::string other = other_model(learned, model, parameters.is_word("model", "any")); !other.empty()) return other;
   if (!learned.place_of(layer))
     return fmt::format("its file has no budgets for layer {}, only for {}", layer, fmt::join(learned.layers, ", "));
-  if (learned.budgets->choice && !parameters.is_word("scorer", "chosen"))
-    return "the heads of its table chose among scorers: learned:file=FILE replays it (scorer=chosen takes it for one)";
   const std::vector<std::string>& seen = learned.budgets->trained_on;
   if (!parameters.is_word("trained", "allow") && std::ranges::find(seen, prompt) != seen.end())
     return "its budgets were fitted on this prompt (trained=allow takes them all the same)";
@@ -69,13 +67,12 @@ HeadBudgets allocate_learned(const PromptView& view, const Scores& scores, std::
 }
 
 // A file that holds scorer and budgets is named once, and what was allowed to one is allowed to the other.
-std::string from_scorer(const Scorer& scorer, const Parameters& parameters) {
-  if (std::ranges::none_of(scorer.parameters.parameters,
+std::string from_scorer(const ParameterTable& table, const Parameters& scorer) {
+  if (std::ranges::none_of(table.parameters,
                            [](const ParameterSpec& spec) { return spec.kind == ParameterKind::learned; }))
     return "";
-  return fmt::format(
-      "table={}{}{}{}", parameters.choice("file"), parameters.is_word("trained", "allow") ? ",trained=allow" : "",
-      parameters.is_word("model", "any") ? ",model=any" : "", scorer.name == "learned" ? ",scorer=chosen" : "");
+  return fmt::format("table={}{}{}", scorer.choice("file"), scorer.is_word("trained", "allow") ? ",trained=allow" : "",
+                     scorer.is_word("model", "any") ? ",model=any" : "");
 }
 
 // Without the attention sinks a small budget is worth little, and the curves were measured with them.
@@ -96,39 +93,33 @@ const RegisterAllocator learned{{
     .paper = "LKV-H of LKV: End-to-End Learning of Head-wise Budgets and Token Selection, arXiv 2605.06676, after its "
              "description; water-filling over measured curves instead of gradients",
     .needs = {need::other("a file that kvreplay fit-budgets made from other prompts of the same model", unmet_need)},
-    .parameters =
-        {.parameters = {{.name = "table",
-                         .kind = ParameterKind::learned,
-                         .default_value = "",
-                         .help = "what kvreplay fit-budgets wrote (docs/formats/learned.md), without it the scorer's "
-                                 "own file; its name holds none of ',+'"},
-                        {.name = "by",
-                         .kind = ParameterKind::choice,
-                         .default_value = "fraction",
-                         .help = "curves are read at shares of the cache, or at tokens kept, whatever the "
-                                 "length of the prompt",
-                         .choices = {"fraction", "count"}},
-                        {.name = "mix",
-                         .kind = ParameterKind::real_or_choice,
-                         .default_value = "file",
-                         .help = "share of the budget that all heads get alike; `file`: as it was fitted",
-                         .choices = {"file"},
-                         .max = 1},
-                        {.name = "trained",
-                         .kind = ParameterKind::choice,
-                         .default_value = "refuse",
-                         .help = "a prompt that the table was fitted on is refused, or allowed",
-                         .choices = {"refuse", "allow"}},
-                        {.name = "scorer",
-                         .kind = ParameterKind::choice,
-                         .default_value = "any",
-                         .help = "`chosen`: the scorer is the one that each head of the table chose",
-                         .choices = {"any", "chosen"}},
-                        {.name = "model",
-                         .kind = ParameterKind::choice,
-                         .default_value = "same",
-                         .help = "the trace's model_id must be the file's, or may be any",
-                         .choices = {"same", "any"}}}},
+    .parameters = {.parameters = {{.name = "table",
+                                   .kind = ParameterKind::learned,
+                                   .default_value = "",
+                                   .help = "what kvreplay fit-budgets wrote (docs/formats/learned.md), without it the scorer's "
+                                           "own file; its name holds none of ',+'"},
+                                  {.name = "by",
+                                   .kind = ParameterKind::choice,
+                                   .default_value = "fraction",
+                                   .help = "curves are read at shares of the cache, or at tokens kept, whatever the "
+                                           "length of the prompt",
+                                   .choices = {"fraction", "count"}},
+                                  {.name = "mix",
+                                   .kind = ParameterKind::real_or_choice,
+                                   .default_value = "file",
+                                   .help = "share of the budget that all heads get alike; `file`: as it was fitted",
+                                   .choices = {"file"},
+                                   .max = 1},
+                                  {.name = "trained",
+                                   .kind = ParameterKind::choice,
+                                   .default_value = "refuse",
+                                   .help = "a prompt that the table was fitted on is refused, or allowed",
+                                   .choices = {"refuse", "allow"}},
+                                  {.name = "model",
+                                   .kind = ParameterKind::choice,
+                                   .default_value = "same",
+                                   .help = "the trace's model_id must be the file's, or may be any",
+                                   .choices = {"same", "any"}}}},
     .traits = {.level = AllocatorLevel::both},
     .allocate = allocate_learned,
     .from_scorer = from_scorer,

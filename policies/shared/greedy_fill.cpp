@@ -47,12 +47,4 @@ std::vector<double> GreedyFill::fill(double total) const {
   return kept;
 }
 
-double GreedyFill::price(double total) const {
-  double left = total;
-  for (const double first : first_) left -= first;
-  for (const Piece& piece : pieces_)
-    if ((left -= piece.length) <= 0) return piece.gain;
-  return 0;
-}
-
 }  // namespace kvreplay

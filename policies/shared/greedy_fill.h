@@ -23,9 +23,6 @@ class GreedyFill {
   /// unit; of equal gains the lower head is served first. More than the curves hold is not given.
   std::vector<double> fill(double total) const;
 
-  /// What the last unit of `total` gains; 0 where the curves hold no more.
-  double price(double total) const;
-
  private:
   struct Piece {
     double gain;  // loss avoided by each unit of `kept`

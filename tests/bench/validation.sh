@@ -16,5 +16,5 @@ while read -r prompt; do
   [ -f "$folder/$name.h5" ] && continue
   printf '%s\n' "$prompt" >"$folder/$name.jsonl"
   "${PYTHON:-python3}" -m kvreplay.commands.record --model "$model" --prompts "$folder/$name.jsonl" --allow-text-files-anywhere \
-    --decode 96 --sensitivity 8 --output "$folder/$name.h5" </dev/null
+    --decode 96 --sensitivity 16 --output "$folder/$name.h5" </dev/null
 done <validation.jsonl

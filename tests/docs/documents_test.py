@@ -179,7 +179,6 @@ class Documents(unittest.TestCase):
             "merge",
             "compare",
             "report",
-            "advise",
             "fit-budgets",
         ):
             known |= set(re.findall(r"--[a-z][\w-]*", run([PROGRAM, command, "--help"]).stdout))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes tests/golden/formats again: a small file of each kind that the program writes.
 #   bash tests/golden/make_formats.sh PROGRAM
-# The files that are there were written by commit b8527b3, cache*.h5 with version 1.4 of traces, factors*.h5 with 1.5. They are not to be
+# The files that are there were written by commit b8527b3, cache*.h5 with version 1.4 of traces. They are not to be
 # replaced when a format grows: formats_test.py holds later programs to reading them. A new kind of file is added beside them.
 set -euo pipefail
 program=$(realpath "$1")
@@ -17,11 +17,6 @@ for shard in 1 2; do "$program" "${replay[@]}" -o results.h5 --shard "$shard/2";
 "$program" replay cache.h5 -p knorm,keydiff,random -b 0.25,0.5,1 -m default,overlap --quiet --force -o cache-results.h5
 # The journal of a replay that was killed: by hand, as a moment has to be met. Of four units 0, 2 and 3 were done.
 #   "$program" replay trace.h5 -p "$policies,error-backward" -b 0.25,0.5,1 --threads 1 -o journal.h5 & kill -9 $!
-
-# A trace whose sensitivities say what their passes lost at each query (format 1.5), beside trace.h5, which does not.
-"$program" synth "${small[@]}" --prompt 96 --sensitivity 4 --seed 6 -o factors.h5 --force
-"$program" replay factors.h5 -p "$policies" -b 0.25,0.5,1 -m predicted_kl,predicted_kl_layer_contribution --quiet --force \
-  -o factors-results.h5
 
 # Budgets want several prompts.
 for seed in 2 3 4 5; do

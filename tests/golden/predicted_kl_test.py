@@ -38,37 +38,6 @@ class Prediction:
         self.sums = {label: sum(layer[label] for layer in self.parts.values()) for label in labels}
         self.m = int(self.sensitivity["target_mask"][()].sum())
         self.level = self.sensitivity["level"][()]
-        self.factors = self.of_passes()
-
-    def of_passes(self) -> np.ndarray | None:
-        """[n_queries], from what the drop passes lost; None where the trace does not say."""
-        if "position_kl" not in self.sensitivity:
-            return None
-        lost, form = (self.sensitivity[f"position_{name}"][()].astype(np.float64) for name in ("kl", "quadratic"))
-        scored = self.sensitivity["target_mask"][()].astype(bool)
-        return np.where(scored, (lost.sum(axis=0) + len(lost) / 12) / (form.sum(axis=0) + len(form) / 12), 1)
-
-    def relative_error(self) -> float:
-        """How well the factors of all other passes foretell a pass."""
-        if self.factors is None:
-            return 0.4
-        lost, form = (self.sensitivity[f"position_{name}"][()].astype(np.float64) for name in ("kl", "quadratic"))
-        scored = self.sensitivity["target_mask"][()].astype(bool)
-        errors = []
-        for d in range(len(lost)):
-            rest = np.arange(len(lost)) != d
-            factors = (lost[rest] + 1 / 12).sum(axis=0) / (form[rest] + 1 / 12).sum(axis=0)
-            errors.append(np.log((np.where(scored, factors, 1) * form[d]).sum() / lost[d, scored].sum()))
-        return float(np.sqrt(np.mean(np.square(errors))))
-
-    def weights(self, sums: np.ndarray) -> np.ndarray:
-        """What the quadratic form at each query is multiplied with: [n_budgets, 1, n_queries]."""
-        if self.factors is not None:
-            return np.broadcast_to(self.factors, (len(sums), 1, len(self.factors)))
-        form = (sums**2).mean(axis=1, keepdims=True) / 2
-        root = np.sqrt(2 * form)
-        bounded = np.logaddexp(root, -root) - np.log(2)
-        return np.divide(bounded, form, out=np.ones_like(form), where=form > 1e-12)
 
     def of_layer(self, trace: h5py.File, sample: str, layer: str, retained: h5py.Dataset) -> np.ndarray:
         """[n_budgets, n_sketches, n_queries]"""
@@ -99,19 +68,13 @@ class Prediction:
     def values(self, label: str) -> dict[str, np.ndarray]:
         """By metric: [n_budgets], or [n_layers, n_budgets]."""
         sums = self.sums[label]
-        weights = self.weights(sums)
-        of_sketch = (weights * sums**2).sum(axis=2) / (2 * self.m)
+        of_sketch = (sums**2).sum(axis=2) / (2 * self.m)
         n = of_sketch.shape[1]
-        contributions = [
-            (weights * sums * layer[label]).sum(axis=(1, 2)) / (2 * self.m * n) for layer in self.parts.values()
-        ]
-        clean = (sums[:, self.level == 0] ** 2).sum(axis=2) / (2 * self.m)
+        contributions = [(sums * layer[label]).sum(axis=(1, 2)) / (2 * self.m * n) for layer in self.parts.values()]
         return {
             "predicted_kl": of_sketch.mean(axis=1),
-            "predicted_kl_clean": clean.mean(axis=1),
-            "predicted_kl_standard_error": np.hypot(
-                of_sketch.std(axis=1, ddof=1) / np.sqrt(n), self.relative_error() * of_sketch.mean(axis=1)
-            ),
+            "predicted_kl_clean": of_sketch[:, self.level == 0].mean(axis=1),
+            "predicted_kl_standard_error": of_sketch.std(axis=1, ddof=1) / np.sqrt(n),
             "predicted_kl_layer_contribution": np.array(contributions),
         }
 

@@ -10,8 +10,6 @@ struct Sensitivity {
   std::vector<Matrix> gradient;  ///< [n_sketches][n_queries][n_q_heads * value_dim]
   Vector level;                  ///< [n_sketches]
   double n_targets = 1;
-  Matrix position_kl, position_quadratic;  ///< [n_drop_passes][n_queries]; empty: not recorded
-  Vector is_target;                        ///< [n_queries], with these
 };
 
 /// <gradient, o' - o> of one query head, [n_sketches][n_queries].
@@ -19,17 +17,13 @@ Matrix head_sketch_sums(const Layer& layer, const Sensitivity& sensitivity, std:
                         std::size_t compression_point, const Positions& retained);
 Matrix sum(const std::vector<Matrix>& matrices);
 
-/// What each query's form is multiplied with, [n_queries].
-/// \param sums  s[r][t] over all layers and heads
-Vector position_weights(const Matrix& sums, const Sensitivity& sensitivity);
-
 struct PredictedKl {
   double kl = 0, standard_error = 0;
   double clean = 0;  ///< from the sketches at level 0
 };
 /// \param sums  s[r][t] over all layers and heads
 PredictedKl predicted_kl(const Matrix& sums, const Sensitivity& sensitivity);
-/// 1 / (2 m R) sum of w[t] s[r][t] part[r][t]
-double contribution(const Matrix& sums, const Matrix& part, const Sensitivity& sensitivity);
+/// 1 / (2 m R) sum of s[r][t] part[r][t]
+double contribution(const Matrix& sums, const Matrix& part, double n_targets);
 
 }  // namespace reference

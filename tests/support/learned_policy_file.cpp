@@ -56,10 +56,7 @@ std::string write_random_scorer(const TemporaryFolder& folder, const ModelInfo& 
   const std::string path =
       folder.file(fmt::format("{}-{}-{}-{}.h5", name, model.n_layers, model.head_dim, model.value_dim));
   LearnedPolicy policy = learned_policy(model);
-  if (name == "learned")
-    policy = random_choice(model);
-  else
-    policy.scorer = random_scorer(model, name);
+  policy.scorer = random_scorer(model, name);
   if (!std::filesystem::exists(path)) write_learned_policy_file(path, policy);
   return path;
 }
@@ -84,16 +81,6 @@ LearnedBudgets random_budgets(const ModelInfo& model, std::uint64_t seed) {
     budgets.curve.insert(budgets.curve.end(), curve.rbegin(), curve.rend());
   }
   return budgets;
-}
-
-LearnedPolicy random_choice(const ModelInfo& model) {
-  LearnedPolicy policy = learned_policy(model);
-  policy.scorer = random_scorer(model, "lkv");
-  policy.budgets = random_budgets(model);
-  policy.budgets->scorer = "knorm,snapkv:window=8,lkv";
-  policy.budgets->choice = {.scorers = {"knorm", "snapkv:window=8", "lkv"}, .of_head = {}};
-  for (std::size_t h = 0; h < model.n_layers * model.n_kv_heads; ++h) policy.budgets->choice->of_head.push_back(h % 3);
-  return policy;
 }
 
 std::string write_random_budgets(const TemporaryFolder& folder, const ModelInfo& model) {

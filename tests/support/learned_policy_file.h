@@ -19,14 +19,11 @@ HeadNetworks random_networks(std::size_t n_heads, std::size_t n_features, std::s
 /// A scorer for `lkv` or `lkv-q` with random networks.
 LearnedScorer random_scorer(const ModelInfo& model, const std::string& name, std::uint64_t seed = 1);
 
-/// A policy with such a scorer, in a file; for `learned` with random_choice(). Returns its path.
+/// A policy with such a scorer, in a file. Returns its path.
 std::string write_random_scorer(const TemporaryFolder& folder, const ModelInfo& model, const std::string& name);
 
 /// Budgets for all heads of the model: falling random curves from 0.001 to all of the cache.
 LearnedBudgets random_budgets(const ModelInfo& model, std::uint64_t seed = 1);
-
-/// The same with a choice of scorers for each head, by turns: knorm, snapkv and the file's own networks (lkv).
-LearnedPolicy random_choice(const ModelInfo& model);
 
 /// A policy with such budgets, in a file. Returns its path.
 std::string write_random_budgets(const TemporaryFolder& folder, const ModelInfo& model);

@@ -26,34 +26,17 @@ LayerSensitivity random_sensitivity(const LayerData& layer, std::size_t compress
   return sensitivity;
 }
 
-SensitivityInfo random_passes(const LayerSensitivity& sensitivity, std::uint64_t seed) {
-  SensitivityInfo info{.compression_point = "prompt",
-                       .level = sensitivity.level,
-                       .seed = {},
-                       .target_mask = std::vector<std::uint8_t>(sensitivity.n_queries, 1),
-                       .perturbed_kl = {}};
-  std::fill_n(info.target_mask.begin(), sensitivity.n_queries - sensitivity.n_targets, std::uint8_t{0});
-  NormalNumbers numbers(seed);
-  for (std::size_t i = 0; i < info.n_drop_passes() * info.n_queries(); ++i) {
-    info.position_kl.push_back(static_cast<float>(0.1 * std::exp(numbers.next())));
-    info.position_quadratic.push_back(static_cast<float>(0.1 * std::exp(2 * numbers.next())));
-  }
-  return info;
-}
-
 LayerSensitivity copy_of(const LayerSensitivity& sensitivity) {
   LayerSensitivity copy{.level = sensitivity.level,
                         .n_targets = sensitivity.n_targets,
                         .n_queries = sensitivity.n_queries,
                         .gradient = Buffer<std::int8_t>(sensitivity.gradient.size()),
-                        .scale = sensitivity.scale,
-                        .factor = sensitivity.factor,
-                        .factor_spread = sensitivity.factor_spread};
+                        .scale = sensitivity.scale};
   std::ranges::copy(sensitivity.gradient.span(), copy.gradient.span().begin());
   return copy;
 }
 
-reference::Sensitivity reference_sensitivity(const LayerData& layer, const SensitivityInfo* passes) {
+reference::Sensitivity reference_sensitivity(const LayerData& layer) {
   const LayerSensitivity& from = *layer.sensitivity;
   const std::size_t width = layer.model.n_q_heads * layer.model.value_dim;
   reference::Sensitivity to;
@@ -67,14 +50,6 @@ reference::Sensitivity reference_sensitivity(const LayerData& layer, const Sensi
       for (std::size_t i = 0; i < width; ++i)
         gradient.push_back(double{from.scale[row]} * from.gradient[row * width + i]);
     }
-  }
-  if (passes == nullptr) return to;
-  to.is_target.assign(passes->target_mask.begin(), passes->target_mask.end());
-  const auto n = static_cast<std::ptrdiff_t>(from.n_queries);
-  for (std::ptrdiff_t d = 0; d < static_cast<std::ptrdiff_t>(passes->n_drop_passes()); ++d) {
-    const auto lost = passes->position_kl.begin() + d * n, form = passes->position_quadratic.begin() + d * n;
-    to.position_kl.emplace_back(lost, lost + n);
-    to.position_quadratic.emplace_back(form, form + n);
   }
   return to;
 }

@@ -12,12 +12,9 @@ namespace kvreplay::testing {
 LayerSensitivity random_sensitivity(const LayerData& layer, std::size_t compression_point, std::size_t n_sketches,
                                     std::uint64_t seed);
 
-/// What drop passes lost at each query and what the form says of it, for the sketches, random: a case has one of them.
-SensitivityInfo random_passes(const LayerSensitivity& sensitivity, std::uint64_t seed);
-
 LayerSensitivity copy_of(const LayerSensitivity& sensitivity);
 
-/// The gradients unpacked; with what the drop passes lost, where it is given.
-reference::Sensitivity reference_sensitivity(const LayerData& layer, const SensitivityInfo* passes = nullptr);
+/// The gradients unpacked.
+reference::Sensitivity reference_sensitivity(const LayerData& layer);
 
 }  // namespace kvreplay::testing

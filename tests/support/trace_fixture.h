@@ -63,9 +63,7 @@ inline TraceInfo small_info(DType dtype = DType::float16) {
                                .level = {0, 0.25f, 0.5f},
                                .seed = {7, 8, 0xffffffffffffffff},  // more than an int64 holds
                                .target_mask = {0, 1, 1, 1, 1},
-                               .perturbed_kl = {0, 0.125f, 0.5f},
-                               .position_kl = {0, 0.125f, 0.0625f, 0.1875f, 0.125f, 0, 0.5f, 0.25f, 0.75f, 0.5f},
-                               .position_quadratic = {0.5f, 0.25f, 0, 1, 0.125f, 2, 0.5f, 0.75f, 0.25f, 4}}};
+                               .perturbed_kl = {0, 0.125f, 0.5f}}};
     info.samples.push_back(sample);
   }
   return info;

@@ -70,9 +70,9 @@ int dispatch(std::span<const std::string> args, std::ostream& out, std::ostream&
 }  // namespace
 
 std::span<const Command> all_commands() {
-  static const std::array commands{synth_command(),  inspect_command(),     policies_command(),  metrics_command(),
-                                   replay_command(), merge_command(),       compare_command(),   report_command(),
-                                   advise_command(), fit_budgets_command(), completion_command()};
+  static const std::array commands{synth_command(),       inspect_command(),   policies_command(), metrics_command(),
+                                   replay_command(),      merge_command(),     compare_command(),  report_command(),
+                                   fit_budgets_command(), completion_command()};
   return commands;
 }
 

@@ -10,7 +10,6 @@
 
 namespace kvreplay {
 
-Command advise_command();
 Command compare_command();
 Command completion_command();
 Command fit_budgets_command();

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <iostream>
 #include <numeric>
 
@@ -13,7 +12,6 @@
 #include "core/base/parallel.h"
 #include "core/base/printable.h"
 #include "core/base/quoted.h"
-#include "policies/shared/chosen_scorers.h"
 #include "tools/cli/backend_options.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
@@ -33,73 +31,6 @@
 
 namespace kvreplay {
 namespace {
-
-constexpr double kBearableRatio = 1.25;
-constexpr std::size_t kFewPrompts = 4, kLeastPrompts = 2;
-
-std::string share_text(double share) { return fmt::format("{:.4g} %", 100 * share); }
-
-// How many heads each scorer has.
-void report_choice(std::ostream& out, const LearnedPolicy& table, const std::vector<std::string>& names,
-                   double caution) {
-  const HeadChoice& choice = *table.budgets->choice;
-  fmt::print(out, "  scorers of heads (another than {} where the gain is above {:.0f} standard errors):\n",
-             names.front(), caution);
-  for (std::size_t s = 0; s < choice.scorers.size(); ++s)
-    fmt::print(out, "  {:7} heads   {}\n", std::ranges::count(choice.of_head, s), names[s]);
-}
-
-// What prompts lose that the budgets were not fitted on, beside equal budgets of the first scorer: for each kind the
-// geometric mean at every tabulated total, and the worst case.
-void report_kinds(std::ostream& out, const BudgetFit& fit, const std::string& base) {
-  const std::vector<double>& retained = fit.policy.budgets->retained;
-  fmt::print(out, "predicted on prompts left out, one at a time: damage beside that of {} at equal budgets\n  kind",
-             base);
-  std::size_t width = 9;
-  std::vector<std::string> kinds;
-  for (const HeldOutCase& each : fit.held_out) {
-    if (std::ranges::find(kinds, each.kind) == kinds.end()) kinds.push_back(each.kind);
-    width = std::max(width, each.kind.size());
-  }
-  fmt::print(out, "{:{}} cases", "", width - 4);
-  for (const double share : retained) fmt::print(out, " {:>7}", share_text(share));
-  fmt::print(out, "   worst case from 10 %\n");
-  kinds.push_back("all");
-  for (const std::string& kind : kinds) {
-    std::vector<double> logs(retained.size(), 0.0);
-    std::size_t n = 0;
-    double worst = 0;
-    std::string where;
-    for (const HeldOutCase& each : fit.held_out) {
-      if (kind != "all" && each.kind != kind) continue;
-      ++n;
-      for (std::size_t r = 0; r < retained.size(); ++r) {
-        logs[r] += std::log(std::max(each.ratio[r], 1e-3));
-        if (retained[r] < .0999 || each.ratio[r] <= worst) continue;
-        worst = each.ratio[r];
-        where = fmt::format("{} at {}", each.label, share_text(retained[r]));
-      }
-    }
-    fmt::print(out, "  {:{}} {:5}", kind, width, n);
-    for (const double log : logs) fmt::print(out, " {:7.2f}", std::exp(log / static_cast<double>(n)));
-    fmt::print(out, "   {:.2f}{}\n", worst, kind == "all" ? "" : fmt::format(" ({})", where));
-  }
-}
-
-// One line for every kind that loses more than its base; nothing is kept back.
-void warn_of_harm(std::ostream& err, const BudgetFit& fit, const std::string& base) {
-  const std::vector<double>& retained = fit.policy.budgets->retained;
-  for (const HeldOutCase& each : fit.held_out) {
-    std::string places;
-    for (std::size_t r = 0; r < retained.size(); ++r)
-      if (each.harm[r] > kBearableRatio)
-        places +=
-            fmt::format("{}{:.1f} times at {}", places.empty() ? "" : ", ", each.ratio[r], share_text(retained[r]));
-    if (!places.empty())
-      fmt::print(err, "warning: predicted to lose more than {} on {} when it is left out: {}\n", base, each.label,
-                 places);
-  }
-}
 
 // A line on the table, and for each of its tabulated totals the smallest and largest share of a head and the damage
 // beside that of uniform budgets, on the prompts that it was fitted on.
@@ -125,10 +56,11 @@ void report_fit(std::ostream& out, const LearnedPolicy& table) {
   }
 }
 
+constexpr std::size_t kFewPrompts = 4, kLeastPrompts = 2;
+
 struct CommandOptions {
   ReplayOptions replay;
-  std::vector<std::string> scorers;
-  std::string output, memory;
+  std::string scorer, output, memory;
   std::string metric = "auto";
   FitOptions fit;
   BackendOptions backend;
@@ -139,11 +71,10 @@ struct CommandOptions {
 void declare(Options& options, CommandOptions& command) {
   options.positional("TRACE", command.replay.traces, 1);
   options.group("What to learn from");
-  options.values("scorer,s", command.scorers, "SCORER",
-                 "ranks the tokens: SCORER[:PARAM=VALUE,...][+MODIFIER...]; required. Several, separated by commas or "
-                 "given one by one: each head chooses the one that loses least there, the first is the base, which it "
-                 "leaves only for a gain that holds on other prompts. What was learned by a network goes into the "
-                 "output too (lkv:file=FILE,trained=fold: curves come from networks that have not seen the prompt)");
+  options.value("scorer,s", command.scorer, "SCORER",
+                "ranks the tokens: SCORER[:PARAM=VALUE,...][+MODIFIER...]; required. What was learned by a network "
+                "goes into the output with the budgets (lkv:file=FILE,trained=fold: curves come from networks that "
+                "have not seen the prompt)");
   options.values("compression-point", command.replay.compression_points, "NAME",
                  "where tokens are evicted: a name in the trace or a position; without it every named one");
   options.values("sample", command.replay.samples, "NAME", "only this sample; several");
@@ -157,8 +88,7 @@ void declare(Options& options, CommandOptions& command) {
   options.value("least", command.fit.least_tokens, "TOKENS", "every head keeps so many");
   options.value("sinks", command.fit.keep_first, "TOKENS", "every head keeps so many of the first tokens");
   options.group("Output");
-  options.value("output,o", command.output, "FILE",
-                "the table, format kvlkv-1 or 1.1 (docs/formats/learned.md); required");
+  options.value("output,o", command.output, "FILE", "the table, format kvlkv-1 (docs/formats/learned.md); required");
   options.flag("force", command.force, "overwrite the output");
   options.group("Running");
   declare_backend(options, command.backend);
@@ -170,12 +100,10 @@ void declare(Options& options, CommandOptions& command) {
   options.example("kvreplay replay trace.h5 -p snapkv+learned:table=table.h5 -b 0.1,0.25 -o results.h5");
   options.example("kvreplay fit-budgets train-*.h5 --scorer lkv:file=lkv.h5,trained=fold -o policy.h5");
   options.example("kvreplay replay trace.h5 -p lkv:file=policy.h5 -b 0.1,0.25 -o results.h5");
-  options.example("kvreplay fit-budgets train-*.h5 --scorer snapkv,streaming-llm,expected-attention -o choice.h5");
-  options.example("kvreplay replay trace.h5 -p learned:file=choice.h5 -b 0.1,0.25 -o results.h5");
 }
 
 void check(const Options& options, const CommandOptions& command) {
-  if (command.scorers.empty()) throw UsageError("fit-budgets needs --scorer SCORER");
+  if (command.scorer.empty()) throw UsageError("fit-budgets needs --scorer SCORER");
   if (command.output.empty()) throw UsageError("fit-budgets needs --output FILE");
   if (!(command.fit.uniform_mix >= 0 && command.fit.uniform_mix <= 1))
     throw UsageError(fmt::format("--uniform-mix {}: expected a share from 0 to 1", command.fit.uniform_mix));
@@ -186,6 +114,8 @@ void check(const Options& options, const CommandOptions& command) {
 
 // The policy that gives every head the same: a bare name may be that of a preset with budgets.
 std::string ranking_policy(const std::string& scorer) {
+  if (split_with_parameters({scorer}).size() != 1)
+    throw UsageError(fmt::format("--scorer '{}': a table is of one scorer", scorer));
   std::string text = scorer;
   if (find_unquoted(text, "+") == std::string::npos && find_scorer(text.substr(0, text.find(':')))) text += "+uniform";
   const Policy policy(text);
@@ -193,24 +123,6 @@ std::string ranking_policy(const std::string& scorer) {
     throw UsageError(fmt::format("--scorer '{}' has budgets of its own ('{}'): give a scorer, and modifiers at most",
                                  scorer, policy.allocators().front()->name));
   return text;
-}
-
-// One, or those that heads choose among.
-std::vector<std::string> ranking_policies(const std::vector<std::string>& scorers) {
-  std::vector<std::string> texts;
-  for (const std::string& scorer : split_with_parameters(scorers)) texts.push_back(ranking_policy(scorer));
-  std::string networks;
-  for (std::size_t s = 0; texts.size() > 1 && s < texts.size(); ++s) {
-    const Policy policy(texts[s]);
-    if (const std::string why = unfit_for_choice(policy); !why.empty())
-      throw UsageError(fmt::format("--scorer: heads cannot choose '{}': {}", policy.name(), why));
-    if (policy.learned_scorer() == nullptr) continue;
-    if (!networks.empty())
-      throw UsageError(fmt::format("--scorer: '{}' and '{}' both bring networks, and a file holds those of one",
-                                   networks, policy.name()));
-    networks = policy.name();
-  }
-  return texts;
 }
 
 // The damage that these traces can tell. Warns where it is the lesser one.
@@ -261,30 +173,24 @@ std::size_t max_at_once(const ReplayPlan& plan, const CommandOptions& command) {
 
 // The file whose scorer the output takes along; empty for none.
 std::optional<InputFile> scorer_file(const ReplayPlan& plan, const LearnedPolicy& table, std::ostream& err) {
-  const auto brings = [](const Policy& policy) { return policy.learned_scorer() != nullptr; };
-  const auto found = std::ranges::find_if(plan.policies, brings);
-  if (found == plan.policies.end()) return std::nullopt;
-  const LearnedPolicy& scorer = *found->learned_scorer();
-  if (scorer.layers == table.layers && scorer.model_id == table.model_id) {
-    InputFile file(scorer.path);
-    if (file.bytes().fingerprint() == scorer.digest) return file;
-    throw InputError(fmt::format("{}: it has changed since its scorer was read", scorer.path.string()));
+  const LearnedPolicy* scorer = plan.policies.front().learned_scorer();
+  if (scorer == nullptr) return std::nullopt;
+  if (scorer->layers == table.layers && scorer->model_id == table.model_id) {
+    InputFile file(scorer->path);
+    if (file.bytes().fingerprint() == scorer->digest) return file;
+    throw InputError(fmt::format("{}: it has changed since its scorer was read", scorer->path.string()));
   }
-  if (table.budgets->choice)
-    throw InputError(fmt::format("{}: its networks are of other layers or of another model: heads cannot choose them",
-                                 scorer.path.string()));
   fmt::print(err, "warning: the scorer of {} is of other layers or of another model: the output holds budgets alone\n",
-             scorer.path.string());
+             scorer->path.string());
   return std::nullopt;
 }
 
 int run(std::span<const std::string> args, std::ostream& out, std::ostream& err) {
   CommandOptions command;
-  Options options(
-      "fit-budgets [OPTIONS] TRACE... --scorer SCORER --output FILE",
-      "Learns from traces what each head should keep: measures what the model loses through each head at "
-      "rising budgets, averages over prompts, and writes the curves and the budgets that lose least. "
-      "SCORER+learned:table=FILE replays them, on other prompts; with several scorers learned:file=FILE does.");
+  Options options("fit-budgets [OPTIONS] TRACE... --scorer SCORER --output FILE",
+                  "Learns from traces what each head should keep: measures what the model loses through each head at "
+                  "rising budgets, averages over prompts, and writes the curves and the budgets that lose least. "
+                  "SCORER+learned:table=FILE replays them, on other prompts.");
   declare(options, command);
   if (!options.parse(args, out)) return 0;
   check(options, command);
@@ -297,38 +203,30 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
 
   const auto start = std::chrono::steady_clock::now();
   BackendChoice backend(command.backend, talk);
-  command.replay.policies = ranking_policies(command.scorers);
+  command.replay.policies = {ranking_policy(command.scorer)};
   command.replay.metrics = {"kept_fraction"};
   command.replay.strict = true;
   ReplayPlan plan = make_replay_plan(command.replay, talk);
   check_file_roles(plan.inputs, {&role, 1});  // the scorer's file, too
   if (command.fit.keep_first > 0)
-    for (Policy& policy : plan.policies)
-      policy.add_modifier({"protect", fmt::format("sinks={}", command.fit.keep_first)});
+    plan.policies.front().add_modifier({"protect", fmt::format("sinks={}", command.fit.keep_first)});
   check_prompts(plan, err);
   const std::string metric = choose_metric(plan, command.metric, err);
   // What the slices of the traces must hold.
   plan.metrics = plan.computed = {ChosenMetric(metric == "fisher" ? "predicted_kl" : "head_projected_error")};
   command.fit.max_at_once = max_at_once(plan, command);
 
-  BudgetFit fit;
+  LearnedPolicy table;
   {
     Progress progress(err, progress_form(err, command.quiet), "fit", static_cast<double>(plan.units.size()),
                       fmt::format("{} units", plan.units.size()));
     command.fit.unit_done = [&] { progress.advance(1); };
-    with_threads(command.threads, [&] { fit = fit_budgets(plan, metric, command.fit, backend); });
+    with_threads(command.threads, [&] { table = fit_budgets(plan, metric, command.fit, backend); });
   }
-  write_learned_policy_file(command.output, fit.policy, scorer_file(plan, fit.policy, err));
+  write_learned_policy_file(command.output, table, scorer_file(plan, table, err));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::vector<std::string> names;
-  for (const Policy& policy : plan.policies) names.push_back(policy.name());
   if (!command.quiet) {
-    report_fit(out, fit.policy);
-    if (fit.policy.budgets->choice) report_choice(out, fit.policy, names, fit.caution);
-    report_kinds(out, fit, names.front());
-  }
-  warn_of_harm(err, fit, names.front());
-  if (!command.quiet) {
+    report_fit(out, table);
     fmt::print(err, "wrote {} in {}\n", printable(command.output), duration_text(seconds));
   }
   return 0;
@@ -337,8 +235,7 @@ int run(std::span<const std::string> args, std::ostream& out, std::ostream& err)
 }  // namespace
 
 Command fit_budgets_command() {
-  return {
-      .name = "fit-budgets", .summary = "learn head budgets and scorers from traces, for SCORER+learned", .run = run};
+  return {.name = "fit-budgets", .summary = "learn head budgets from traces, for SCORER+learned", .run = run};
 }
 
 }  // namespace kvreplay

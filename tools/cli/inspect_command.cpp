@@ -128,7 +128,7 @@ Description describe(const InputFile& file, bool quick, std::ostream& err) {
         .path = path, .format_version = format.version, .fingerprint = reader.fingerprint(), .bytes = bytes};
     return {.text = describe_trace(facts, reader.info()), .json = trace_json(facts, reader.info())};
   }
-  if (format.name == "kvlkv-1" || format.name == "kvlkv-1.1") {
+  if (format.name == "kvlkv-1") {
     const LearnedPolicy policy = read_learned_policy_file(file);
     return {.text = describe_learned(path, bytes, policy), .json = learned_json(path, bytes, policy)};
   }

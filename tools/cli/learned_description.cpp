@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/base/printable.h"
@@ -17,14 +16,6 @@ using Json = nlohmann::ordered_json;
 
 std::string prompts_text(const std::vector<std::string>& digests) {
   return fmt::format("{} prompt{}", digests.size(), digests.size() == 1 ? "" : "s");
-}
-
-std::string format_of(const LearnedPolicy& policy) {
-  return policy.budgets && policy.budgets->choice ? "kvlkv-1.1" : "kvlkv-1";
-}
-
-std::string heads_text(const HeadChoice& choice, std::size_t scorer) {
-  return fmt::format("{} of {} heads", std::ranges::count(choice.of_head, scorer), choice.of_head.size());
 }
 
 }  // namespace
@@ -53,10 +44,6 @@ std::string describe_learned(const std::string& path, std::uintmax_t bytes, cons
   if (policy.budgets) {
     const LearnedBudgets& budgets = *policy.budgets;
     add("budgets", "ranked by", budgets.scorer);
-    if (budgets.choice)
-      for (std::size_t s = 0; s < budgets.choice->scorers.size(); ++s)
-        add("budgets", s == 0 ? "chosen, the base" : "chosen",
-            fmt::format("{}: {}", budgets.choice->scorers[s], heads_text(*budgets.choice, s)));
     add("budgets", "damage", budgets.metric);
     add("budgets", "curves at", fmt::format("{:.4g} of the cache", fmt::join(budgets.grid, " ")));
     add("budgets", "totals", fmt::format("{:.4g} of the cache", fmt::join(budgets.retained, " ")));
@@ -65,13 +52,13 @@ std::string describe_learned(const std::string& path, std::uintmax_t bytes, cons
         fmt::format("{} tokens, the first {} among them", budgets.least_tokens, budgets.keep_first));
     add("budgets", "fitted on", prompts_text(budgets.trained_on));
   }
-  return fmt::format("{}: a learned policy, format {}, {}\n{}", printable(path), format_of(policy), bytes_text(bytes),
+  return fmt::format("{}: a learned policy, format kvlkv-1, {}\n{}", printable(path), bytes_text(bytes),
                      two_columns(rows));
 }
 
 Json learned_json(const std::string& path, std::uintmax_t bytes, const LearnedPolicy& policy) {
   Json json{{"file", path},
-            {"format", format_of(policy)},
+            {"format", "kvlkv-1"},
             {"bytes", bytes},
             {"fingerprint", policy.digest},
             {"model_id", policy.model_id},
@@ -106,8 +93,6 @@ Json learned_json(const std::string& path, std::uintmax_t bytes, const LearnedPo
                        {"retained", budgets.retained},
                        {"fraction", budgets.fraction},
                        {"trained_on", budgets.trained_on}};
-    if (budgets.choice)
-      json["budgets"]["choice"] = {{"scorers", budgets.choice->scorers}, {"of_head", budgets.choice->of_head}};
   }
   return json;
 }

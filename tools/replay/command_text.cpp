@@ -55,7 +55,7 @@ std::string command_text(const ReplayOptions& options, const ReplayPlan& plan) {
   const ReplayOptions defaults;
   Words words;
   for (const auto& trace : plan.traces) words.word(file_name(trace->path().string()));
-  if (options.contestants || !asks_for_default_alone(options.policies)) {
+  if (!asks_for_default_alone(options.policies)) {
     std::vector<std::string> names;
     for (const Policy& policy : plan.policies) names.push_back(policy.name());
     words.list("policy", names);

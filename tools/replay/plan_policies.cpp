@@ -155,8 +155,6 @@ void choose_policies(const ReplayOptions& options, ReplayPlan& plan, std::ostrea
     for (const Scorer& scorer : plan.external_scorers) names.push_back(scorer.name);
     std::erase_if(names, [&](const std::string& name) { return std::ranges::find(named, name) != named.end(); });
     leave_out_slow(plan, names, talk);
-    if (options.contestants)
-      std::erase_if(names, [&](const std::string& name) { return Policy(name, plan.external_scorers).oracle(); });
     for (std::string& name : names) wanted.push_back({std::move(name), false});
   };
   if (options.policies.empty()) want_default();

@@ -29,7 +29,6 @@ struct ReplayOptions {
   std::vector<std::string> layers;              ///< empty: all recorded
   std::vector<std::string> compression_points;  ///< names or positions; empty: all that the traces name
   bool evict_sliding = false;
-  bool contestants = false;  ///< of the default policies, only those that look at no evaluation queries
   /// Refuse budgets of more tokens than a case has, instead of keeping all of it, and policies that some case cannot
   /// feed, instead of leaving them out of it.
   bool strict = false;

@@ -78,16 +78,13 @@ class Frame {
       samples.values.push_back(plan_.sample(each).name);
       points.values.push_back(each.point.name);
     }
-    TextVariable parameters{"policy_parameters", "policy", {}}, bases{"policy_base", "policy", {}};
+    TextVariable parameters{"policy_parameters", "policy", {}};
     std::vector<double> oracles;
     for (const Policy& policy : plan_.policies) {
       parameters.values.push_back(policy.complete());
-      bases.values.push_back(policy.base());
       oracles.push_back(policy.oracle() ? 1 : 0);
     }
     results_.texts = {traces, fingerprints, samples, points, parameters};
-    if (std::ranges::any_of(bases.values, [](const std::string& base) { return !base.empty(); }))
-      results_.texts.push_back(bases);
 
     add({.name = "n_queries",
          .dimensions = {"case"},

@@ -108,18 +108,6 @@ std::unique_ptr<MetricAccumulator> make_accumulator(const UnitTask& task, const 
   return accumulator;
 }
 
-// [n_kv_heads][n_budgets]
-std::vector<std::vector<double>> selection_damage(const UnitTask& task, Range candidates,
-                                                  const LayerSelection& selection, Damage damage, Backend& backend) {
-  const std::size_t n_heads = task.data->model.n_kv_heads;
-  if (damage == Damage::fisher) return predicted_damage(*task.data, candidates, selection, n_heads, backend);
-  const auto squared = evaluation_errors(*task.data, candidates, selection, true, backend).squared;
-  std::vector<std::vector<double>> sums(n_heads, std::vector<double>(squared.front().size(), 0.0));
-  for (std::size_t h = 0; h < squared.size(); ++h)
-    for (std::size_t b = 0; b < squared[h].size(); ++b) sums[h / task.data->model.group_size()][b] += squared[h][b];
-  return sums;
-}
-
 }  // namespace
 
 Range candidates_at(std::size_t compression_point, const LayerInfo& layer, bool evict_sliding) {
@@ -143,19 +131,20 @@ UnitSurvey survey_unit(const UnitTask& task, Backend& backend) {
   return survey;
 }
 
-std::vector<std::vector<std::vector<double>>> unit_damage(const UnitTask& task, Damage damage, Backend& backend) {
+std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend) {
   const Range candidates = candidates_at(task.compression_point, task.data->layer, task.evict_sliding);
   if (candidates.size() == 0) return {};
   const std::unique_ptr<Residency> held = backend.hold(*task.data, task.dtype);
   const PromptView view(*task.data, candidates, backend, task.identity);
   std::vector<std::string> left_out = left_out_of(task);
-  const std::vector<LayerSelection> selections = select(task, view, candidates, left_out);
-  for (std::size_t p = 0; p < selections.size(); ++p)
-    if (!left_out[p].empty()) throw InputError(fmt::format("policy '{}': {}", (*task.policies)[p].name(), left_out[p]));
-  std::vector<std::vector<std::vector<double>>> all;
-  for (const LayerSelection& selection : selections)
-    all.push_back(selection_damage(task, candidates, selection, damage, backend));
-  return all;
+  const LayerSelection selection = std::move(select(task, view, candidates, left_out).front());
+  const std::size_t n_heads = task.data->model.n_kv_heads;
+  if (damage == Damage::fisher) return predicted_damage(*task.data, candidates, selection, n_heads, backend);
+  const auto squared = evaluation_errors(*task.data, candidates, selection, true, backend).squared;
+  std::vector<std::vector<double>> sums(n_heads, std::vector<double>(squared.front().size(), 0.0));
+  for (std::size_t h = 0; h < squared.size(); ++h)
+    for (std::size_t b = 0; b < squared[h].size(); ++b) sums[h / task.data->model.group_size()][b] += squared[h][b];
+  return sums;
 }
 
 std::vector<Retention> UnitResult::retentions() const {

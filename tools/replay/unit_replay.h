@@ -77,10 +77,10 @@ enum class Damage {
   projected,  ///< sum over queries and query heads of ||W_O^h (o' - o)||^2
 };
 
-/// What is lost through each KV head alone when it retains what a policy would at each budget, for each of the task's
-/// policies: [n_policies] [n_kv_heads] [n_budgets], all budgets in one pass over the tokens. Empty where nothing is up
-/// for eviction. Throws InputError when the trace lacks what it takes, or one of the policies cannot be computed on it.
-std::vector<std::vector<std::vector<double>>> unit_damage(const UnitTask& task, Damage damage, Backend& backend);
+/// What is lost through each KV head alone when it retains what the task's one policy would at each budget:
+/// [n_kv_heads] [n_budgets], all budgets in one pass over the tokens. Empty where nothing is up for eviction. Throws
+/// InputError when the trace lacks what it takes.
+std::vector<std::vector<double>> unit_damage(const UnitTask& task, Damage damage, Backend& backend);
 
 /// Replays one unit. Throws InputError with the policy's name when the trace lacks what a policy needs, or when no
 /// policy can be computed on it.

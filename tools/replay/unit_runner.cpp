@@ -68,9 +68,9 @@ UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, const CaseBu
   });
 }
 
-std::vector<std::vector<std::vector<double>>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
-                                                              const BudgetGrid& budgets, Damage damage,
-                                                              Backend& backend, UsedSlices& used) {
+std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
+                                                 const BudgetGrid& budgets, Damage damage, Backend& backend,
+                                                 UsedSlices& used) {
   return with_task(plan, unit, used, [&](UnitTask& task) {
     task.budgets = &budgets;
     return unit_damage(task, damage, backend);

@@ -37,9 +37,9 @@ UnitResult run_unit(const ReplayPlan& plan, const ReplayUnit& unit, const CaseBu
 CaseBudgets split_budgets(const ReplayPlan& plan, std::size_t case_index, std::size_t max_at_once, Backend& backend,
                           UsedSlices& used, const std::function<void(std::size_t layer)>& layer_done);
 
-/// unit_damage() at other budgets than the plan's: [n_policies][n_kv_heads][n_budgets].
-std::vector<std::vector<std::vector<double>>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
-                                                              const BudgetGrid& budgets, Damage damage,
-                                                              Backend& backend, UsedSlices& used);
+/// unit_damage() of a plan with one policy, at other budgets than the plan's: [n_kv_heads][n_budgets].
+std::vector<std::vector<double>> run_unit_damage(const ReplayPlan& plan, const ReplayUnit& unit,
+                                                 const BudgetGrid& budgets, Damage damage, Backend& backend,
+                                                 UsedSlices& used);
 
 }  // namespace kvreplay

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 namespace kvreplay::hdf5 {
 namespace {
 
@@ -77,11 +75,6 @@ Dataset write_unsigned(hid_t location, const std::string& name, const std::vecto
 Dataset write_floats(hid_t location, const std::string& name, const std::vector<float>& values) {
   const hsize_t n = values.size();
   return write_array(location, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, {&n, 1}, values.data(), values.size());
-}
-
-Dataset write_float_rows(hid_t location, const std::string& name, hsize_t width, const std::vector<float>& values) {
-  const std::array<hsize_t, 2> dims{values.size() / width, width};
-  return write_array(location, name, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, dims, values.data(), values.size());
 }
 
 Dataset write_reals(hid_t location, const std::string& name, const std::vector<double>& values) {

@@ -18,8 +18,6 @@ Dataset write_integers(hid_t location, const std::string& name, hid_t file_type,
                        const std::vector<std::int64_t>& values);
 Dataset write_unsigned(hid_t location, const std::string& name, const std::vector<std::uint64_t>& values);
 Dataset write_floats(hid_t location, const std::string& name, const std::vector<float>& values);
-/// [values / width, width]
-Dataset write_float_rows(hid_t location, const std::string& name, hsize_t width, const std::vector<float>& values);
 Dataset write_reals(hid_t location, const std::string& name, const std::vector<double>& values);
 
 }  // namespace kvreplay::hdf5

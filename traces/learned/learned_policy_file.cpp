@@ -7,7 +7,6 @@
 #include <cmath>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include "core/contracts/learned_policy.h"
@@ -27,8 +26,6 @@ using namespace hdf5;
 // Which arrays stand in a file of format kvlkv-1: said once, for reader and writer.
 
 constexpr const char* kFormat = "kvlkv-1";
-// With a choice of scorers, which programs that know kvlkv-1 alone would take for budgets of one scorer.
-constexpr const char* kChoiceFormat = "kvlkv-1.1";
 
 /// The lengths that shapes are made of.
 struct Extents {
@@ -84,9 +81,8 @@ class LkvReader {
 
   LearnedPolicy read() {
     const std::string format = has_attribute(root_, "format") ? read_name_attribute(root_, "format") : "";
-    if (format != kFormat && format != kChoiceFormat)
-      throw Violation(
-          fmt::format("attribute format of /: expected {} or {}, found '{}'", kFormat, kChoiceFormat, format));
+    if (format != kFormat)
+      throw Violation(fmt::format("attribute format of /: expected {}, found '{}'", kFormat, format));
     LearnedPolicy policy{.model_id = read_name_attribute(root_, "model_id"),
                          .n_layers = count(root_, "n_layers", 1, kMostHeads),
                          .layers = {},
@@ -98,7 +94,6 @@ class LkvReader {
     const Extents extents{.layers = policy.layers.size(), .kv_heads = policy.n_kv_heads};
     if (has_link(root_, "budget")) policy.budgets = read_budgets(extents);
     if (has_link(root_, "scorer")) policy.scorer = read_scorer(extents);
-    check_choice(policy, format);
     if (!policy.budgets && !policy.scorer) throw Violation("/: expected a group budget or scorer, found neither");
     policy.path = file_.path();
     policy.digest = file_.bytes().fingerprint();
@@ -186,35 +181,9 @@ class LkvReader {
     budgets.curve = read_array("budget/curve", std::vector{extents.layers, extents.kv_heads, budgets.grid.size()});
     budgets.fraction =
         read_array("budget/fraction", std::vector{budgets.retained.size(), extents.layers, extents.kv_heads});
-    if (has_link(group, "choice")) budgets.choice = read_choice(extents);
     refuse_negative("budget/curve", budgets.curve);
     refuse_negative("budget/fraction", budgets.fraction);
     return budgets;
-  }
-
-  HeadChoice read_choice(const Extents& extents) {
-    HeadChoice choice{.scorers = read_texts("budget/scorers"), .of_head = {}};
-    const StoredArray array = open_array(root_, "budget/choice", {extents.layers, extents.kv_heads});
-    allowance_.spend(array);
-    for (const std::int64_t scorer : read_integers(array)) {
-      if (scorer < 0 || scorer >= static_cast<std::int64_t>(choice.scorers.size()))
-        throw Violation(fmt::format("/budget/choice: expected places in /budget/scorers, which has {}, found {}",
-                                    choice.scorers.size(), scorer));
-      choice.of_head.push_back(static_cast<std::size_t>(scorer));
-    }
-    return choice;
-  }
-
-  static void check_choice(const LearnedPolicy& policy, const std::string& format) {
-    const bool chooses = policy.budgets && policy.budgets->choice;
-    if (chooses != (format == kChoiceFormat))
-      throw Violation(fmt::format("/budget/choice: expected in files of format {} alone, {} in one of format {}",
-                                  kChoiceFormat, chooses ? "found" : "missing", format));
-    if (!chooses) return;
-    for (const std::string& name : policy.budgets->choice->scorers)
-      if ((name == "lkv" || name == "lkv-q") && (!policy.scorer || policy.scorer->name != name))
-        throw Violation(fmt::format("/budget/scorers: '{}' is the file's own networks, and /scorer is {}", name,
-                                    policy.scorer ? "'" + policy.scorer->name + "'" : "missing"));
   }
 
   LearnedScorer read_scorer(const Extents& extents) {
@@ -251,25 +220,20 @@ class LkvReader {
 // ---- writing
 
 // In one chunk with a check sum: damaged numbers are refused when they are read.
-template <typename T>
 void write_array(hid_t group, const std::string& name, const std::vector<std::size_t>& shape,
-                 const std::vector<T>& values) {
-  constexpr bool kReal = std::is_same_v<T, float>;
-  static_assert(kReal || std::is_same_v<T, std::int64_t>);
+                 const std::vector<float>& values) {
   const std::vector<hsize_t> dims(shape.begin(), shape.end());
   const PropertyList creation = dataset_creation();
   check("chunk", group, name, [&] { return H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data()); });
   check("protect", group, name, [&] { return H5Pset_fletcher32(creation); });
-  hdf5::Dataset dataset =
-      create_dataset(group, name, kReal ? H5T_IEEE_F32LE : H5T_STD_I64LE, new_space(dims), creation);
-  check("write", group, name, [&] {
-    return H5Dwrite(dataset, kReal ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
-  });
+  hdf5::Dataset dataset = create_dataset(group, name, H5T_IEEE_F32LE, new_space(dims), creation);
+  check("write", group, name,
+        [&] { return H5Dwrite(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()); });
   dataset.close();
 }
 
 void write_fractions(hid_t group, const std::string& name, const std::vector<double>& values) {
-  write_array(group, name, {values.size()}, std::vector<float>(values.begin(), values.end()));
+  write_array(group, name, {values.size()}, {values.begin(), values.end()});
 }
 
 void write_budgets(const File& file, const LearnedBudgets& budgets, const Extents& n) {
@@ -285,10 +249,6 @@ void write_budgets(const File& file, const LearnedBudgets& budgets, const Extent
   write_array(group, "curve", {n.layers, n.kv_heads, budgets.grid.size()}, budgets.curve);
   write_array(group, "fraction", {budgets.retained.size(), n.layers, n.kv_heads}, budgets.fraction);
   write_strings(group, "trained_on", budgets.trained_on);
-  if (!budgets.choice) return;
-  write_strings(group, "scorers", budgets.choice->scorers);
-  const std::vector<std::size_t>& chosen = budgets.choice->of_head;
-  write_array(group, "choice", {n.layers, n.kv_heads}, std::vector<std::int64_t>(chosen.begin(), chosen.end()));
 }
 
 void write_networks(const Group& group, const HeadNetworks& networks, Extents n) {
@@ -311,8 +271,7 @@ void write_scorer(const File& file, const LearnedScorer& scorer, const Extents& 
 }
 
 void write_all(const File& file, const LearnedPolicy& policy) {
-  const bool chooses = policy.budgets && policy.budgets->choice;
-  write_attribute(file, "format", std::string(chooses ? kChoiceFormat : kFormat));
+  write_attribute(file, "format", std::string(kFormat));
   write_attribute(file, "creator", std::string("kvreplay ") + KVREPLAY_VERSION);
   write_attribute(file, "model_id", policy.model_id);
   for (const auto& [name, value] : {std::pair{"n_layers", policy.n_layers},

@@ -10,7 +10,6 @@ constexpr std::size_t kMemory = 16;  // queries after which a gradient has halve
 constexpr float kDeviation = 0.02f;  // of a gradient: predictions of some tenths of a nat
 constexpr float kWidest = 3.5f;      // normal numbers stay within: CounterRng::normal()
 constexpr float kLargest = 127;
-constexpr float kLeastForm = 0.5f;  // of what a pass lost, where the quadratic form says least of it; 1.5 where most
 
 }  // namespace
 
@@ -25,11 +24,6 @@ SensitivityInfo synthetic_sensitivity(const CompressionPoint& point, std::size_t
     info.level.push_back(static_cast<float>(r % 4) / 4);
     info.seed.push_back(rng.bits(r));
     info.perturbed_kl.push_back(info.level.back() * info.level.back());
-    if (info.level.back() == 0) continue;
-    for (std::size_t t = 0; t < n_queries; ++t) {
-      info.position_kl.push_back(info.target_mask[t] == 1 ? info.perturbed_kl.back() : 0.0f);
-      info.position_quadratic.push_back(info.perturbed_kl.back() * (kLeastForm + rng.stream(r).uniform(t)));
-    }
   }
   return info;
 }

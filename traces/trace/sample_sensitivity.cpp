@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -17,14 +16,6 @@ namespace kvreplay::trace_schema {
 using namespace hdf5;
 
 namespace {
-
-/// [n_drop_passes, n_queries] of a sensitivity.
-struct PassArray {
-  const char* name;
-  std::vector<float> SensitivityInfo::*values;
-};
-constexpr std::array kPassArrays{PassArray{"position_kl", &SensitivityInfo::position_kl},
-                                 PassArray{"position_quadratic", &SensitivityInfo::position_quadratic}};
 
 /// Of queries that follow each other to the end of the sample, as many as the sample has from `position` on.
 void check_targets(const std::string& path, const SampleInfo& sample, const SensitivityInfo& sensitivity,
@@ -51,22 +42,6 @@ void check_targets(const std::string& path, const SampleInfo& sample, const Sens
   if (sensitivity.n_targets() == 0) violate("{}/target_mask: expected at least one 1, found none", path);
 }
 
-/// What the drop passes lost at each query, and what the quadratic form says of it: both or neither.
-void check_positions(const std::string& path, const SensitivityInfo& sensitivity) {
-  if (sensitivity.position_kl.empty() && sensitivity.position_quadratic.empty()) return;
-  const std::size_t n_queries = sensitivity.n_queries(), n_passes = sensitivity.n_drop_passes();
-  for (const PassArray& array : kPassArrays) {
-    const std::vector<float>& values = sensitivity.*array.values;
-    if (values.size() != n_passes * n_queries)
-      violate("{}/{}: expected a row for each of the {} sketches whose level is not 0, found {}", path, array.name,
-              n_passes, values.size() / n_queries);
-    for (std::size_t i = 0; i < values.size(); ++i)
-      if (!(std::isfinite(values[i]) && values[i] >= 0))
-        violate("{}/{}: pass {}, query {}: expected a finite number from 0, found {}", path, array.name, i / n_queries,
-                i % n_queries, values[i]);
-  }
-}
-
 void check_sensitivities(const std::string& sample_path, const SampleInfo& sample) {
   std::set<std::string_view> names;
   for (const SensitivityInfo& each : sample.sensitivities) {
@@ -90,17 +65,6 @@ void check_sensitivities(const std::string& sample_path, const SampleInfo& sampl
         violate("{}/perturbed_kl[{}]: expected a finite number, found {}", path, r, each.perturbed_kl[r]);
     }
     check_targets(path, sample, each, position);
-    check_positions(path, each);
-  }
-}
-
-void read_positions(const SampleSource& source, const StoredGroup& own, SensitivityInfo& info) {
-  if (std::ranges::none_of(kPassArrays, [&](const PassArray& array) { return has_link(own, array.name); })) return;
-  for (const PassArray& array : kPassArrays) {
-    const StoredArray stored = open_array(own, array.name, {std::nullopt, info.n_queries()});
-    source.allowance.spend(stored);
-    const std::vector<double> values = read_reals(stored);
-    (info.*array.values).assign(values.begin(), values.end());
   }
 }
 
@@ -125,7 +89,6 @@ void read_sensitivities(const SampleSource& source, SampleInfo& sample) {
       if (target != 0 && target != 1) violate("{}/target_mask: expected 0 and 1, found {}", own.path, target);
       info.target_mask.push_back(static_cast<std::uint8_t>(target));
     }
-    read_positions(source, own, info);
     sample.sensitivities.push_back(std::move(info));
   }
 }
@@ -140,9 +103,6 @@ void write_sensitivities(const SampleTarget& target) {
     write_unsigned(own, "seed", each.seed);
     write_numbers(own, "target_mask", H5T_STD_U8LE, {each.target_mask.begin(), each.target_mask.end()});
     write_floats(own, "perturbed_kl", each.perturbed_kl);
-    for (const PassArray& array : kPassArrays)
-      if (const std::vector<float>& values = each.*array.values; !values.empty())
-        write_float_rows(own, array.name, each.n_queries(), values);
     target.create_arrays(own, ArrayOwner::sensitivity, {.sensitivity = &each});
   }
 }

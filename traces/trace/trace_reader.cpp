@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/data/position_factors.h"
 #include "traces/input/naming_file.h"
 #include "traces/input/stored_values.h"
 #include "traces/input/tensor_reader.h"
@@ -176,11 +175,7 @@ std::optional<LayerSensitivity> TraceReader::read_sensitivity(std::size_t sample
   schema::ArrayPlace place = schema::sample_place(impl_->info, sample_index, layer_index);
   const SensitivityInfo* const info = place.sensitivity = place.sample->find_sensitivity(compression_point);
   if (!info) return std::nullopt;
-  LayerSensitivity data{.level = info->level,
-                        .n_targets = info->n_targets(),
-                        .n_queries = info->n_queries(),
-                        .factor = position_factors(*info),
-                        .factor_spread = factor_spread(*info)};
+  LayerSensitivity data{.level = info->level, .n_targets = info->n_targets(), .n_queries = info->n_queries()};
   naming_file<InputError>(impl_->path, [&] {
     const std::size_t width = model.n_q_heads * model.value_dim, n_rows = info->n_sketches() * info->n_queries();
     const StoredArray gradient = impl_->open(ArrayOwner::sensitivity, "gradient", place);

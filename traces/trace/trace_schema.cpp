@@ -123,10 +123,6 @@ const char* version_of(const TraceInfo& info) {
   const auto needs_1_4 = [](const SampleInfo& sample) {
     return sample.query_ranges.empty() || std::ranges::find(sample.token_ids, kUnknownToken) != sample.token_ids.end();
   };
-  const auto needs_1_5 = [](const SampleInfo& sample) {
-    return std::ranges::any_of(sample.sensitivities, [](const auto& each) { return !each.position_kl.empty(); });
-  };
-  if (std::ranges::any_of(info.samples, needs_1_5)) return "1.5";
   return std::ranges::any_of(info.samples, needs_1_4) ? "1.4" : "1.3";
 }
 

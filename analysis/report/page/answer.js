@@ -167,7 +167,7 @@ function warnings() {
   if (meta.model.n_layers > nLayers)
     texts.push(`${nLayers} of the model's ${meta.model.n_layers} layers were replayed; what the others lose is not in it.`);
   if (!meta.headline.includes("predicted_kl"))
-    texts.push(`${capitalised(meta.headline_why)}. Recorded with --sensitivity 8, a trace has the model's predicted KL.`);
+    texts.push(`${capitalised(meta.headline_why)}. Recorded with --sensitivity 16, a trace has the model's predicted KL.`);
   const limit = predictionLimit();
   const above = ranked().filter((p) => loss(p) > limit).length;
   if (above)
@@ -175,7 +175,6 @@ function warnings() {
       `${above} of ${ranked().length} policies are above ${formatted(limit)} nats here, the most that a recorded pass ` +
         "lost: their order can be told, their amount not.",
     );
-  texts.push(...meta.learned_harm.map((text) => `${text}.`));
   const missing = meta.left_out.length;
   if (missing) texts.push(`${counted(missing, "policy or metric", "policies and metrics")} left out: see Origin.`);
   return texts;

@@ -1,12 +1,10 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/data/position_factors.h"
 #include "core/engine/backend.h"
 #include "core/evidence/predicted_damage.h"
 #include "tests/support/measured_metric.h"
@@ -23,8 +21,7 @@ constexpr double kTolerance = 1e-4;
 
 /// Two heads whose outputs at the query at 2 lose 2 and `other` / 3 with token 0: all weights are equal, and tokens 1
 /// and 2 are 0. Sketches (1, 2), at level 0, and `second` / 2, at level 1/2, for these two outputs.
-/// \param factor  of the query; empty: the trace has none
-LayerData two_heads(float other, std::vector<std::int8_t> second, std::vector<float> factor = {1}) {
+LayerData two_heads(float other, std::vector<std::int8_t> second) {
   LayerData layer = weighted_layer({{1, 1, 1}, {1, 1, 1}});
   layer.values.matrix(0)(0, 0) = 6;
   layer.values.matrix(1)(0, 0) = other;
@@ -35,8 +32,6 @@ LayerData two_heads(float other, std::vector<std::int8_t> second, std::vector<fl
   const std::int8_t gradient[] = {2, 4, second[0], second[1]};
   for (std::size_t i = 0; i < 4; ++i) sensitivity.gradient[i] = gradient[i];
   sensitivity.scale = {0.5f, 0.5f};
-  sensitivity.factor = std::move(factor);
-  sensitivity.factor_spread = 0.5f;
   return layer;
 }
 
@@ -68,8 +63,8 @@ TEST_CASE("predicted_kl adds up layers and heads with their signs before it squa
   CHECK(sums.at("predicted_kl").numerator == std::vector<double>{13});
   CHECK(sums.at("predicted_kl").denominator == std::vector<double>{1});
   CHECK(sums.at("predicted_kl_clean").numerator == std::vector<double>{8});
-  // Variance of 8 and 18: 5^2 + 5^2 = 50; of their mean 25. The spread of the factors, 1/2, adds (13 / 2)^2.
-  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{25 + 42.25});
+  // Variance of 8 and 18: 5^2 + 5^2 = 50; of their mean 25.
+  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{25});
   CHECK(metric_value(MetricFormula::sqrt_over, 25, 1) == 5);
   // A: (-4 * 2 + -6 * -6) / 4 = 7, B: (-4 * -6 + 0) / 4 = 6; together 13. Each alone: (4 + 36) / 4 = 10 and 36 / 4 = 9.
   CHECK(sums.at("predicted_kl_layer_contribution").numerator == std::vector<double>{7, 6});
@@ -83,40 +78,6 @@ TEST_CASE("predicted_kl adds up layers and heads with their signs before it squa
   CHECK(heads.at("predicted_kl_head_contribution").denominator == std::vector<double>(4, 1.0));
 }
 
-TEST_CASE("the factor of a query multiplies predicted_kl, its parts and its error, and not the clean form") {
-  // As above, times 1/2. Sketch by sketch 4 and 9: variance 2 * 2.5^2 = 12.5, of the mean 6.25; the spread
-  // adds (6.5 / 2)^2 = 10.5625.
-  std::vector<LayerData> layers;
-  layers.push_back(two_heads(-6, {2, -4}, {0.5f}));
-  layers.push_back(two_heads(6, {0, 0}, {0.5f}));
-  const CaseSums sums = finish_case("predicted_kl", measure_all("predicted_kl", layers, lose_first(layers[0])));
-  CHECK(sums.at("predicted_kl").numerator == std::vector<double>{6.5});
-  CHECK(sums.at("predicted_kl_clean").numerator == std::vector<double>{8});
-  CHECK(sums.at("predicted_kl_standard_error").numerator == std::vector<double>{6.25 + 10.5625});
-  CHECK(sums.at("predicted_kl_layer_contribution").numerator == std::vector<double>{3.5, 3});
-  const CaseSums heads = finish_case("predicted_kl_head_contribution",
-                                     measure_all("predicted_kl_head_contribution", layers, lose_first(layers[0])));
-  CHECK(heads.at("predicted_kl_head_contribution").numerator == std::vector<double>{2.5, 1, 1, 2});
-}
-
-TEST_CASE("without factors the form of a query is bounded, and parts still add up") {
-  // u = 13: log cosh sqrt(26) = 5.0990195 - 0.6931472 + log(1 + e^-10.198) = 4.4059096 nats, in the proportion 7 to 6.
-  std::vector<LayerData> layers;
-  layers.push_back(two_heads(-6, {2, -4}, {}));
-  layers.push_back(two_heads(6, {0, 0}, {}));
-  const CaseSums sums = finish_case("predicted_kl", measure_all("predicted_kl", layers, lose_first(layers[0])));
-  const double expected = 4.4059096;
-  CHECK(sums.at("predicted_kl").numerator[0] == doctest::Approx(expected).epsilon(1e-6));
-  CHECK(sums.at("predicted_kl_clean").numerator == std::vector<double>{8});
-  // Sketch by sketch 8 and 18 times w = 4.4059096 / 13: of the mean 25 w^2; and two fifths of the prediction.
-  const double w = expected / 13, beside = 0.4 * expected;
-  CHECK(sums.at("predicted_kl_standard_error").numerator[0] ==
-        doctest::Approx(25 * w * w + beside * beside).epsilon(1e-6));
-  const std::vector<double>& parts = sums.at("predicted_kl_layer_contribution").numerator;
-  CHECK(parts[0] == doctest::Approx(expected * 7 / 13).epsilon(1e-6));
-  CHECK(parts[1] == doctest::Approx(expected * 6 / 13).epsilon(1e-6));
-}
-
 TEST_CASE("predicted damage is what each head would do alone") {
   // s of head 0 is (-2, -2), of head 1 (4, -4): (4 + 4) / (2 * 1 * 2) = 2 and (16 + 16) / 4 = 8.
   const LayerData layer = two_heads(-6, {2, -4});
@@ -126,14 +87,6 @@ TEST_CASE("predicted damage is what each head would do alone") {
   const CellPlan plan = plan_nested(newest_first, counts);
   const LayerSelection selection{.axis = HeadAxis::kv, .heads = {plan, plan}};
   CHECK(predicted_damage(layer, {0, 2}, selection, 2, *backend) == std::vector<std::vector<double>>{{2, 0}, {8, 0}});
-  // Three times as much with a factor of 3; bounded without: log cosh sqrt(4) = log 3.7621957, log cosh sqrt(16) =
-  // 4 - log 2 + log(1 + e^-8).
-  CHECK(predicted_damage(two_heads(-6, {2, -4}, {3}), {0, 2}, selection, 2, *backend) ==
-        std::vector<std::vector<double>>{{6, 0}, {24, 0}});
-  const auto bounded = predicted_damage(two_heads(-6, {2, -4}, {}), {0, 2}, selection, 2, *backend);
-  CHECK(bounded[0][0] == doctest::Approx(1.3250027).epsilon(1e-6));
-  CHECK(bounded[1][0] == doctest::Approx(3.3071882).epsilon(1e-6));
-  CHECK(bounded[0][1] == 0);
   LayerData without = copy_of(layer);
   without.sensitivity.reset();
   CHECK_THROWS_AS(predicted_damage(without, {0, 2}, selection, 2, *backend), InputError);
@@ -141,9 +94,6 @@ TEST_CASE("predicted damage is what each head would do alone") {
 
 TEST_CASE("predictions equal the float64 reference: layers, groups of heads, several panels, sets per query head") {
   std::vector<LayerData> layers;
-  std::optional<SensitivityInfo> passes;
-  SUBCASE("with factors") { passes.emplace(); }
-  SUBCASE("without") {}
   for (std::size_t l = 0; l < 3; ++l) {
     layers.push_back(random_layer({.n_q_heads = 6,
                                    .n_kv_heads = 2,
@@ -153,9 +103,7 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
                                    .layer = l,
                                    .n_layers = 3,
                                    .seed = l + 1}));
-    LayerSensitivity& sensitivity = layers.back().sensitivity.emplace(random_sensitivity(layers.back(), 40, 7, l + 11));
-    if (passes && l == 0) passes = random_passes(sensitivity, 5);
-    if (passes) sensitivity.factor = position_factors(*passes), sensitivity.factor_spread = factor_spread(*passes);
+    layers.back().sensitivity = random_sensitivity(layers.back(), 40, 7, l + 11);
   }
   const ReplayCase which{.data = &layers[0],
                          .compression_point = 40,
@@ -165,7 +113,7 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
   const CaseSums sums = finish_case("predicted_kl", measured);
   const CaseSums of_heads =
       finish_case("predicted_kl_head_contribution", measure_all("predicted_kl_head_contribution", layers, which));
-  const reference::Sensitivity first = reference_sensitivity(layers[0], passes ? &*passes : nullptr);
+  const reference::Sensitivity first = reference_sensitivity(layers[0]);
   for (std::size_t p = 0; p < 4; ++p)
     for (std::size_t b = 0; b < 4; ++b) {
       const std::size_t cell = p * 4 + b;
@@ -190,10 +138,10 @@ TEST_CASE("predictions equal the float64 reference: layers, groups of heads, sev
       CHECK((value("predicted_kl", MetricFormula::ratio) == 0) == lossless);
       for (std::size_t l = 0; l < 3; ++l)
         CHECK(std::abs(sums.at("predicted_kl_layer_contribution").numerator[l * 16 + cell] / first.n_targets -
-                       reference::contribution(total, parts[l], first)) <= kTolerance * expected.kl);
+                       reference::contribution(total, parts[l], first.n_targets)) <= kTolerance * expected.kl);
       for (std::size_t h = 0; h < heads.size(); ++h)
         CHECK(std::abs(of_heads.at("predicted_kl_head_contribution").numerator[h * 16 + cell] / first.n_targets -
-                       reference::contribution(total, heads[h], first)) <= kTolerance * expected.kl);
+                       reference::contribution(total, heads[h], first.n_targets)) <= kTolerance * expected.kl);
     }
 }
 
@@ -247,11 +195,7 @@ TEST_CASE("carried sums that do not fit each other are refused") {
                return layers[l];
              }});
   };
-  // m = 2, one sketch at level 0, and behind the mark the spread and a factor of 1: 3^2 / 2.
-  CHECK(finish({carried({3}, {2, 0, -1, 0.5f, 1})}).at("predicted_kl").numerator[0] == 4.5);
-  CHECK(finish({carried({3}, {2, 0})}).at("predicted_kl").numerator[0] == doctest::Approx(std::log(std::cosh(3))));
-  CHECK_THROWS_AS(finish({carried({3}, {2, 0, -1, 0.5f})}), InputError);                       // no factor
-  CHECK_THROWS_AS(finish({carried({3}, {2, 0, -1, 0.5f, 1, 1})}), InputError);                 // of another query
+  CHECK(finish({carried({3}, {2, 0})}).at("predicted_kl").numerator[0] == 4.5);
   CHECK_THROWS_AS(finish({carried({1, 2, 3}, {1, 0, 0})}), InputError);                        // 3 sums, 2 sketches
   CHECK_THROWS_AS(finish({carried({1}, {1})}), InputError);                                    // no sketch
   CHECK_THROWS_AS(finish({carried({1, 2}, {1, 0}), carried({1}, {1, 0})}), InputError);        // other queries

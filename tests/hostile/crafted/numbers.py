@@ -90,17 +90,3 @@ def smallest_keys(file):
 @edits("plain")
 def key_that_is_no_number(file):
     file[KEYS][1, 5, 3] = np.nan
-
-
-@edits("sensitivities")
-def losses_of_passes_that_are_no_numbers(file):
-    point = next(iter(file[f"{SAMPLE}/sensitivity"].values()))
-    point["position_kl"][...] = np.nan
-
-
-@edits("sensitivities")
-def losses_of_200000_passes(file):
-    point = next(iter(file[f"{SAMPLE}/sensitivity"].values()))
-    n_queries = len(point["target_mask"])
-    for name in ("position_kl", "position_quadratic"):
-        replace(file, f"{point.name}/{name}", data=np.zeros((200_000, n_queries), dtype=np.float32))

@@ -48,15 +48,6 @@ TEST_CASE("pieces of hulls are filled by falling gain, from the first point of e
   check_near(filling.fill(0), {0.1, 0.1});  // and no less
 }
 
-TEST_CASE("the price of a total is the gain of its last unit") {
-  const GreedyFill filling(std::vector<LossCurve>{kFirst, kSecond});
-  CHECK(filling.price(0.25) == doctest::Approx(40).epsilon(1e-12));
-  CHECK(filling.price(0.5) == doctest::Approx(15).epsilon(1e-12));
-  CHECK(filling.price(0.9) == doctest::Approx(10).epsilon(1e-12));
-  CHECK(filling.price(1.3) == doctest::Approx(6).epsilon(1e-12));
-  CHECK(filling.price(3) == 0);
-}
-
 TEST_CASE("learned shares have the mean that is asked for, mixed with it") {
   // 0.35 of two heads is 0.7: 0.2 and 0.5 as above; a fifth of 0.35 is mixed in: 0.8 * 0.2 + 0.07, 0.8 * 0.5 + 0.07.
   check_near(learned_shares(two_heads(), 0.35, 0), {0.2, 0.5});

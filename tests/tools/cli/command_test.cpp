@@ -51,7 +51,7 @@ TEST_CASE("an unknown command is answered with the known ones and the nearest") 
   CHECK(typo.out.empty());
   CHECK(typo.err ==
         "kvreplay: unknown command 'comapre'; did you mean 'compare'? known: synth, inspect, policies, metrics, "
-        "replay, merge, compare, report, advise, fit-budgets, completion, record, import, train, validate\n");
+        "replay, merge, compare, report, fit-budgets, completion, record, import, train, validate\n");
   CHECK(run({"--force", "compare"}).exit_code == 2);
 }
 

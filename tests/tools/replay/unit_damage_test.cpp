@@ -36,8 +36,7 @@ std::vector<std::vector<double>> damage_of(const LayerData& layer, const std::st
                       .metrics = {},
                       .identity = {}};
   const auto backend = make_tested_backend();
-  const auto all = unit_damage(task, damage, *backend);
-  return all.empty() ? std::vector<std::vector<double>>{} : all.front();
+  return unit_damage(task, damage, *backend);
 }
 
 }  // namespace

@@ -541,13 +541,6 @@ struct SensitivityPatient : Patient {
     remove(name);
     edit([&](hid_t file) { write_reals(file, name, values); });
   }
-  void rows(const std::string& name, std::vector<hsize_t> shape, const std::vector<double>& values) const {
-    remove(name);
-    edit([&](hid_t file) {
-      const Dataset dataset = create_dataset(file, name, H5T_IEEE_F64LE, new_space(shape), dataset_creation());
-      H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
-    });
-  }
   void integers(const std::string& name, const std::vector<std::int64_t>& values) const {
     replace_integers(name, {values.size()}, values);
   }
@@ -590,29 +583,6 @@ TEST_CASE("sketches of sensitivities must fit each other") {
     patient.reals(group + "/perturbed_kl", {0});
     CHECK(patient.complaint() == group + "/perturbed_kl: expected n_sketches = 3 elements, found 1");
   }
-  SUBCASE("what they lost at each query") {
-    const std::string name = group + "/position_kl", form = group + "/position_quadratic";
-    const std::vector<double> fine(10, 0.5);
-    patient.rows(name, {1, 2}, {0.5, 0.5});
-    CHECK(patient.complaint() == name + ": expected shape [any, 5], found [1, 2]");
-    patient.rows(name, {1, 5}, std::vector<double>(5, 0.5));
-    CHECK(patient.complaint() == name + ": expected a row for each of the 2 sketches whose level is not 0, found 1");
-    for (const auto& [bad, text] : {std::pair{-0.5, "-0.5"}, {double{NAN}, "nan"}, {double{INFINITY}, "inf"}}) {
-      std::vector<double> values = fine;
-      values[7] = bad;
-      patient.rows(name, {2, 5}, values);
-      CHECK(patient.complaint() == name + ": pass 1, query 2: expected a finite number from 0, found " + text);
-      patient.rows(name, {2, 5}, fine);
-      patient.rows(form, {2, 5}, values);
-      CHECK(patient.complaint() == form + ": pass 1, query 2: expected a finite number from 0, found " + text);
-      patient.rows(form, {2, 5}, fine);
-    }
-    CHECK(patient.complaint() == "");
-    patient.remove(form);
-    CHECK(patient.complaint() == form + ": expected a dataset, found nothing");
-    patient.remove(name);
-    CHECK(patient.complaint() == "");
-  }
   SUBCASE("seeds") {
     patient.integers(group + "/seed", {1, -2, 3});
     CHECK(patient.complaint() == group + "/seed: expected integers from 0, found -2");
@@ -634,8 +604,6 @@ TEST_CASE("sensitivities must fit the sample") {
     CHECK(patient.complaint() == group + "/target_mask: expected at least one 1, found none");
     patient.integers(group + "/target_mask", {0, 0, 2, 0, 0});
     CHECK(patient.complaint() == group + "/target_mask: expected 0 and 1, found 2");
-    patient.remove(group + "/position_kl");
-    patient.remove(group + "/position_quadratic");
     patient.integers(group + "/target_mask", {1, 1, 1, 1});
     CHECK(patient.complaint() ==
           group + "/target_mask: expected one element for each of the 5 recorded queries from position 35 on, found 4");

@@ -5,8 +5,8 @@
 
 Everything is imported when it is first used: `import kvreplay` by itself loads no numpy.
 
-Rooms: common <- recorder | importer | learning | validation | plot | parts <- api <- kvpress_bridge <- commands, the
-programs.
+Rooms: common <- recorder | importer | learning | validation | plot | parts <- api | commands, the programs;
+api <- kvpress_bridge.
 """
 
 from importlib import import_module
@@ -15,7 +15,6 @@ TYPE_CHECKING = False  # as of typing, which would be loaded for it
 if TYPE_CHECKING:
     from . import plot
     from ._core import Layer, View
-    from .api.advised import Advice, advise
     from .api.comparison import Comparison, compare
     from .api.fitted import fit_budgets
     from .api.live_recording import recording
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "api.advised": ("Advice", "advise"),
     "api.comparison": ("Comparison", "compare"),
     "api.fitted": ("fit_budgets",),
     "api.live_recording": ("recording",),
@@ -76,7 +74,6 @@ _NEED_KVPRESS = ("HeadBudgetPress", "RetainedPress")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Advice",
     "Comparison",
     "DeviceError",
     "Error",
@@ -92,7 +89,6 @@ __all__ = [
     "VERSION",
     "Validation",
     "View",
-    "advise",
     "allocator",
     "compare",
     "fit_budgets",

@@ -8,10 +8,10 @@ from unittest import mock
 
 import torch
 
-from kvreplay.commands import apply_live
 from kvreplay.commands.validate import build_parser
 from kvreplay.common.errors import InputError
 from kvreplay.common.model_loader import load_model, open_model
+from kvreplay.learning import apply_live
 from tests.support.python.recording import TEXT, RecorderTest
 
 

@@ -8,9 +8,10 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from kvreplay.commands import apply_live, record
+from kvreplay.commands import record
 from kvreplay.common.errors import InputError
 from kvreplay.common.prompts import read_prompts
+from kvreplay.learning import apply_live
 
 
 class TextFilesTest(unittest.TestCase):

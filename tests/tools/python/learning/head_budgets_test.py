@@ -55,26 +55,6 @@ class HeadBudgetsTest(unittest.TestCase):
                         different += len(set(row)) > 1
             self.assertGreater(different, 3)
 
-    def test_heads_that_chose_their_scorer_have_the_budgets_of_a_replay_too(self):
-        policy, retained = self.folder / "choice.h5", self.folder / "choice-sets.h5"
-        scorers = "knorm,snapkv:window=8,streaming-llm"
-        self.program("fit-budgets", *self.traces[:2], "--scorer", scorers, "-o", policy)
-        budgets = HeadBudgets.read(policy)
-        self.assertEqual(
-            [text.split(":")[0].split("+")[0] for text in budgets.scorers], ["knorm", "snapkv", "streaming-llm"]
-        )
-        self.assertEqual(budgets.choice.shape, (3, 2))
-        self.assertTrue(((budgets.choice >= 0) & (budgets.choice < 3)).all())
-        self.program(
-            "replay", self.traces[2], "-p", f"learned:file={policy}", "-b", "0.1", "--save-retained", retained,
-            "-o", self.folder / "c.h5", "--force", "--compression-point", "prompt",
-        )  # fmt: skip
-        with h5py.File(retained) as file:
-            for layer in range(3):
-                group = file[f"samples/0000/prompt/layers/{layer:02d}/retained"]
-                kept = group[next(iter(group))][:].sum(axis=2)
-                np.testing.assert_array_equal(kept[0], budgets.tokens(0.1, 380)[layer])
-
     def test_any_total_is_exact(self):
         budgets = HeadBudgets.read(self.table)
         for kept in (0.005, 0.1, 0.333, 0.9, 1):

@@ -1,22 +1,20 @@
-"""A learned policy in a live model keeps what kvreplay keeps of its trace."""
+"""tools/python/kvreplay/learning/apply_live.py: a learned policy in a live model keeps what kvreplay keeps of its trace."""
 
 import contextlib
 import io
 import os
 import subprocess
 import unittest
-import unittest.mock
 
 import h5py
 import numpy as np
 import torch
 
-from kvreplay.commands import apply_live, train
+from kvreplay.commands import train
 from kvreplay.common.attention_hook import ATTENTION_NAME, AttentionHook
 from kvreplay.common.errors import InputError
 from kvreplay.common.model_loader import load_model, open_model
-from kvreplay.learning.live_policy import LivePolicy
-from kvreplay.learning.lkv_file import read_networks
+from kvreplay.learning import apply_live
 from tests.support.python.recording import TEXT, RecorderTest
 
 PROGRAM = os.environ.get("KVREPLAY_PROGRAM")
@@ -42,7 +40,7 @@ class LiveTest(RecorderTest):
         hook = AttentionHook()
         hook.register()
         model = load_model(open_model(model_path, None), ATTENTION_NAME, "float32", "cpu")
-        live = LivePolicy(policy, model, hook)
+        live = apply_live.LivePolicy(policy, model, hook)
         with h5py.File(trace) as file:
             sample = file["samples/0000"]
             ids = sample["token_ids"][: sample.attrs["decode_start"]].tolist()
@@ -112,14 +110,6 @@ class LiveTest(RecorderTest):
             arguments = ["--model", self.model("qwen3"), "--policy", policy, "--prompts", prompts]
             self.assertEqual(apply_live.main([str(argument) for argument in arguments]), 3)
         self.assertIn("head_dim is 8, the model's is 16", err.getvalue())
-
-    def test_a_policy_whose_heads_chose_their_scorers_is_refused_by_name(self):
-        choice = self.folder / "choice.h5"
-        with h5py.File(choice, "w") as file:
-            file.attrs["format"] = "kvlkv-1.1"
-        with unittest.mock.patch.dict(os.environ, {"KVREPLAY_TRUST_INPUT": "1"}):  # not a whole file
-            with self.assertRaisesRegex(InputError, "its heads chose among several scorers.*learned:file=choice.h5"):
-                read_networks(choice)
 
 
 if __name__ == "__main__":

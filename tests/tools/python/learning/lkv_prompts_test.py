@@ -6,8 +6,7 @@ import unittest
 from pathlib import Path
 
 from kvreplay.common.errors import InputError
-from kvreplay.learning.training_prompts import build_prompt, read_source
-from kvreplay.learning.training_recipes import HELD_OUT, TRAINING, Recipe, Source
+from kvreplay.learning.training_prompts import HELD_OUT, TRAINING, Recipe, Source, build_prompt, read_source
 
 
 def words(text, **_options):
@@ -36,35 +35,13 @@ class PromptsTest(unittest.TestCase):
         ]
 
     def test_all_texts_are_on_this_machine_and_no_two_prompts_share_one(self):
-        self.assertEqual((len(TRAINING), len(HELD_OUT)), (28, 8))
-        texts = [recipe.text.file for recipe, _ in self.prompts if recipe.text]
-        self.assertEqual(len(set(texts)), len(texts))
-        self.assertTrue(all(900 <= recipe.n_tokens <= 2000 for recipe in TRAINING))
-        kinds = {recipe.kind for recipe in TRAINING}
-        self.assertGreaterEqual(len(kinds), 9)
-        self.assertTrue({recipe.kind for recipe in HELD_OUT} <= kinds)
-
-    def test_a_chat_repeats_its_exchanges_until_it_is_long_enough_and_ends_with_one_of_their_questions(self):
-        chats = [(recipe, prompt) for recipe, prompt in self.prompts if recipe.form == "chat"]
-        self.assertEqual(len(chats), 4)
-        sentences = [sentence for recipe, _ in chats for turn in recipe.turns for sentence in set(turn)]
-        for recipe, prompt in chats:
-            messages = prompt["messages"]
-            self.assertEqual(
-                [message["role"] for message in messages], ["user", "assistant"] * (len(messages) // 2) + ["user"]
-            )
-            exchanges = [(a["content"], b["content"]) for a, b in zip(messages[:-1:2], messages[1:-1:2])]
-            self.assertEqual(exchanges, [recipe.turns[i % len(recipe.turns)] for i in range(len(exchanges))])
-            self.assertGreater(len(exchanges), 2 * len(recipe.turns))
-            n_words = sum(len(words(text)["offset_mapping"]) for exchange in exchanges for text in exchange)
-            self.assertGreaterEqual(n_words, recipe.n_tokens // 2)
-            self.assertIn(recipe.ask, [question for question, _ in recipe.turns])
-        # What is tested on repeats sentences that nothing was learned from.
-        held = [sentence for recipe, _ in chats if recipe in HELD_OUT for turn in recipe.turns for sentence in turn]
-        self.assertTrue(all(sentences.count(sentence) == 1 for sentence in held))
+        self.assertEqual((len(TRAINING), len(HELD_OUT)), (16, 4))
+        texts = [recipe.text.file for recipe, _ in self.prompts]
+        self.assertEqual(len(set(texts)), 20)
+        self.assertTrue(all(1100 <= recipe.n_tokens <= 2000 for recipe in TRAINING))
 
     def test_a_needle_stands_in_its_text_on_a_line_of_its_own_and_the_question_ends_the_prompt(self):
-        needles = [(recipe, prompt) for recipe, prompt in self.prompts if recipe.form == "needle"]
+        needles = [(recipe, prompt) for recipe, prompt in self.prompts if recipe.kind == "needle"]
         self.assertEqual(len(needles), 7)
         for recipe, prompt in needles:
             text = plain_text(prompt)
@@ -80,10 +57,10 @@ class PromptsTest(unittest.TestCase):
         for recipe, prompt in self.prompts:
             parts = [part for message in prompt.get("messages", []) for part in message["content"]]
             marked = any("context" in part["span"] for part in parts if isinstance(part, dict))
-            self.assertEqual(marked, recipe in HELD_OUT and recipe.form not in ("plain", "chat"))
+            self.assertEqual(marked, recipe in HELD_OUT and recipe.kind != "plain")
 
     def test_an_earlier_exchange_comes_before_the_question(self):
-        chats = [(recipe, prompt) for recipe, prompt in self.prompts if recipe.turns and recipe.form == "ask"]
+        chats = [(recipe, prompt) for recipe, prompt in self.prompts if recipe.turns]
         self.assertEqual(len(chats), 2)
         for recipe, prompt in chats:
             self.assertEqual([message["role"] for message in prompt["messages"]], ["user", "assistant", "user"])
@@ -100,7 +77,7 @@ class PromptsTest(unittest.TestCase):
             with self.assertRaisesRegex(InputError, "no line holds 'five'"):
                 read_source(Source(str(path), "five"))
             with self.assertRaisesRegex(InputError, "a.txt: 4 tokens of this model, 5 are wanted"):
-                build_prompt("p", Recipe("text", "plain", Source(str(path)), 5), words, False)
+                build_prompt("p", Recipe("plain", Source(str(path)), 5), words, False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from .words import PathLike, Text, each_option, flag, joined_option, option, pat
 
 def fit_budgets(
     traces: PathLike | Iterable[PathLike],
-    scorer: Text,
+    scorer: str,
     output: PathLike,
     *,
     compression_points: str | int | Iterable[str | int] | None = None,
@@ -32,8 +32,7 @@ def fit_budgets(
     """Learns from traces what each head should keep, as `kvreplay fit-budgets` does; returns the path of the table
     (docs/formats/learned.md), which `SCORER+learned:table=FILE` replays on other prompts.
 
-    scorer: ranks the tokens, in the command's words: "snapkv", "lkv:file=lkv.h5,trained=fold"; of several each head
-        chooses one, the first is the base, and `learned:file=FILE` replays the output
+    scorer: ranks the tokens, in the command's words: "snapkv", "lkv:file=lkv.h5,trained=fold"
     compression_points, samples, layers: only these; None for all
     metric: of the damage: "fisher" (needs sensitivities), "abs" or "auto"
     uniform_mix: share of every budget that goes to all heads alike. least: tokens that every head keeps. sinks: of these,
@@ -43,7 +42,7 @@ def fit_budgets(
 
     Throws UsageError for options that cannot be meant, InputError for traces that cannot be learned from, MachineError
     where the table cannot be written, DeviceError where there is no such GPU."""
-    words = [*each_option("scorer", scorer, "scorer"), *path_option("output", output)]
+    words = [*option("scorer", scorer), *path_option("output", output)]
     words += each_option("compression-point", compression_points, "compression_points")
     words += [*each_option("sample", samples, "samples"), *joined_option("layer", layers, "layers")]
     words += [*option("seed", seed), *option("metric", metric), *option("uniform-mix", uniform_mix)]

@@ -13,7 +13,6 @@ import numpy as np
 
 VERSION = "1.3"  # of the format, where a trace holds nothing newer
 VERSION_WITHOUT_QUERIES = "1.4"  # samples without queries, or without token ids
-VERSION_WITH_POSITION_KL = "1.5"  # sensitivities that say what their passes lost, position by position
 UNKNOWN_TOKEN = -1
 DTYPES = ("float16", "bfloat16", "float32")
 CHUNK_BYTES = 256 * 1024  # of one head's rows; the default chunk cache of a reader holds a few
@@ -175,17 +174,11 @@ class TraceWriter:
         points.create_dataset("name", data=names, dtype=TEXT, shape=(len(names),))
         points["position"] = np.array([position for _, position in sample.compression_points], dtype=np.int64)
         if not sample.query_ranges or (token_ids == UNKNOWN_TOKEN).any():
-            self._need_version(VERSION_WITHOUT_QUERIES)
+            set_attributes(self._file, {"format_version": VERSION_WITHOUT_QUERIES})
 
     def write_sample_layer(self, index: int, layer: int, tensors: dict[str, np.ndarray]) -> None:
         """Queries, where there are any, keys and values [heads, n, dim] of one layer of a sample."""
         self._write_tensors(f"samples/{index:04d}/layers/{layer:02d}", tensors)
-
-    def _need_version(self, version: str) -> None:
-        """Of the format, at least."""
-        numbers = [[int(part) for part in each.split(".")] for each in (version, self._file.attrs["format_version"])]
-        if numbers[0] > numbers[1]:
-            set_attributes(self._file, {"format_version": version})
 
     def _write_tensors(self, path: str, tensors: dict[str, np.ndarray]) -> h5py.Group:
         group = self._file.create_group(path)

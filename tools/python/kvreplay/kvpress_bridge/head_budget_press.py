@@ -43,11 +43,6 @@ class HeadBudgetPress(kvpress.BasePress):
             raise UsageError(f"HeadBudgetPress: expected a ScorerPress that ranks tokens, found {type(press).__name__}")
         self.path = Path(path_word(path))
         self.table = HeadBudgets.read(self.path)
-        if self.table.choice is not None:
-            raise UsageError(
-                f"HeadBudgetPress: the heads of {self.path} chose among {len(self.table.scorers)} scorers, and a press "
-                "is one of them: expected budgets of one scorer (kvreplay fit-budgets with one --scorer)"
-            )
         self.press = press
         self.compression_ratio = 1 - budget
 

@@ -21,7 +21,7 @@ from ..common.file_roles import check_outputs
 from ..common.inspected_file import open_inspected
 from ..common.kvreplay_program import FILES_HELP
 from ..common.program import run_program
-from .lkv_file import CHOICE_FORMAT, FORMAT
+from .lkv_file import FORMAT
 
 PROGRAM = "python -m kvreplay.learning.export"
 
@@ -39,8 +39,8 @@ def read_everything(path: Path) -> tuple[dict[str, dict], dict[str, np.ndarray]]
 
     try:
         with open_inspected(path) as file:
-            if file.attrs.get("format") not in (FORMAT, CHOICE_FORMAT):
-                raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT} or {CHOICE_FORMAT}")
+            if file.attrs.get("format") != FORMAT:
+                raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT}")
             visit("", file)
             file.visititems(visit)
     except OSError as error:

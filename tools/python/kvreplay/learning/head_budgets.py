@@ -15,7 +15,7 @@ import numpy as np
 from ..common.errors import InputError, first_line
 from ..common.inspected_file import open_inspected
 
-FORMATS = ("kvlkv-1", "kvlkv-1.1")  # the second where heads chose among scorers
+FORMAT = "kvlkv-1"
 MODEL = ("model_id", "n_layers", "n_q_heads", "n_kv_heads", "head_dim", "value_dim")
 
 
@@ -36,8 +36,6 @@ class HeadBudgets:
     retained: np.ndarray  # [n_retained]
     fraction: np.ndarray  # [n_retained, n_layers, n_kv_heads]
     trained_on: list[str]
-    scorers: list[str]  # that heads chose among; empty: all have `scorer`
-    choice: np.ndarray | None  # int64 [n_layers, n_kv_heads], places in `scorers`; None where that is empty
 
     @classmethod
     def read(cls, path: Path) -> HeadBudgets:
@@ -45,8 +43,8 @@ class HeadBudgets:
         no program kvreplay to check it with (common/kvreplay_program.py)."""
         try:
             with open_inspected(path) as file:
-                if file.attrs.get("format") not in FORMATS:
-                    raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {' or '.join(FORMATS)}")
+                if file.attrs.get("format") != FORMAT:
+                    raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT}")
                 if "budget" not in file:
                     raise InputError(f"{path}: it holds no budgets, only a scorer")
                 group = file["budget"]
@@ -64,8 +62,6 @@ class HeadBudgets:
                     least_tokens=int(group.attrs["least_tokens"]),
                     keep_first=int(group.attrs.get("keep_first", 0)),
                     trained_on=[text.decode() for text in group["trained_on"][:]],
-                    scorers=[text.decode() for text in group["scorers"][:]] if "scorers" in group else [],
-                    choice=group["choice"][:].astype(np.int64) if "choice" in group else None,
                     **arrays,
                 )
         except (OSError, KeyError) as error:

@@ -19,7 +19,7 @@ from .networks import LayerNetworks
 from .trace_input import ModelShape, Prompt
 from .training_set import KEEP_FIRST, KEEP_LAST
 
-FORMAT, CHOICE_FORMAT = "kvlkv-1", "kvlkv-1.1"
+FORMAT = "kvlkv-1"
 ARRAYS = ("mu", "sd", "w1", "b1", "w2", "ws", "b")
 TEXT = h5py.string_dtype("utf-8")
 
@@ -90,11 +90,6 @@ def read_networks(path: Path, group: str = "scorer") -> nn.ModuleList:
     """The networks of a file, a LayerNetworks for each of its layers. For tools that apply them in PyTorch."""
     try:
         with open_inspected(path) as file:
-            if file.attrs.get("format") == CHOICE_FORMAT:
-                raise InputError(
-                    f"{path}: its heads chose among several scorers, and networks are one of them at most: 'kvreplay "
-                    f"replay' runs such a file (learned:file={path.name}), this does not"
-                )
             if file.attrs.get("format") != FORMAT:
                 raise InputError(f"{path}: format '{file.attrs.get('format')}', expected {FORMAT}")
             arrays = {name: torch.from_numpy(file[f"{group}/{name}"][:]) for name in ARRAYS}

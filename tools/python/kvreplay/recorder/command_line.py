@@ -57,9 +57,8 @@ sensitivities: with --sensitivity R, at each compression point with tokens after
 information of the model's predictions, at the outputs of attention. A sketch is one pass forward and one backward over
 the tokens from the point on, with the keys and values before it as they are; 3 of 4 passes first drop a quarter, half
 and three quarters of these at random, as an eviction would, for a model that is sure of a token shows nothing at its
-clean cache. What each of these passes loses is recorded too, and corrects predicted_kl token by token. 8 sketches add
-about half to the time of a recording of 4,000 tokens, and R * layers * query heads * value size bytes per token from
-the point on. Queries have to be recorded from the point on.
+clean cache. 16 sketches take about as long as the rest of a recording of 4,000 tokens, and R * layers * query heads *
+value size bytes per token from the point on. Queries have to be recorded from the point on.
 
 exit codes: 0 ok, 1 failure, 2 usage, 3 the model or the prompts cannot be recorded
 """
@@ -79,12 +78,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_text_files_option(parser)
     add("-o", "--output", required=True, type=Path, metavar="FILE", help="trace to write")
-    add(
-        "--each",
-        action="store_true",
-        help="a trace of its own for each prompt: --output is a folder, and the traces are called after the prompts "
-        "(NAME.h5); those that are there already are kept, unless --force replaces them",
-    )
     add("--force", action="store_true", help="replace the output if it exists")
     add("-q", "--quiet", action="store_true", help="say nothing but errors")
     add(
@@ -105,25 +98,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="prompt positions whose queries are recorded: all, or names of spans and last:N, separated by commas; "
         "queries of decoded tokens always are (default: all)",
     )
-    _add_extra_passes(parser)
-    add(
-        "--dtype",
-        choices=["float16", "bfloat16", "float32"],
-        default="float16",
-        help="dtype in the trace (default: float16)",
-    )
-    add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
-    add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
-    add(
-        "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
-    )
-    add_model_options(parser)
-    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
-    return parser
-
-
-def _add_extra_passes(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
     add(
         "--probes",
         choices=["none", "repeat-context"],
@@ -144,7 +118,7 @@ def _add_extra_passes(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="R",
         help="sketches of how the model's predictions depend on its attention outputs, which predicted_kl is made of "
-        f"(see below): 0 for none, at least {MIN_SKETCHES}, 8 is recommended (default: 0)",
+        f"(see below): 0 for none, at least {MIN_SKETCHES}, 16 is recommended (default: 0)",
     )
     add(
         "--sensitivity-targets",
@@ -155,6 +129,20 @@ def _add_extra_passes(parser: argparse.ArgumentParser) -> None:
         "'all' from the compression point on; or the name of a span of tokens that are predicted "
         f"(default: {DECODED_TARGETS})",
     )
+    add(
+        "--dtype",
+        choices=["float16", "bfloat16", "float32"],
+        default="float16",
+        help="dtype in the trace (default: float16)",
+    )
+    add("--gzip", action="store_true", help="compress (saves 7 to 30 %%, slower to read)")
+    add("--no-output-projection", action="store_true", help="leave W_O out of the trace")
+    add(
+        "--model-id", metavar="NAME", help="the model's name in the trace (default: the directory's, or the GGUF's own)"
+    )
+    add_model_options(parser)
+    add("--version", action="version", version=f"{PROGRAM} {VERSION}")
+    return parser
 
 
 def _layers(text: str) -> list[int] | None:

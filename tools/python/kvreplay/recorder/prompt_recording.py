@@ -1,4 +1,4 @@
-"""Records prompts, into one trace or one each: plans every sample before the model is loaded, then runs them."""
+"""Records prompts into one trace: plans every sample before the model is loaded, then runs them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,11 @@ if TYPE_CHECKING:
 
 
 def record(options: argparse.Namespace) -> None:
-    """Records all prompts of a prompts file, as the command does."""
+    """Records all prompts of a prompts file into one trace, as the command does."""
     check_options(options)
     prompts = read_prompts_as(options.format, options.prompts, options.allow_text_files_anywhere)
-    inputs = [options.prompts, options.model, *files_of(prompts)]
+    check_outputs([options.output], [options.prompts, options.model, *files_of(prompts)], options.force)
     with RecorderProgress(quiet=options.quiet) as progress:
-        if options.each:
-            prompts = _still_to_record(options, prompts, progress.note)
-        check_outputs([path for path, _ in _traces_of(options, prompts)], inputs, options.force)
-        if not prompts:
-            return
         progress.show("loading PyTorch")
         start_torch(options.threads, options.device)
         # Only now what needs it.
@@ -72,45 +67,19 @@ def record_prompts(
     probes = _plan_probes(prompts, plans, source.tokenizer, options, progress.note)
     sensitivities = _plan_sensitivities(prompts, plans, options, progress.note)
 
-    with source.hooked() as (model, hook), RotationWitness(model) as witness:
+    with TraceFile(options.output, getattr(torch, options.dtype), options.gzip) as trace, source.hooked() as hooked:
+        model, hook = hooked
         _refuse_long_samples(plans, probes, prompts, model.config.get_text_config())
-        facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)
-        _note_missing_cosine(facts, progress.note)
-        end_ids = end_tokens(model, source.tokenizer)
-        for path, chosen in _traces_of(options, prompts):
-            with TraceFile(path, getattr(torch, options.dtype), options.gzip) as trace:
-                trace.write_model(facts, source.model_id, source.config_json(model))
-                recording = Recording(model, source.tokenizer, end_ids, facts, hook, witness, trace, progress)
-                for place, index in enumerate(chosen):
-                    recording.record(place, plans[index], sensitivities[index], probes[index])
-                trace.commit()
-            progress.say(describe_trace(path, facts, len(chosen), options.dtype))
-
-
-def _traces_of(options: argparse.Namespace, prompts: list[Prompt]) -> list[tuple[Path, list[int]]]:
-    """The traces to write, and which of the prompts each holds."""
-    if not options.each:
-        return [(options.output, list(range(len(prompts))))]
-    return [(options.output / f"{prompt.name}.h5", [index]) for index, prompt in enumerate(prompts)]
-
-
-def _still_to_record(options: argparse.Namespace, prompts: list[Prompt], note) -> list[Prompt]:
-    """Without the prompts whose traces are there. Throws InputError for names that files cannot have, UsageError where
-    there is no folder."""
-    if not options.output.is_dir():
-        raise UsageError(f"{options.output} is not a folder, which --each writes into")
-    for prompt in prompts:
-        if prompt.name.startswith(".") or any(not (sign.isalnum() or sign in "._- ") for sign in prompt.name):
-            raise InputError(
-                f"{prompt.where}: --each calls a file after the prompt: expected a name of letters, digits and ._- , "
-                f"found '{prompt.name}'"
-            )
-    if options.force:
-        return prompts
-    left = [prompt for prompt in prompts if not (options.output / f"{prompt.name}.h5").exists()]
-    if len(left) < len(prompts):
-        note(f"{len(prompts) - len(left)} of {len(prompts)} traces are there already and are kept")
-    return left
+        with RotationWitness(model) as witness:
+            facts = survey_model(model, hook, witness, options.layers, not options.no_output_projection)
+            trace.write_model(facts, source.model_id, source.config_json(model))
+            _note_missing_cosine(facts, progress.note)
+            end_ids = end_tokens(model, source.tokenizer)
+            recording = Recording(model, source.tokenizer, end_ids, facts, hook, witness, trace, progress)
+            for index, plan in enumerate(plans):
+                recording.record(index, plan, sensitivities[index], probes[index])
+        trace.commit()
+    progress.say(describe_trace(options.output, facts, len(plans), options.dtype))
 
 
 def _plan_samples(prompts: list[Prompt], tokenizer, options: argparse.Namespace, note) -> list[SamplePlan]:

@@ -98,10 +98,9 @@ class Recording:
             self.facts.n_q_heads * self.facts.value_dim,
         )
         run = SensitivityRun(self.model, self.facts, self.hook, self.witness, sensitivity, token_ids, cache)
-        losses = run.run(rows, lambda done: self.progress.sketches(plan, sensitivity, done, begun))
-        n_bytes = rows.finish(losses)
-        seconds = time.monotonic() - begun
-        self.progress.say(describe_sensitivity(plan, sensitivity, losses.perturbed_kl, n_bytes, seconds))
+        perturbed_kl = run.run(rows.store, lambda done: self.progress.sketches(plan, sensitivity, done, begun))
+        n_bytes = rows.finish(perturbed_kl)
+        self.progress.say(describe_sensitivity(plan, sensitivity, perturbed_kl, n_bytes, time.monotonic() - begun))
 
 
 def write_layers(layers: dict, write) -> dict[str, TensorSummary]:

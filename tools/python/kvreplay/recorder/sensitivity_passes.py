@@ -5,8 +5,6 @@ divergence at p, is drawn at the logits y of each scored query, and the gradient
 attention outputs, through all later layers and through the keys and values of later tokens. The expectation of the
 square of sum <gradient, change of the outputs> is then twice the sum of the KL divergences that the change makes, to
 second order.
-
-At the end the drop passes themselves are replayed (sensitivity_quadratic.py): what they lost and what the form says of it.
 """
 
 from __future__ import annotations
@@ -23,10 +21,7 @@ from ..common.model_survey import ModelFacts
 from ..common.prefix_cache import branch_of, prefix_of, read_prefix, takes_logits_to_keep
 from ..common.rotary_embedding import RotationWitness
 from .pass_checks import PassChecks
-from .pass_losses import PassLosses
 from .sensitivity_plan import KEEP_FIRST, SensitivityPlan
-from .sensitivity_quadratic import PassQuadratics
-from .sensitivity_rows import SensitivityRows
 
 
 class OutputCapture:
@@ -64,9 +59,10 @@ class SensitivityRun:
     token_ids: list[int]
     cache: object  # of all tokens of the sample
 
-    def run(self, rows: SensitivityRows, progress: Callable[[int], None]) -> PassLosses:
-        """All sketches, and what the drop passes lost. Gradients go to `rows` as they come.
+    def run(self, store: Callable[[int, int, torch.Tensor], None], progress: Callable[[int], None]) -> list[float]:
+        """All sketches. Returns the mean KL(clean || dropped) of each one's pass, nats.
 
+        `store(sketch, layer, gradient)`: takes over a gradient, float32 [n_queries, n_q_heads * value_dim]
         `progress(done)`: called after each sketch
         """
         plan = self.plan
@@ -74,13 +70,13 @@ class SensitivityRun:
         capture = OutputCapture(self.facts, self.witness)
         self.hook.listener = capture.listen
         prefix = self._prefix(capture)
-        position_kl = np.zeros((len(plan.drop_sketches), plan.n_queries))
+        perturbed_kl = [0.0] * plan.n_sketches
         done = 0
         # The sketches at the clean point share one pass forward, the first one; each other has its own.
-        passes = [plan.clean_sketches] + [[sketch] for sketch in plan.drop_sketches]
+        passes = [plan.clean_sketches] + [[sketch] for sketch in range(plan.n_sketches) if plan.levels[sketch] != 0]
         clean: torch.Tensor | None = None
         try:
-            for number, sketches in enumerate(passes):
+            for sketches in passes:
                 generators = {sketch: torch.Generator().manual_seed(plan.seeds[sketch]) for sketch in sketches}
                 self.hook.retained = self._draw_retained(plan.levels[sketches[0]], generators[sketches[0]])
                 logits = self._read_chunk(prefix, capture)
@@ -88,38 +84,16 @@ class SensitivityRun:
                 if clean is None:
                     clean = log_p
                 else:
-                    position_kl[number - 1, plan.target_mask] = kl_of_rows(clean, log_p)
+                    perturbed_kl[sketches[0]] = mean_kl(clean, log_p)
                 p = log_p.exp()
                 for sketch in sketches:
                     z = draw_fisher(p, generators[sketch])
-                    self._back(logits, z, capture, sketch, keep_graph=sketch != sketches[-1], store=rows.store)
+                    self._back(logits, z, capture, sketch, keep_graph=sketch != sketches[-1], store=store)
                     done += 1
                     progress(done)
-            del logits, log_p, p, z, clean
-            capture.outputs = {}
-            quadratic = self._replay_drops(prefix, capture, rows)
         finally:
             self.hook.retained = {}
-        return PassLosses(plan, position_kl, quadratic)
-
-    def _replay_drops(self, prefix, capture: OutputCapture, rows: SensitivityRows) -> np.ndarray:
-        """What the quadratic form says of each drop pass: [n_drop_passes, n_queries]."""
-        plan = self.plan
-        if not plan.drop_sketches:
-            return np.zeros((0, plan.n_queries))
-        draws = {sketch: torch.Generator().manual_seed(plan.seeds[sketch]) for sketch in plan.drop_sketches}
-        retained = [self._draw_retained(plan.levels[sketch], generator) for sketch, generator in draws.items()]
-        quadratics = PassQuadratics(rows, retained, plan.n_sketches, plan.n_queries)
-
-        def listen(call: AttentionCall) -> None:
-            capture.listen(call)
-            if capture.outputs.pop(call.layer, None) is not None:
-                quadratics.add(call)
-
-        self.hook.retained = {}
-        self.hook.listener = listen
-        self._read_chunk(prefix, capture, gradients=False)
-        return quadratics.forms()
+        return perturbed_kl
 
     def _prefix(self, capture: OutputCapture):
         """The cache of the tokens before the point."""
@@ -142,14 +116,14 @@ class SensitivityRun:
             retained[..., :KEEP_FIRST] = True
         return {layer.index: each for layer, each in zip(self.facts.layers, retained)}
 
-    def _read_chunk(self, prefix, capture: OutputCapture, gradients: bool = True) -> torch.Tensor:
-        """The logits at the scored queries, float32 [n_scored, vocabulary], with their graph if `gradients`."""
+    def _read_chunk(self, prefix, capture: OutputCapture) -> torch.Tensor:
+        """The logits at the scored queries, float32 [n_scored, vocabulary], with their graph."""
         plan = self.plan
         scored = torch.from_numpy(np.flatnonzero(plan.target_mask)).to(self.model.device)
         limits = {"logits_to_keep": scored} if takes_logits_to_keep(self.model) else {}
         ids = torch.tensor([self.token_ids[plan.position :]], device=self.model.device)
         capture.begin_pass(plan.position, plan.n_queries)
-        with torch.set_grad_enabled(gradients):
+        with torch.enable_grad():
             logits = self.model(input_ids=ids, past_key_values=branch_of(prefix), use_cache=True, **limits).logits[0]
             logits = (logits if limits else logits[scored]).float()
         capture.end_pass()
@@ -170,9 +144,9 @@ class SensitivityRun:
             store(sketch, layer, gradient)
 
 
-def kl_of_rows(log_p: torch.Tensor, log_q: torch.Tensor) -> np.ndarray:
-    """KL(p || q) of each row, nats, float64 [n]; [n, vocabulary] each. Rounding takes none below 0."""
-    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).clamp_min(0).double().cpu().numpy()
+def mean_kl(log_p: torch.Tensor, log_q: torch.Tensor) -> float:
+    """Mean of KL(p || q) over the rows, nats; [n, vocabulary] each."""
+    return float((log_p.exp() * (log_p - log_q)).sum(dim=-1).double().mean())
 
 
 def draw_fisher(p: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

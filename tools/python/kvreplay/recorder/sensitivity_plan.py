@@ -39,11 +39,6 @@ class SensitivityPlan:
     def clean_sketches(self) -> list[int]:
         return [sketch for sketch, level in enumerate(self.levels) if level == 0]
 
-    @property
-    def drop_sketches(self) -> list[int]:
-        """Those of the passes that drop something, one each."""
-        return [sketch for sketch, level in enumerate(self.levels) if level != 0]
-
 
 def plan_sensitivities(
     plan: SamplePlan, n_sketches: int, targets: str, where: str

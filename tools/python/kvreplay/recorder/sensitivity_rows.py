@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import torch
 
-from .pass_losses import PassLosses
 from .sensitivity_plan import KEEP_FIRST, SensitivityPlan
 
 INT8_MAX = 127
@@ -40,16 +39,8 @@ class SensitivityRows:
         group["gradient"][sketch] = np.clip(np.rint(scaled), -INT8_MAX, INT8_MAX).astype(np.int8)
         group["scale"][sketch] = scale
 
-    def gradients(self, layer: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of each sketch, as stored: int8 [n_queries, n_components] and what their rows are scaled by, [n_queries]."""
-        group = self._group[f"layers/{layer:02d}"]
-        return list(zip(group["gradient"][()], group["scale"][()]))
-
-    def finish(self, losses: PassLosses) -> int:
+    def finish(self, perturbed_kl: list[float]) -> int:
         """The last of it; returns the bytes of the gradients with their scales, before compression."""
-        self._group["perturbed_kl"] = np.array(losses.perturbed_kl, dtype=np.float32)
-        if len(losses.position_kl):
-            for name in ("position_kl", "position_quadratic"):
-                self._group[name] = getattr(losses, name).astype(np.float32)
+        self._group["perturbed_kl"] = np.array(perturbed_kl, dtype=np.float32)
         layers = self._group["layers"].values()
         return sum(rows["gradient"].size + rows["scale"].size * rows["scale"].dtype.itemsize for rows in layers)

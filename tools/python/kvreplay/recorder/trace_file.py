@@ -11,7 +11,7 @@ from .. import VERSION
 from ..common.errors import InputError
 from ..common.model_survey import ModelFacts, projection_weight
 from ..common.rotary_embedding import Rope
-from ..common.trace_writer import VERSION_WITH_POSITION_KL, TracedModel, TracedRope, TracedSample, TraceWriter
+from ..common.trace_writer import TracedModel, TracedRope, TracedSample, TraceWriter
 from .layer_buffers import LayerBuffers
 from .probe_plan import ProbePlan
 from .sample_plan import SamplePlan
@@ -97,8 +97,6 @@ class TraceFile(TraceWriter):
     ) -> SensitivityRows:
         """Where the gradients of a sensitivity go as they come; `n_components`: n_q_heads * value_dim."""
         group = self._file.create_group(f"samples/{index:04d}/sensitivity/{plan.point}")
-        if plan.drop_sketches:
-            self._need_version(VERSION_WITH_POSITION_KL)
         return SensitivityRows(group, plan, layers, n_components, self._gzip)
 
     def _write_buffers(self, path: str, buffers: LayerBuffers) -> dict[str, int]:
